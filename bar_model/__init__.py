@@ -1,0 +1,1 @@
+"""BAR and BAR-FSQ (arXiv 2602.09024) in plain PyTorch."""

@@ -1,0 +1,65 @@
+# `make quickstart` draws digits, `make test` tests; CONTRIBUTING.md explains the rest.
+# Variables: PYTHON, the interpreter that the virtual environment is made with; UV, which `make lock` runs.
+
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+# Made last and named by the lock's content: another lock, or an interrupted installation, is made anew.
+INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16)
+
+.PHONY: quickstart test test-fast test-slow check lint ui bench venv lock clean
+
+quickstart: venv
+	$(BIN)/python jobs/quickstart.py digits
+
+test: venv
+	$(BIN)/python -m pytest --durations=5
+
+test-fast: venv
+	$(BIN)/python -m pytest -m "not ray and not slow and not gpu and not browser"
+
+test-slow: venv
+	$(BIN)/python -m pytest -m "slow and not gpu and not browser" --durations=0
+
+check: lint test
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+# The database that local runs write. MLflow's own job runner would only add processes.
+ui: venv
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+bench: venv
+	$(BIN)/python -m benchmarks
+
+venv: $(INSTALLED)
+
+# -qq says errors only; the loop says that it goes on. The loop's own output may not hold a pipe open behind us.
+$(INSTALLED):
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+		|| { echo "error: Python 3.11, 3.12 or 3.13 is wanted$(PYTHON:%=, not %): make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing the pinned packages into $(VENV) with $(PYTHON): about 7 GB, a few minutes"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@start=$$(date +%s); \
+	while sleep 15 >/dev/null 2>&1; do \
+		echo "  $$(($$(date +%s) - start)) s, $$(du -sh $(VENV) 2>/dev/null | cut -f1) unpacked"; \
+	done & progress=$$!; \
+	trap 'kill $$progress' EXIT; trap 'exit 130' INT TERM; \
+	$(BIN)/pip -qq install --require-hashes --no-deps -r requirements.lock \
+		&& $(BIN)/pip -qq install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# uv keeps the versions that are locked already; delete requirements.lock first to take the newest.
+lock:
+	@$(UV) pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis bar.egg-info

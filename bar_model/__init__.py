@@ -1,1 +1,5 @@
 """BAR and BAR-FSQ (arXiv 2602.09024) in plain PyTorch."""
+
+
+
+

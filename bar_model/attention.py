@@ -1,0 +1,66 @@
+"""Causal self-attention with target-aware rotary positions, and the key/value cache of generation."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bar_model.layers import RMSNorm
+from bar_model.rotary import Rotation, rotate
+
+
+class SlotRotations(NamedTuple):
+    """How a slot's vectors turn: by its own position, and by the position that it predicts."""
+
+    own: Rotation
+    target: Rotation
+
+
+class KeyValueCache:
+    """Keys and values of the slots seen so far, in memory of fixed size: one layer of one batch."""
+
+    def __init__(self, shape: tuple[int, int, int, int], *, device: torch.device, dtype: torch.dtype) -> None:
+        """`shape`: batch, heads, slots, head width."""
+        self.num_filled = 0
+        self._keys = torch.empty(shape, device=device, dtype=dtype)
+        self._values = torch.empty(shape, device=device, dtype=dtype)
+
+    def extend(
+        self, keys: Float[Tensor, "batch heads new head_width"], values: Float[Tensor, "batch heads new head_width"]
+    ) -> tuple[Float[Tensor, "batch heads slots head_width"], Float[Tensor, "batch heads slots head_width"]]:
+        """Append, and return all keys and values up to here."""
+        end = self.num_filled + keys.shape[2]
+        self._keys[:, :, self.num_filled : end] = keys
+        self._values[:, :, self.num_filled : end] = values
+        self.num_filled = end
+        return self._keys[:, :, :end], self._values[:, :, :end]
+
+
+class CausalAttention(nn.Module):
+    """Half of the query heads turn by the slot's own position, half by its target's; keys by their own."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.query_norm = RMSNorm(width // heads)
+        self.key_norm = RMSNorm(width // heads)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations, cache: KeyValueCache | None = None
+    ) -> Float[Tensor, "batch slots width"]:
+        """With a cache, `x` is either the first slots of the sequence or the one slot after those in the cache."""
+        qkv = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        queries, keys, values = self.query_norm(qkv[0]), self.key_norm(qkv[1]), qkv[2]
+        own, target = queries.chunk(2, dim=1)
+        queries = torch.cat((rotate(own, rotations.own), rotate(target, rotations.target)), dim=1)
+        keys = rotate(keys, rotations.own)
+        if cache is not None:
+            keys, values = cache.extend(keys, values)
+        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=x.shape[1] > 1)
+        return self.dropout(self.out(rearrange(attended, "b h n d -> b n (h d)")))

@@ -1,0 +1,72 @@
+"""Bits: the shape of an image's codes, their packed form, and how neighbouring tokens merge into one."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from bar_model.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeShape:
+    """The codes of one view of an image: `grid` × `grid` tokens in raster order, `bits` bits each."""
+
+    grid: int
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.grid < 1 or self.bits < 1:
+            raise BadInput(f"codes of grid {self.grid} and {self.bits} bits: both must be at least 1")
+
+    @property
+    def num_tokens(self) -> int:
+        return self.grid**2
+
+    @property
+    def num_bits(self) -> int:
+        return self.num_tokens * self.bits
+
+    @property
+    def num_bytes(self) -> int:
+        return -(-self.num_bits // 8)
+
+
+def pack_bits(bits: Bool[Tensor, "*batch bits"]) -> UInt8[Tensor, "*batch bytes"]:
+    """Eight bits a byte, most significant first; the last byte is padded with zeros."""
+    padded = torch.nn.functional.pad(bits, (0, -bits.shape[-1] % 8))
+    octets = rearrange(padded, "... (bytes eight) -> ... bytes eight", eight=8)
+    return (octets.to(torch.uint8) << _shifts(bits.device)).sum(-1, dtype=torch.uint8)
+
+
+def unpack_bits(packed: UInt8[Tensor, "*batch bytes"], num_bits: int) -> Bool[Tensor, "*batch bits"]:
+    """The first `num_bits` bits of each row of bytes: the inverse of `pack_bits`."""
+    octets = (packed[..., None] >> _shifts(packed.device)) & 1
+    return rearrange(octets, "... bytes eight -> ... (bytes eight)")[..., :num_bits].bool()
+
+
+def merge_patches(bits: Bool[Tensor, "batch tokens bits"], patch: int) -> Bool[Tensor, "batch merged merged_bits"]:
+    """Merge `patch` × `patch` neighbouring tokens into one of (row in patch, column in patch, bit)."""
+    grid = _side(bits.shape[1])
+    pattern = "b (row pr column pc) k -> b (row column) (pr pc k)"
+    return rearrange(bits, pattern, row=grid // patch, pr=patch, column=grid // patch, pc=patch)
+
+
+def split_patches(merged: Bool[Tensor, "batch merged merged_bits"], patch: int) -> Bool[Tensor, "batch tokens bits"]:
+    """The inverse of `merge_patches`."""
+    side = _side(merged.shape[1])
+    pattern = "b (row column) (pr pc k) -> b (row pr column pc) k"
+    return rearrange(merged, pattern, row=side, pr=patch, pc=patch)
+
+
+def _side(num_tokens: int) -> int:
+    side = round(num_tokens**0.5)
+    if side**2 != num_tokens:
+        raise BadInput(f"{num_tokens} tokens do not form a square grid")
+    return side
+
+
+def _shifts(device: torch.device) -> UInt8[Tensor, "8"]:
+    return torch.arange(7, -1, -1, dtype=torch.uint8, device=device)

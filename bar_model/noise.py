@@ -1,0 +1,109 @@
+"""Counter-based noise: every number is a function of (seed, stream, counters), never of a batch, a rank or a device.
+
+The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), written with
+64-bit integer tensors, so that it runs on any device and inside a captured graph.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from bar_model.errors import BadInput
+
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_WORD = 0xFFFFFFFF
+_MAX_STEPS = 1 << 12
+
+
+class Stream(IntEnum):
+    """What the numbers are for: streams of one seed are independent of each other."""
+
+    SAMPLING = 0
+    SAMPLING_ORDER = 1
+    TRAINING_ORDER = 2
+    TRAINING_MASK_RATIO = 3
+    TRAINING_MASK = 4
+    TRAINING_ROW = 5
+
+
+class Uniforms(NamedTuple):
+    """Four independent float32 uniforms in [0, 1) for each counter, multiples of 2^-24."""
+
+    a: Float[Tensor, "*shape"]
+    b: Float[Tensor, "*shape"]
+    c: Float[Tensor, "*shape"]
+    d: Float[Tensor, "*shape"]
+
+
+class StepNoise(NamedTuple):
+    """The uniforms behind one unmasking step: for each value of each element, and for its confidence."""
+
+    values: Float[Tensor, "batch elements 2"]
+    confidence: Float[Tensor, "batch elements"]
+
+
+@runtime_checkable
+class SamplingNoise(Protocol):
+    def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
+        """The noise of `num_elements` bits (or codebook entries) of the token at unmasking step `step`."""
+        ...
+
+
+class CounterNoise:
+    """Sampling noise as a function of (seed, image index, token, step, bit)."""
+
+    def __init__(self, seed: int, images: Int64[Tensor, " batch"]) -> None:
+        self._seed = seed
+        self._images = images[:, None]
+
+    def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
+        elements = torch.arange(num_elements, device=self._images.device)
+        position = torch.tensor(token * _MAX_STEPS + step, device=self._images.device)
+        counters = (self._images & _WORD, self._images >> 32, position, elements)
+        a, b, confidence, _ = uniforms(self._seed, Stream.SAMPLING, *counters)
+        return StepNoise(torch.stack((a, b), dim=-1), confidence)
+
+
+def uniforms(seed: int, stream: Stream, *counters: Int64[Tensor, "..."]) -> Uniforms:
+    """Uniforms for the four counters (each below 2^32), broadcast against each other.
+
+    Raises:
+        BadInput: the seed is not a 32-bit number.
+    """
+    if not 0 <= seed <= _WORD:
+        raise BadInput(f"seed {seed}: must be between 0 and {_WORD}")
+    words = torch.broadcast_tensors(*counters)
+    return Uniforms(*((word >> 8).float() * 2.0**-24 for word in _philox(words, (seed, int(stream)))))
+
+
+def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Standard Gumbel noise of float32 uniforms, clamped as the published sampler clamps it."""
+    exponential = -uniform.clamp(min=1e-20).log()
+    return -exponential.clamp(min=1e-20).log()
+
+
+def normal(uniform: Uniforms) -> Float[Tensor, "*shape"]:
+    """Standard normal noise from the first two uniforms (Box–Muller)."""
+    radius = torch.sqrt(-2.0 * torch.log1p(-uniform.a))
+    return radius * torch.cos(2.0 * torch.pi * uniform.b)
+
+
+def _philox(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        high0, low0 = _multiply(c0, _MULTIPLIERS[0])
+        high1, low1 = _multiply(c2, _MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return c0, c1, c2, c3
+
+
+def _multiply(word: Tensor, constant: int) -> tuple[Tensor, Tensor]:
+    """The high and low 32 bits of a 32 × 32-bit product; int64 wraps, and the mask undoes the sign."""
+    product = word * constant
+    return (product >> 32) & _WORD, product & _WORD

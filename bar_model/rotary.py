@@ -1,0 +1,44 @@
+"""2-D axial rotary positions over the token grid (method.md, section 3)."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+_THETA = 10_000.0
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of every angle of every slot, in float32; the angles of a pair stand side by side."""
+
+    cos: Float[Tensor, "*batch slots head_width"]
+    sin: Float[Tensor, "*batch slots head_width"]
+
+    def at(self, positions: Int64[Tensor, "*batch slots"]) -> "Rotation":
+        """The rotations of these positions, with an axis for the attention heads."""
+        return Rotation(self.cos[positions].unsqueeze(-3), self.sin[positions].unsqueeze(-3))
+
+
+def axial_rotation(grid: int, head_width: int, *, prefix: int) -> Rotation:
+    """The table of all positions: `prefix` unrotated ones, then `grid` × `grid` in raster order.
+
+    The first half of a head turns by the row, the second by the column.
+    """
+    half = head_width // 2
+    frequencies = 1.0 / _THETA ** (torch.arange(0, half, 2).float() / half)
+    angles = torch.arange(grid).float()[:, None] * frequencies
+    angles = repeat(angles, "place frequency -> place (frequency 2)")
+    rows = repeat(angles, "row angle -> row column angle", column=grid)
+    columns = repeat(angles, "column angle -> row column angle", row=grid)
+    turned = rearrange(torch.cat((rows, columns), dim=-1), "row column angle -> (row column) angle")
+    angles = torch.cat((torch.zeros(prefix, head_width), turned))
+    return Rotation(angles.cos(), angles.sin())
+
+
+def rotate(x: Float[Tensor, "*batch slots head_width"], by: Rotation) -> Float[Tensor, "*batch slots head_width"]:
+    """Turn each adjacent pair of `x` by its angle, in float32."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack((-odd, even), dim=-1).flatten(-2)
+    return (x.float() * by.cos + turned * by.sin).to(x.dtype)

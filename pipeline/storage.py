@@ -1,0 +1,253 @@
+"""Whole files in folders of any URL: a file appears complete or not at all, on a disk as on S3."""
+
+import errno
+import fnmatch
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import fsspec
+from fsspec.core import split_protocol
+
+from bar_model.errors import BadInput
+
+# Object stores whose put can be made conditional ("only if the name is free"); fsspec would imitate it elsewhere by
+# looking first and writing then, which lets two writers both win.
+CONDITIONAL_PROTOCOLS = ("s3", "s3a")
+BUSY_RETRIES = 8
+
+
+class Entry(NamedTuple):
+    """A file of a folder: `name` is relative to it, `version` changes when the content does (ETag or time)."""
+
+    name: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on a disk (`path`, `file://…`) or in an object store (`s3://…`, `hf://…`).
+
+    Holds nothing but its URL, so it travels to Ray workers; a relative path is made absolute here, for workers have
+    another working directory. S3's endpoint and credentials come from the usual AWS environment variables.
+    """
+
+    url: str
+    is_local: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        protocol, path = split_protocol(str(self.url))
+        if not path:
+            raise BadInput(f"{self.url!r} names no folder: give a path or a URL such as s3://bucket/folder")
+        is_local = protocol in (None, "file", "local")
+        object.__setattr__(self, "is_local", is_local)
+        object.__setattr__(self, "url", str(Path(path).expanduser().resolve()) if is_local else self.url.rstrip("/"))
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.path(name))
+
+    def path(self, name: str = "") -> str:
+        """The URL of a file of this folder; of the folder itself without a name."""
+        if name.startswith("/") or ".." in name.split("/"):
+            raise BadInput(f"{name!r} climbs out of {self.url}: use names below the folder")
+        return f"{self.url}/{name}" if name else self.url
+
+    def exists(self, name: str = "") -> bool:
+        """Whether the file is there; without a name, whether the folder is (in an object store: holds anything)."""
+        if self.is_local:
+            return Path(self.path(name)).exists()
+        return _fresh_filesystem(self.url).exists(self.path(name))
+
+    def read(self, name: str) -> bytes:
+        """The whole file; FileNotFoundError where there is none."""
+        if self.is_local:
+            return Path(self.path(name)).read_bytes()
+        return cast(bytes, _filesystem(self.url).cat_file(self.path(name)))
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """The file for streaming and random reads; FileNotFoundError where there is none."""
+        opened = Path(self.path(name)).open if self.is_local else partial(_filesystem(self.url).open, self.path(name))
+        with opened("rb") as file:
+            yield cast(BinaryIO, file)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Puts the file in place, whole or not at all, over an older one of that name."""
+        if self.is_local:
+            with _written_aside(Path(self.path(name)), data) as aside:
+                aside.replace(self.path(name))
+        else:
+            _filesystem(self.url).pipe_file(self.path(name), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Puts the file in place unless its name is taken: of several writers exactly one gets True.
+
+        A writer whose put arrived but whose answer was lost gets False, too: compare the content before giving up.
+        """
+        if not self.is_local:
+            return _create_remote(self, name, data)
+        with _written_aside(Path(self.path(name)), data) as aside:
+            try:
+                Path(self.path(name)).hardlink_to(aside)
+            except FileExistsError:
+                return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """Removes one file; FileNotFoundError where there is none."""
+        if self.is_local:
+            Path(self.path(name)).unlink()
+        else:
+            _filesystem(self.url).rm_file(self.path(name))
+
+    def walk(self) -> Iterator[Entry]:
+        """All files below this folder, depth first, each folder's files and folders in the order of their names.
+
+        Streamed: holds one listing for each level of depth. Hidden names (`.x`) are passed over; a symbolic link is
+        followed, but never to a folder that holds it.
+        """
+        yield from _walk(self, "", frozenset())
+
+    def list(self, pattern: str = "*") -> list[Entry]:
+        """The files directly in this folder that match, by name; none where the folder isn't there."""
+        try:
+            infos = _infos(self, "")
+        except FileNotFoundError:
+            return []
+        entries = (_entry(name, info) for name, info in infos if info["type"] == "file")
+        return [entry for entry in entries if fnmatch.fnmatchcase(entry.name, pattern)]
+
+
+def local_copy(url: str) -> Path:
+    """A file or folder of any URL as a local path; what is remote is downloaded once a version.
+
+    Downloads lie under `$XDG_CACHE_HOME/bar` (default `~/.cache/bar`), named by URL, file names and their versions.
+    """
+    folder = Folder(url)
+    if not folder.exists():
+        raise BadInput(f"{folder.url} is not there: check the path, or the bucket and its credentials")
+    if folder.is_local:
+        return Path(folder.url)
+    filesystem = _filesystem(folder.url)
+    is_file = filesystem.isfile(folder.url)
+    entries = [_entry("", filesystem.info(folder.url))] if is_file else list(folder.walk())
+    identity = hashlib.sha256(repr((folder.url, entries)).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bar"
+    target = cache / identity / folder.url.rsplit("/", 1)[-1]
+    if not target.exists():
+        aside = cache / f".{identity}-{uuid.uuid4().hex}" / target.name
+        for entry in entries:
+            path = aside / entry.name if entry.name else aside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            filesystem.get_file(folder.path(entry.name), str(path))
+        try:
+            aside.parent.rename(target.parent)
+        except OSError:
+            shutil.rmtree(aside.parent)
+            if not target.exists():
+                raise
+    return target
+
+
+def _filesystem(url: str) -> fsspec.AbstractFileSystem:
+    protocol = split_protocol(url)[0]
+    try:
+        return fsspec.filesystem(protocol)
+    except (ValueError, ImportError) as error:
+        raise BadInput(f"{url}: can't use {protocol}:// ({error}); use a path, s3:// or hf://") from error
+
+
+def _fresh_filesystem(url: str) -> fsspec.AbstractFileSystem:
+    """A file system that has forgotten its listings: other processes write to the same folders."""
+    filesystem = _filesystem(url)
+    filesystem.invalidate_cache()
+    return filesystem
+
+
+def _create_remote(folder: Folder, name: str, data: bytes) -> bool:
+    protocol = split_protocol(folder.url)[0]
+    if protocol not in CONDITIONAL_PROTOCOLS:
+        raise BadInput(f"{folder.url}: {protocol}:// has no conditional put, which outputs need; use a disk or s3://")
+    for attempt in range(BUSY_RETRIES):
+        try:
+            _filesystem(folder.url).pipe_file(folder.path(name), data, mode="create")
+            return True
+        except OSError as error:
+            if folder.exists(name):
+                return False
+            # S3 answers 409 while another writer's conditional put is under way.
+            if error.errno != errno.EBUSY or attempt == BUSY_RETRIES - 1:
+                raise
+            time.sleep(0.1 * 2**attempt)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _walk(folder: Folder, below: str, parents: frozenset[Path]) -> Iterator[Entry]:
+    if folder.is_local:
+        real = Path(folder.path(below)).resolve()
+        if real in parents:
+            return
+        parents = parents | {real}
+    for base, info in _infos(folder, below):
+        name = f"{below}/{base}" if below else base
+        if info["type"] == "directory":
+            yield from _walk(folder, name, parents)
+        elif info["type"] == "file":
+            yield _entry(name, info)
+
+
+def _infos(folder: Folder, below: str) -> list[tuple[str, dict]]:
+    """(name, description) of what lies directly in a folder, by name, without hidden names."""
+    if folder.is_local:
+        with os.scandir(folder.path(below)) as found:
+            infos = [(entry.name, _local_info(entry)) for entry in found]
+    else:
+        listing = _fresh_filesystem(folder.url).ls(folder.path(below), detail=True)
+        # S3 lists a folder's own marker, an empty object `folder/`, among its contents.
+        infos = [(info["name"].rsplit("/", 1)[-1], info) for info in listing if not info["name"].endswith("/")]
+    return sorted(((name, info) for name, info in infos if not name.startswith(".")), key=lambda pair: pair[0])
+
+
+def _entry(name: str, info: dict) -> Entry:
+    version = next((info[key] for key in ("ETag", "etag", "blob_id", "mtime", "LastModified") if info.get(key)), "")
+    return Entry(name, int(info["size"]), str(version).strip('"'))
+
+
+def _local_info(entry: os.DirEntry[str]) -> dict:
+    try:
+        status = entry.stat()
+    except OSError:
+        return {"type": "dangling link"}
+    kind = "directory" if entry.is_dir() else "file" if entry.is_file() else "other"
+    return {"type": kind, "size": status.st_size, "mtime": status.st_mtime_ns}
+
+
+@contextmanager
+def _written_aside(path: Path, data: bytes) -> Iterator[Path]:
+    """The data, safe on the disk, under a hidden name beside the path, to be moved or linked; gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield aside
+        # The new name, too, must survive a power cut.
+        directory = os.open(path.parent, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""Whole files or none, one winner among writers, on a disk and on a real S3 endpoint."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bar_model.errors import BadInput
+from pipeline.storage import Folder, local_copy
+
+pytest_plugins = ["fixtures_s3"]
+
+
+@pytest.fixture(params=["disk", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "out") if request.param == "disk" else request.getfixturevalue("s3_folder"))
+
+
+def test_what_is_written_is_read(folder: Folder) -> None:
+    assert not folder.exists("a.bin")
+    folder.write("a.bin", b"first")
+    folder.write("a.bin", b"second")
+    assert folder.read("a.bin") == b"second"
+    assert folder.exists("a.bin")
+    assert folder.exists()
+    with folder.open("a.bin") as file:
+        file.seek(3)
+        assert file.read() == b"ond"
+    folder.remove("a.bin")
+    assert not folder.exists("a.bin")
+    with pytest.raises(FileNotFoundError):
+        folder.read("a.bin")
+
+
+def test_a_file_is_created_once(folder: Folder) -> None:
+    assert folder.create("manifest.json", b"mine")
+    assert not folder.create("manifest.json", b"yours")
+    assert folder.read("manifest.json") == b"mine"
+
+
+def test_of_many_writers_exactly_one_wins(folder: Folder) -> None:
+    contents = [bytes([writer]) * 1000 for writer in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda data: folder.create("manifest.json", data), contents))
+    assert sum(won) == 1
+    assert folder.read("manifest.json") == contents[won.index(True)]
+
+
+def test_lists_by_name_and_walks_in_order(folder: Folder) -> None:
+    assert folder.list() == []
+    for name in ["b.parquet", "a.parquet", "a.json", ".hidden", "sub/c.parquet", "sub/a b'é.parquet"]:
+        folder.write(name, name.encode())
+    assert [entry.name for entry in folder.list("*.parquet")] == ["a.parquet", "b.parquet"]
+    assert [entry.size for entry in folder.list("a.*")] == [6, 9]
+    assert [entry.name for entry in folder.walk()] == [
+        "a.json",
+        "a.parquet",
+        "b.parquet",
+        "sub/a b'é.parquet",
+        "sub/c.parquet",
+    ]
+    assert (folder / "sub").read("c.parquet") == b"sub/c.parquet"
+
+
+def test_a_version_changes_with_the_content(folder: Folder) -> None:
+    folder.write("a", b"one")
+    first = folder.list()[0].version
+    assert folder.list()[0].version == first
+    folder.write("a", b"two")
+    assert folder.list()[0].version != first
+
+
+def test_local_copy_is_downloaded_again_when_it_changed(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder.write("model/config.json", b"{}")
+    folder.write("model/deep/weights", b"1")
+    first = local_copy(folder.path("model"))
+    assert (first / "deep" / "weights").read_bytes() == b"1"
+    assert local_copy(folder.path("model")) == first
+    assert local_copy(folder.path("model/config.json")).read_bytes() == b"{}"
+    folder.write("model/deep/weights", b"2")
+    assert (local_copy(folder.path("model")) / "deep" / "weights").read_bytes() == b"2"
+    with pytest.raises(BadInput, match="is not there"):
+        local_copy(folder.path("nothing"))
+
+
+def test_names_can_not_climb_out(folder: Folder) -> None:
+    for name in ["../x", "/etc/passwd", "a/../../x"]:
+        with pytest.raises(BadInput, match="climbs out"):
+            folder.write(name, b"")
+
+
+def test_a_relative_path_holds_in_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Folder("here").url == str(tmp_path / "here")
+    assert Folder(f"file://{tmp_path}/here") == Folder("here/")
+
+
+def test_unusable_urls_are_named() -> None:
+    with pytest.raises(BadInput, match="nosuch://"):
+        Folder("nosuch://bucket/x").exists()
+    with pytest.raises(BadInput, match="names no folder"):
+        Folder("")
+    with pytest.raises(BadInput, match="no conditional put"):
+        Folder("memory://x").create("manifest.json", b"")
+
+
+def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").write_bytes(b"")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path)
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    assert [entry.name for entry in Folder(str(tmp_path)).walk()] == ["linked/a", "real/a"]
+
+
+WRITER = """
+import sys
+from pipeline.storage import Folder
+folder, block = Folder(sys.argv[1]), b"0123456789abcdef" * 2**16
+print("ready", flush=True)
+for number in range(100_000):
+    folder.write(f"{number % 7}.bin", block)
+    folder.create(f"once-{number}.bin", block)
+"""
+
+
+def test_a_killed_writer_leaves_no_half_file(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    for attempt in range(8):
+        folder = Folder(str(tmp_path / str(attempt)))
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, folder.url], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(chance.uniform(0.01, 0.15))
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        entries = folder.list()
+        assert entries
+        assert {entry.size for entry in entries} == {2**20}

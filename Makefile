@@ -41,7 +41,8 @@ bench: venv
 
 venv: $(INSTALLED)
 
-# -qq says errors only; the loop says that it goes on. The loop's own output may not hold a pipe open behind us.
+# -qq says errors only; the loop says that it goes on, and its sleep holds no pipe open behind us. Downloads go under
+# the environment too: /tmp is often too small for them.
 $(INSTALLED):
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 		|| { echo "error: Python 3.11, 3.12 or 3.13 is wanted$(PYTHON:%=, not %): make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -49,12 +50,13 @@ $(INSTALLED):
 	@$(PYTHON) -m venv --clear $(VENV)
 	@start=$$(date +%s); \
 	while sleep 15 >/dev/null 2>&1; do \
-		echo "  $$(($$(date +%s) - start)) s, $$(du -sh $(VENV) 2>/dev/null | cut -f1) unpacked"; \
+		echo "  $$(($$(date +%s) - start)) s, $$(du -sh $(VENV) 2>/dev/null | cut -f1)"; \
 	done & progress=$$!; \
 	trap 'kill $$progress' EXIT; trap 'exit 130' INT TERM; \
+	mkdir $(VENV)/tmp; export TMPDIR=$(CURDIR)/$(VENV)/tmp; \
 	$(BIN)/pip -qq install --require-hashes --no-deps -r requirements.lock \
 		&& $(BIN)/pip -qq install --no-deps --no-build-isolation --editable .
-	@touch $@
+	@rm -rf $(VENV)/tmp && touch $@
 
 # uv keeps the versions that are locked already; delete requirements.lock first to take the newest.
 lock:

@@ -49,10 +49,10 @@ $(INSTALLED):
 	@echo "Installing the pinned packages into $(VENV) with $(PYTHON): about 7 GB, a few minutes"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@start=$$(date +%s); \
-	while sleep 15 >/dev/null 2>&1; do \
+	while sleep 15 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do \
 		echo "  $$(($$(date +%s) - start)) s, $$(du -sh $(VENV) 2>/dev/null | cut -f1)"; \
 	done & progress=$$!; \
-	trap 'kill $$progress' EXIT; trap 'exit 130' INT TERM; \
+	trap 'kill $$progress 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
 	mkdir $(VENV)/tmp; export TMPDIR=$(CURDIR)/$(VENV)/tmp; \
 	$(BIN)/pip -qq install --require-hashes --no-deps -r requirements.lock \
 		&& $(BIN)/pip -qq install --no-deps --no-build-isolation --editable .

@@ -226,12 +226,14 @@ class BitHead(Head):
 class LinearHead(Head):
     """One softmax over the whole codebook of 2^bits entries; an entry is its bits, the first the most significant."""
 
+    _place_values: Int64[Tensor, " bits"]
+
     def __init__(self, bits: int, *, width: int) -> None:
         """Raises: BadInput where the weights can't fit."""
         super().__init__(bits)
         _require(4 * (width + 1) * 2**bits, torch.get_default_device(), f"the weights of a linear head over 2^{bits}")
         self.out = nn.Linear(width, 2**bits)
-        self.register_buffer("_place_values", 2 ** torch.arange(bits - 1, -1, -1), persistent=False)
+        self.register_buffer("_place_values", 2 ** torch.arange(bits - 1, -1, -1, device="cpu"), persistent=False)
 
     def training_mask(
         self, ratio_normals: Float[Tensor, "*tokens"], bit_uniforms: Float[Tensor, "*tokens bits"]

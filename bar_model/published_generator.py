@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bar_model.bar import BarConfig
+from bar_model.bar import Bar, BarConfig
 from bar_model.errors import BadInput
 from bar_model.renaming import Renaming
 from bar_model.rotary import Rotation, axial_rotation
@@ -57,7 +57,7 @@ def import_generator(published: Mapping[str, Tensor], config: BarConfig) -> dict
     Raises:
         BadInput: a rotary table that is not the one that this configuration computes.
     """
-    rotations = dict(zip(("cos", "sin"), _rotation(config), strict=True))
+    rotations = _rotation(config)._asdict()
     ours: dict[str, Tensor] = {}
     for key, tensor in published.items():
         if constant := _ROTATIONS.fullmatch(key):
@@ -82,6 +82,13 @@ def export_generator(ours: Mapping[str, Tensor], config: BarConfig) -> dict[str,
             rope = key.removesuffix("proj.bias") + "rope.freqs_"
             published[rope + "cos"], published[rope + "sin"] = cos, sin
     return published
+
+
+def published_shapes(config: BarConfig) -> dict[str, tuple[int, ...]]:
+    """Every key of the published state dict of this configuration, and its shape."""
+    with torch.device("meta"):
+        ours = Bar(config).state_dict()
+    return {key: tuple(tensor.shape) for key, tensor in export_generator(ours, config).items()}
 
 
 def _rotation(config: BarConfig) -> Rotation:

@@ -60,4 +60,4 @@ def _rename(key: str, table: Mapping[str, str]) -> str | None:
     if found is None:
         return None
     name, numbers, suffix = found
-    return table[name].replace("*", *numbers) + suffix if numbers else table[name] + suffix
+    return (table[name].replace("*", numbers[0]) if numbers else table[name]) + suffix

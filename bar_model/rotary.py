@@ -24,16 +24,17 @@ class Rotation(NamedTuple):
 def axial_rotation(grid: int, head_width: int, *, prefix: int) -> Rotation:
     """The table of all positions: `prefix` unrotated ones, then `grid` × `grid` in raster order.
 
-    The first half of a head turns by the row, the second by the column.
+    The first half of a head turns by the row, the second by the column. The table is real on a CPU even where modules
+    are built on the meta device, since no checkpoint holds it.
     """
     half = head_width // 2
-    frequencies = 1.0 / _THETA ** (torch.arange(0, half, 2).float() / half)
-    angles = torch.arange(grid).float()[:, None] * frequencies
+    frequencies = 1.0 / _THETA ** (torch.arange(0, half, 2, device="cpu").float() / half)
+    angles = torch.arange(grid, device="cpu").float()[:, None] * frequencies
     angles = repeat(angles, "place frequency -> place (frequency 2)")
     rows = repeat(angles, "row angle -> row column angle", column=grid)
     columns = repeat(angles, "column angle -> row column angle", row=grid)
     turned = rearrange(torch.cat((rows, columns), dim=-1), "row column angle -> (row column) angle")
-    angles = torch.cat((torch.zeros(prefix, head_width), turned))
+    angles = torch.cat((torch.zeros(prefix, head_width, device="cpu"), turned))
     return Rotation(angles.cos(), angles.sin())
 
 

@@ -92,6 +92,9 @@ class Transformer(nn.Module):
     left out. Classes are 0 … num_classes − 1; `num_classes` itself is the dropped class.
     """
 
+    cos: Float[Tensor, "positions head_width"]
+    sin: Float[Tensor, "positions head_width"]
+
     def __init__(
         self, config: TransformerConfig, *, grid: int, bits: int, num_classes: int, context_width: int
     ) -> None:

@@ -1,0 +1,113 @@
+"""Pictures: bytes of a file -> the RGB crop that is tokenized, or what is wrong with them."""
+
+import io
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+CROP_RULE = "box-halvings bicubic centre-crop"
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 89_478_485
+"""Of a picture as stored, and as resized: 256 MiB of RGB. Pillow's own limit, where it begins to warn of bombs."""
+
+
+class BadImage(ValueError):
+    """A picture that can't be used; the message says why."""
+
+
+def load_image(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The centre crop of an encoded picture (method.md, section 2); BadImage where there is none to be had.
+
+    Colour and orientation are those of the published tokenizing, which loads with torchvision's `ImageFolder`: the
+    picture becomes RGB as Pillow converts it, before it is resized (transparency is dropped, CMYK converted without
+    a profile), and the EXIF orientation is ignored, so that codes agree with the published ones. Two kinds that it
+    would let pass are refused, for it would make something else of them: an animation (its first frame), and grey
+    of more than 8 bits (clipped: nearly all white).
+    """
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata, which is not read here.
+        warnings.simplefilter("ignore")
+        try:
+            image = _decode(data)
+        except (BadImage, MemoryError):
+            raise
+        except Exception as error:  # Pillow's decoders raise nearly anything where the data is malformed.
+            raise BadImage(" ".join(f"can't be decoded: {error or type(error).__name__}".split())) from error
+    return _crop(image, size)
+
+
+def crop(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
+    """The view that is the picture itself."""
+    return images
+
+
+def flip(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
+    """The view that is mirrored left to right."""
+    return images[..., ::-1, :]
+
+
+VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"crop": crop, "flip": flip}
+
+
+def to_model(images: UInt8[np.ndarray, "batch height width 3"]) -> Float[Tensor, "batch 3 height width"]:
+    """x/127.5 − 1: 0 … 255 -> [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarray, "batch height width 3"]:
+    """[-1, 1] -> 0 … 255, clamped and truncated: the rule of the published FID protocol."""
+    scaled = ((images.float() + 1) / 2).clamp(0, 1) * 255
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def to_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """One picture as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def to_grid(images: UInt8[np.ndarray, "batch height width 3"], columns: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Pictures side by side, row by row, two white pixels apart."""
+    num, height, width, _ = images.shape
+    rows = -(-num // columns)
+    grid = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + 2), index % columns * (width + 2)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def _decode(data: bytes) -> Image.Image:
+    if not data:
+        raise BadImage("is empty")
+    try:
+        # Opening reads the header alone, so that a bomb is turned away before it unfolds.
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise BadImage(f"is none of {', '.join(FORMATS)}") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"{image.width} × {image.height} is more than {MAX_PIXELS:,} pixels")
+    # An MPO is a photograph with companions (a preview, the other eye), of which the first picture is the one meant.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise BadImage("is animated, or holds several pictures")
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise BadImage(f"has more than 8 bits of grey (mode {image.mode})")
+    return image.convert("RGB")
+
+
+def _crop(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    width, height = round(image.width * scale), round(image.height * scale)
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{image.width} × {image.height} is too narrow to be resized to a shorter side of {size}")
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))

@@ -84,6 +84,11 @@ def export_generator(ours: Mapping[str, Tensor], config: BarConfig) -> dict[str,
     return published
 
 
+def published_name(ours: str) -> str:
+    """What the published code calls a parameter of ours; our own name where it has none (the baseline heads)."""
+    return _RENAMING.theirs(ours) or ours
+
+
 def published_shapes(config: BarConfig) -> dict[str, tuple[int, ...]]:
     """Every key of the published state dict of this configuration, and its shape."""
     with torch.device("meta"):

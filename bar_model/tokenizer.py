@@ -1,0 +1,90 @@
+"""BAR-FSQ: image <-> bits (method.md, section 2)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from bar_model.bits import CodeShape
+from bar_model.decoder import Decoder, DecoderConfig
+from bar_model.encoder import Encoder, EncoderConfig
+from bar_model.errors import BadInput
+from bar_model.quantizer import BinaryQuantizer, bits_to_signs, quantize, signs_to_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """Square images of `image_size` pixels, one token of `bits` bits for each `patch` × `patch` pixels."""
+
+    image_size: int
+    patch: int
+    bits: int
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    balanced_start: bool
+    """True from scratch: half of the bits are 1 at the start of training, and not all of them."""
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch:
+            raise BadInput(f"images of {self.image_size} px do not divide into patches of {self.patch} px")
+        if not 1 <= self.bits <= 256:
+            raise BadInput(f"{self.bits} bits a token: choose 1 to 256")
+
+    @property
+    def codes(self) -> CodeShape:
+        return CodeShape(grid=self.image_size // self.patch, bits=self.bits)
+
+
+class TokenizerOutput(NamedTuple):
+    """What training sees of a batch; `semantics` is the frozen encoder's features as the decoder predicts them."""
+
+    reconstruction: Float[Tensor, "batch 3 height width"]
+    bits: Bool[Tensor, "batch tokens bits"]
+    semantics: Float[Tensor, "batch tokens features"] | None
+
+
+class Tokenizer(nn.Module):
+    """Images in [-1, 1] <-> bits in raster order.
+
+    The frozen copy of the encoder that gives the semantic loss its target is one of that loss's frozen networks
+    (`tokenizer_loss.FrozenNetworks`), no part of the tokenizer: it is neither stored here nor needed to encode.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        grid, patch = config.codes.grid, config.patch
+        self.encoder = Encoder(config.encoder, grid=grid, patch=patch)
+        self.quantizer = BinaryQuantizer(
+            config.encoder.width, config.bits, config.decoder.width, balanced_start=config.balanced_start
+        )
+        self.decoder = Decoder(config.decoder, grid=grid, patch=patch, feature_width=config.encoder.width)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> TokenizerOutput:
+        """Reconstruct, with gradients straight through the rounding."""
+        signs = quantize(self.pre_quantise(images))
+        decoded = self.decoder(self.quantizer.tokens(signs), semantics=True)
+        return TokenizerOutput(decoded.images, signs_to_bits(signs), decoded.semantics)
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Bool[Tensor, "batch tokens bits"]:
+        return signs_to_bits(quantize(self.pre_quantise(images)))
+
+    @torch.no_grad()
+    def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
+        """Images around [-1, 1], not clamped."""
+        expected = (self.config.codes.num_tokens, self.config.bits)
+        if bits.shape[1:] != expected:
+            raise BadInput(
+                f"bits of shape {tuple(bits.shape)}: this tokenizer decodes (batch, {expected[0]}, {expected[1]})"
+            )
+        return self.decoder(self.quantizer.tokens(bits_to_signs(bits)), semantics=False).images
+
+    def pre_quantise(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens bits"]:
+        """The float32 values z whose signs about the quantiser's threshold are the bits."""
+        size = self.config.image_size
+        if images.shape[1:] != (3, size, size):
+            raise BadInput(f"images of shape {tuple(images.shape)}: this tokenizer encodes (batch, 3, {size}, {size})")
+        return self.quantizer.pre_quantise(self.encoder(images))

@@ -24,9 +24,11 @@ def read_published(file: Path) -> dict[str, Tensor]:
     Raises:
         BadInput: it is no such file.
     """
+    if not zipfile.is_zipfile(file):
+        raise BadInput(f"{file}: is no PyTorch file, or only a part of one; download it again")
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
         raise BadInput(f"{file}: is no PyTorch state dict ({str(error).splitlines()[0]})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadInput(f"{file}: holds something other than named tensors, so it is no published checkpoint")

@@ -1,0 +1,156 @@
+"""Connecting to Ray: the cluster that is there, or one of our own on this machine."""
+
+import logging
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from bar_model.errors import BadInput
+
+GB = 10**9
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Ray reads these when it is imported; the workers of a local cluster inherit them.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DATA_LOG_LEVEL": "WARNING",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Ours are in units.py.
+}
+AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Which Ray cluster does the work; the sizes are those of a local one."""
+
+    address: str | None = None
+    """host:6379, ray://host:10001 or `local` (else: RAY_ADDRESS, a cluster that `ray start` runs here, `local`)."""
+    num_cpus: int | None = None
+    """CPUs of a local cluster (else: all that this process may use)."""
+    num_gpus: int | None = None
+    """GPUs of a local cluster (else: all)."""
+    object_store_gb: float | None = None
+    """Shared memory of a local cluster (else: a twentieth of the memory, at most 4 GB)."""
+
+    def __post_init__(self) -> None:
+        if self.num_cpus is not None and self.num_cpus < 1:
+            raise BadInput(f"cluster.num_cpus is {self.num_cpus}: Ray needs at least 1")
+        if self.object_store_gb is not None and self.object_store_gb < 0.1:
+            raise BadInput(f"cluster.object_store_gb is {self.object_store_gb}: Ray needs at least 0.1")
+
+
+@contextmanager
+def connect(config: ClusterConfig) -> Iterator[None]:
+    """Ray for as long as the block lasts, after one line that says which; BadInput where the address is of no use.
+
+    Joins the cluster of `ray job submit`, of `config.address`, of RAY_ADDRESS, or one that `ray start` runs on this
+    machine; else starts one here and ends it afterwards. A process that is connected already stays as it is.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = _address(config)
+    if address is None:
+        _start_here(config)
+    else:
+        _join(address)
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    resources = ray.cluster_resources()
+    size = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    print(f"Ray: {f'joined the cluster at {address}' if address else 'started on this machine'} ({size})", flush=True)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _address(config: ClusterConfig) -> str | None:
+    """Whom to join, None for nobody."""
+    named = config.address or os.environ.get("RAY_ADDRESS") or "auto"
+    if named == "local":
+        return None
+    if named != "auto":
+        _check(named)
+        return named
+    from ray._private.services import find_bootstrap_address  # What ray.init() asks, before it decides without us.
+
+    started = find_bootstrap_address(None)
+    if started is not None and _answers(started):  # A crashed cluster leaves its address behind.
+        return started
+    if config.address == "auto":
+        raise BadInput("cluster.address is `auto`, but no cluster runs here: `ray start --head` starts one")
+    return None
+
+
+def _check(address: str) -> None:
+    if urlsplit(address).scheme in ("http", "https"):
+        raise BadInput(f"{address} is a dashboard's address: give the cluster's, host:6379, or use `ray job submit`")
+    if not _answers(address):
+        raise BadInput(f"no Ray cluster answers at {address}: correct RAY_ADDRESS or --cluster.address, or unset it")
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.split("://")[-1].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _join(address: str) -> None:
+    """Connects; a driver that no `ray job submit` has sent brings this code to workers on other machines."""
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    modules = [str(REPOSITORY / "pipeline"), str(REPOSITORY / "bar_model")]
+    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    try:
+        ray.init(
+            address=address, runtime_env=None if submitted else {"py_modules": modules}, logging_level=logging.ERROR
+        )
+    except AuthenticationError as error:
+        remedy = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on its head node"
+        raise BadInput(f"the Ray cluster at {address} wants its token: {remedy}") from error
+    except ConnectionError as error:
+        raise BadInput(f"the Ray cluster at {address} can't be joined: {str(error).splitlines()[0]}") from error
+
+
+def _start_here(config: ClusterConfig) -> None:
+    """A cluster without dashboard that dies with this process.
+
+    Ray would write a token for it to ~/.ray/auth_token, which every later `ray start` then demands of `ray job submit`.
+    So it gets one of its own, that only this process and its children know.
+    """
+    import ray
+
+    if not any(name in os.environ for name in AUTHENTICATION):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    ray.init(
+        address="local",
+        num_cpus=config.num_cpus or len(os.sched_getaffinity(0)),
+        num_gpus=config.num_gpus,
+        object_store_memory=_object_store_bytes(config),
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _object_store_bytes(config: ClusterConfig) -> int:
+    if config.object_store_gb is not None:
+        return int(config.object_store_gb * GB)
+    memory = min(psutil.virtual_memory().total // 20, 4 * GB)
+    shared = Path("/dev/shm")  # Often small in a container; Ray would fall back to the disk.
+    return max(GB // 10, min(memory, shutil.disk_usage(shared).free * 9 // 10 if shared.exists() else memory))

@@ -1,0 +1,163 @@
+"""A job's command line: `python jobs/train.py PRESET --option value`.
+
+What a person can mend is one line on stderr: `error: what, where, what to do`. Defects keep their traceback.
+"""
+
+import difflib
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+from tyro import _errors as tyro_errors  # Public in purpose (see its docstring), not yet in name.
+
+from bar_model.errors import BadInput
+from pipeline.provenance import plain
+
+Configuration = TypeVar("Configuration")
+
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143  # Exit codes; the last two are the shell's for SIGINT and SIGTERM.
+
+
+def run(
+    job: Callable[[Configuration], object],
+    presets: Mapping[str, Callable[[], Configuration]],
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """Carries out `job` on a preset with the overrides of the command line, then exits.
+
+    Each preset is a function whose docstring's first line says what it is for; it is called only when it is chosen.
+    """
+    try:
+        configuration = _configuration(job, presets, list(sys.argv[1:] if arguments is None else arguments))
+        sys.exit(_exit_code(job, configuration))
+    except Exception as error:
+        answer = bad_input(error)
+        if answer is None:
+            raise
+        print(f"error: {answer}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def bad_input(error: Exception) -> BadInput | None:
+    """The BadInput that an error is, or that Ray brings as text from a worker; None for any other error."""
+    if not any(kind.__module__.startswith("ray.") for kind in type(error).__mro__):
+        return error if isinstance(error, BadInput) else None
+    # Ray Data and dead actors keep of an exception only its traceback's text.
+    text = str(error)
+    name = re.escape(f"{BadInput.__module__}.{BadInput.__qualname__}")
+    found = re.search(rf"^{name}: (.+)$", text, re.MULTILINE)
+    if found is None or "During handling of the above exception" in text:
+        return None
+    return BadInput(found[1])
+
+
+def _exit_code(job: Callable[[Configuration], object], configuration: Configuration) -> int | str:
+    try:
+        job(configuration)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM:  # Ray's handler exits with the signal's number,
+            return TERMINATED
+        return stop.code or INTERRUPTED  # Ray Train's for Ctrl-C with 0.
+    return 0
+
+
+def _configuration(
+    job: Callable[[Configuration], object], presets: Mapping[str, Callable[[], Configuration]], arguments: list[str]
+) -> Configuration:
+    program = f"python {sys.argv[0]}"
+    summary = _first_line(job.__doc__ or sys.modules[job.__module__].__doc__)
+    if arguments in (["-h"], ["--help"]):
+        print(_overview(program, summary, presets))
+        raise SystemExit(0)
+    if not arguments or arguments[0].startswith("-"):
+        raise BadInput(f"the first argument is a preset: {', '.join(presets)} (--help says what they are)")
+    name, *options = arguments
+    if name not in presets:
+        raise BadInput(f"unknown preset {name!r}{_nearest(name, presets)}: there are {', '.join(presets)}")
+    preset = presets[name]()
+    configuration = _overridden(
+        preset,
+        [option for option in options if option != "--print-config"],
+        program=f"{program} {name}",
+        description=f"{summary}\n\nPreset {name}: {_first_line(presets[name].__doc__)} "
+        "With --print-config, prints the resulting configuration and ends.",
+    )
+    if "--print-config" in options:
+        print(_as_yaml(plain(configuration)))
+        raise SystemExit(0)
+    return configuration
+
+
+def _overridden(preset: Configuration, options: list[str], *, program: str, description: str) -> Configuration:
+    """The preset with the options' values; BadInput for those that it has not or can't take."""
+
+    def refuse(event: tyro_errors.ParseErrorEvent) -> None:
+        match event:
+            case tyro_errors.UnrecognizedArgs(tokens=[token, *_]):
+                parser = tyro.extras.get_parser(type(preset), default=preset, config=(tyro.conf.AvoidSubcommands,))
+                names = [name for action in parser._actions for name in action.option_strings]
+                known = f": `{program} --help` lists them"
+                raise BadInput(f"unknown option {token!r}{_nearest(token.partition('=')[0], names)}{known}")
+            case tyro_errors.InvalidChoice(argument=argument, value=value, choices=choices):
+                raise BadInput(f"{_flag(argument)} can't be {value!r}: choose from {', '.join(choices)}")
+            case tyro_errors.BadValue(argument=argument):
+                raise BadInput(f"{_flag(argument)} needs a value: `{program} --help` says which")
+            case tyro_errors.MissingArgs(missing_arguments=missing):
+                raise BadInput(f"missing: {', '.join(_flag(one.arg) for one in missing)}")
+            case tyro_errors.InstantiationFailure(message=message, argument=None):
+                raise BadInput(" ".join(message.split()))
+            case tyro_errors.InstantiationFailure(message=message, argument=argument):
+                raise BadInput(f"{_flag(argument)}: {' '.join(message.split())}")
+
+    with tyro_errors.on_parse_error(refuse):
+        return tyro.cli(
+            type(preset),
+            prog=program,
+            description=description,
+            args=options,
+            default=preset,
+            config=(tyro.conf.AvoidSubcommands,),  # A part that may be None is no command of its own.
+        )
+
+
+def _flag(argument: Any) -> str:
+    return argument.lowered.name_or_flags[-1]
+
+
+def _nearest(name: str, names: Any) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _overview(program: str, summary: str, presets: Mapping[str, Callable[[], Any]]) -> str:
+    width = max(map(len, presets))
+    lines = [f"  {name:{width}}  {_first_line(preset.__doc__)}" for name, preset in presets.items()]
+    return "\n".join(
+        [
+            f"usage: {program} PRESET [--option value ...]\n\n{summary}\n\npresets:",
+            *lines,
+            "\n  PRESET --help          lists the options and their values in this preset",
+            "  PRESET --print-config  prints the configuration, with options if given, and ends",
+        ]
+    )
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def _as_yaml(value: Any, indent: str = "") -> str:
+    """Nested mappings by indentation, everything else as JSON, which is YAML too."""
+    lines = []
+    for name, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            lines += [f"{indent}{name}:", _as_yaml(inner, f"{indent}  ")]
+        else:
+            lines.append(f"{indent}{name}: {json.dumps(inner)}")
+    return "\n".join(lines)

@@ -8,14 +8,14 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 from tyro import _errors as tyro_errors  # Public in purpose (see its docstring), not yet in name.
 
 from bar_model.errors import BadInput
-from pipeline.provenance import plain
+from pipeline.provenance import parameters, plain
 
 Configuration = TypeVar("Configuration")
 
@@ -94,16 +94,15 @@ def _configuration(
     return configuration
 
 
-def _overridden(preset: Configuration, options: list[str], *, program: str, description: str) -> Configuration:
+def _overridden(preset: Configuration, arguments: list[str], *, program: str, description: str) -> Configuration:
     """The preset with the options' values; BadInput for those that it has not or can't take."""
 
     def refuse(event: tyro_errors.ParseErrorEvent) -> None:
         match event:
             case tyro_errors.UnrecognizedArgs(tokens=[token, *_]):
-                parser = tyro.extras.get_parser(type(preset), default=preset, config=(tyro.conf.AvoidSubcommands,))
-                names = [name for action in parser._actions for name in action.option_strings]
-                known = f": `{program} --help` lists them"
-                raise BadInput(f"unknown option {token!r}{_nearest(token.partition('=')[0], names)}{known}")
+                options = {f"--{name.replace('_', '-')}" for name in parameters(preset)}
+                meant = _nearest(token.partition("=")[0], options)
+                raise BadInput(f"unknown option {token!r}{meant}: `{program} --help` lists them")
             case tyro_errors.InvalidChoice(argument=argument, value=value, choices=choices):
                 raise BadInput(f"{_flag(argument)} can't be {value!r}: choose from {', '.join(choices)}")
             case tyro_errors.BadValue(argument=argument):
@@ -120,7 +119,7 @@ def _overridden(preset: Configuration, options: list[str], *, program: str, desc
             type(preset),
             prog=program,
             description=description,
-            args=options,
+            args=arguments,
             default=preset,
             config=(tyro.conf.AvoidSubcommands,),  # A part that may be None is no command of its own.
         )
@@ -130,9 +129,11 @@ def _flag(argument: Any) -> str:
     return argument.lowered.name_or_flags[-1]
 
 
-def _nearest(name: str, names: Any) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean …?)` for the closest name, also if its dotted prefix was left out; empty if none is close."""
+    short = {f"--{name.rpartition('.')[2]}" if "." in name else name: name for name in names}
+    close = difflib.get_close_matches(name, [*short, *short.values()], n=1)
+    return f" (did you mean {short.get(close[0], close[0])}?)" if close else ""
 
 
 def _overview(program: str, summary: str, presets: Mapping[str, Callable[[], Any]]) -> str:

@@ -56,7 +56,7 @@ class TrackingConfig:
 
     uri: str | None = None
     """MLflow's server or database, http://host:5000 or sqlite:///mlflow.db (else: MLFLOW_TRACKING_URI)."""
-    experiment: Annotated[str | None, tyro.conf.arg(prefix_name=False)] = None
+    experiment: Annotated[str | None, tyro.conf.arg(prefix_name=False, aliases=["--tracking.experiment"])] = None
     """Experiment of the run (else: MLFLOW_EXPERIMENT_NAME, then `bar`)."""
     spool: str = "~/.cache/bar/tracking"
     """Folder on each machine for what the server has not got yet."""

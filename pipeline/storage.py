@@ -120,6 +120,10 @@ class Folder:
         """
         yield from _walk(self, "", frozenset())
 
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders directly in this one, in order."""
+        return tuple(name for name, info in _infos(self, "") if info["type"] == "directory")
+
     def list(self, pattern: str = "*") -> list[Entry]:
         """The files directly in this folder that match, by name; none where the folder isn't there."""
         try:

@@ -14,7 +14,7 @@ import pytest
 from bar_model.errors import BadInput
 from pipeline.storage import Folder, local_copy
 
-pytest_plugins = ["fixtures_s3"]
+pytest_plugins = ["tests.fixtures_s3"]
 
 
 @pytest.fixture(params=["disk", "s3"])

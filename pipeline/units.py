@@ -1,0 +1,258 @@
+"""A stage's work, unit by unit, on Ray: each unit becomes one whole file, and the manifest is written last.
+
+The same machinery tokenizes, samples and extracts features. One row of the Ray Data set is one unit all the way, so
+that no block can split or mix units, and a unit's file depends on the unit and the configuration alone: not on the
+number of workers, not on what else is done, not on what failed. Units whose file is there are done.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bar_model.errors import BadInput
+from pipeline.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
+from pipeline.progress import Progress, Run
+from pipeline.storage import Folder
+
+Row = dict[str, Any]
+"""What a step hands to the next: numpy arrays, strings and numbers by name, as Ray Data can hold them."""
+
+INSPECTIONS_AT_ONCE = 16
+READ_MEMORY_BYTES = 256 * 2**20
+"""That a task reserves which reads a unit. (Reserving what the workers don't, it is also kept out of their processes:
+Ray Data would fuse the two steps, and decode and encode by turns.)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A piece of work that becomes one file. `payload` (JSON values) says all that the work needs to know."""
+
+    index: int
+    size: int
+    payload: Any
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """12 hexadecimal digits of SHA-256 over the payload: work that changed has another name."""
+        return hashlib.sha256(json.dumps(self.payload).encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        return json.dumps([self.index, self.size, self.payload])
+
+    @classmethod
+    def from_json(cls, document: str) -> "Unit":
+        index, size, payload = json.loads(document)
+        return cls(index=index, size=size, payload=payload)
+
+
+class Contents(NamedTuple):
+    """What a unit's file says of itself."""
+
+    rows: int
+    quarantined: tuple[Quarantined, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """The steps of a unit, from its plan to its file; each runs without Ray, too, and may be run again at any time.
+
+    `read` runs in tasks beside the workers; `build` runs once in each worker and gives what turns the row that was
+    read into the row that `pack` makes a file of. `inspect` tells from a file alone what is in it.
+    """
+
+    stage: str
+    item: str
+    """What the progress bar counts: "images"."""
+    name: str
+    """Names of files: "codes-{}.parquet"."""
+    read: Callable[[Unit], Row]
+    build: Callable[[], Callable[[Row], Row]]
+    pack: Callable[[Row], bytes]
+    inspect: Callable[[bytes], Contents]
+
+    def file_name(self, unit: Unit) -> str:
+        return self.name.format(f"{unit.index:06d}-{unit.digest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How many workers build and hold what the work needs, and what each of them reserves."""
+
+    num: int
+    cpus: float = 1
+    gpus: float = 0
+
+    def __post_init__(self) -> None:
+        if self.num < 1:
+            raise BadInput(f"workers: {self.num}; at least 1 is needed")
+
+
+def run_units(
+    folder: Folder,
+    work: Work,
+    units: Iterable[Unit],
+    *,
+    configuration: Mapping[str, Any],
+    workers: Workers,
+    run: Run | None = None,
+    max_bad: float = 0,
+) -> Manifest:
+    """Does the units that are not done, then publishes the manifest; with nothing to do, gives the one that is there.
+
+    `configuration` is all that determines the content of the files (JSON values). BadInput where the folder was made
+    with another one, where the units have changed since the manifest, or where more than the share `max_bad` of the
+    items had to be quarantined; what is done is kept in each case.
+    """
+    published = open_stage(folder, work.stage, configuration)
+    planned = list(units)
+    if not planned:
+        raise BadInput(f"{work.stage}: there are no {work.item} to work on; check where they come from")
+    inputs = _inputs(planned)
+    if published is not None and published.inputs != inputs:
+        raise BadInput(
+            f"{folder.url} was made from {published.inputs.num:,} {work.item} that have changed since (now "
+            f"{inputs.num:,}): choose another output folder, or restore them"
+        )
+    sizes = {entry.name: entry.size for entry in folder.list(work.name.format("*"))}
+    if published is not None and all(sizes.get(file.name) == file.bytes for file in published.files):
+        return published
+
+    receipts: dict[int, Receipt] = {}
+    bad: list[Quarantined] = []
+    with Progress(work.stage, work.item, total=inputs.num, run=run) as progress:
+
+        def keep(unit: Unit, receipt: Receipt, count: Callable[[int, int], None]) -> None:
+            receipts[unit.index] = receipt
+            bad.extend(receipt.quarantined)
+            count(unit.size, len(receipt.quarantined))
+            _check_bad(bad, inputs, work, max_bad)
+
+        for unit, receipt in _inspected(folder, work, [unit for unit in planned if work.file_name(unit) in sizes]):
+            keep(unit, receipt, progress.found)
+        pending = [unit for unit in planned if unit.index not in receipts]
+        for unit, receipt in _executed(folder, work, pending, workers):
+            keep(unit, receipt, progress.advance)
+
+    in_order = [receipts[unit.index] for unit in planned]
+    manifest = Manifest(
+        stage=work.stage,
+        generation=published.generation if published else 1,
+        configuration=configuration,
+        inputs=inputs,
+        files=tuple(receipt.file for receipt in in_order),
+        quarantined=tuple(item for receipt in in_order for item in receipt.quarantined),
+    )
+    return manifest.commit(folder)
+
+
+class Receipt(NamedTuple):
+    """What is known of a unit that is done."""
+
+    file: FileEntry
+    quarantined: tuple[Quarantined, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(self)
+
+    @classmethod
+    def from_json(cls, document: str) -> "Receipt":
+        file, quarantined = json.loads(document)
+        return cls(FileEntry(*file), tuple(Quarantined(*item) for item in quarantined))
+
+
+def finish_unit(folder: Folder, work: Work, unit: Unit, row: Row) -> Receipt:
+    """Puts a unit's file in place. Where another run was faster, its file stays: a manifest may name it already."""
+    data = work.pack(row)
+    name = work.file_name(unit)
+    return _receipt(folder, work, unit, data if folder.create(name, data) else folder.read(name))
+
+
+def _receipt(folder: Folder, work: Work, unit: Unit, data: bytes) -> Receipt:
+    name = work.file_name(unit)
+    try:
+        contents = work.inspect(data)
+    except BadInput as error:
+        raise BadInput(f"{folder.path(name)} is damaged ({error}): remove it and run again") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Receipt(FileEntry(name, unit.digest, contents.rows, len(data), sha256), contents.quarantined)
+
+
+def _inputs(units: list[Unit]) -> Inputs:
+    digests = "".join(unit.digest for unit in units)
+    return Inputs(sum(unit.size for unit in units), hashlib.sha256(digests.encode()).hexdigest()[:16])
+
+
+def _check_bad(bad: Sequence[Quarantined], inputs: Inputs, work: Work, max_bad: float) -> None:
+    if len(bad) > max_bad * inputs.num:
+        raise BadInput(
+            f"{len(bad):,} of {inputs.num:,} {work.item} can't be used, more than the share of {max_bad:g} allowed "
+            f"(first: {bad[0].where} {bad[0].why}): mend them or raise max_bad; what is done is kept"
+        )
+
+
+def _inspected(folder: Folder, work: Work, units: Sequence[Unit]) -> Iterator[tuple[Unit, Receipt]]:
+    def receipt(unit: Unit) -> Receipt:
+        return _receipt(folder, work, unit, folder.read(work.file_name(unit)))
+
+    with ThreadPoolExecutor(INSPECTIONS_AT_ONCE) as pool:
+        yield from zip(units, pool.map(receipt, units), strict=True)
+
+
+def _executed(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers) -> Iterator[tuple[Unit, Receipt]]:
+    """Places the steps on the cluster, which runs them as its resources allow; receipts come as units are done."""
+    if not units:
+        return
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    _check_room(workers, ray.cluster_resources())
+    dataset = (
+        ray.data.from_items([{"unit": unit.to_json()} for unit in units], override_num_blocks=len(units))
+        .map(functools.partial(_read, work), num_cpus=1, memory=READ_MEMORY_BYTES)
+        .map(
+            _Worker,  # pyright: ignore[reportArgumentType]  (Ray's signature knows functions alone)
+            fn_constructor_args=(work,),
+            compute=ActorPoolStrategy(size=min(workers.num, len(units))),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus,
+        )
+        .map(functools.partial(_write, folder, work), num_cpus=1)
+    )
+    dataset.context.enable_progress_bars = False
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # It would warn that there are none.
+    dataset.context.print_on_execution_start = False
+    by_index = {unit.index: unit for unit in units}
+    for row in dataset.iter_rows():
+        yield by_index[row["index"]], Receipt.from_json(row["receipt"])
+
+
+def _read(work: Work, row: Row) -> Row:
+    return {**row, **work.read(Unit.from_json(row["unit"]))}
+
+
+class _Worker:
+    def __init__(self, work: Work) -> None:
+        self._step = work.build()
+
+    def __call__(self, row: Row) -> Row:
+        return {"unit": row["unit"], **self._step(row)}
+
+
+def _write(folder: Folder, work: Work, row: Row) -> Row:
+    unit = Unit.from_json(row["unit"])
+    return {"index": unit.index, "receipt": finish_unit(folder, work, unit, row).to_json()}
+
+
+def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
+    """Workers hold what they reserve to the end: units could never be read if they took every CPU."""
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    if workers.num * workers.cpus + 1 > cpus or workers.num * workers.gpus > gpus:
+        raise BadInput(
+            f"workers: {workers.num} with {workers.cpus:g} CPUs and {workers.gpus:g} GPUs each do not fit into the "
+            f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: ask for fewer"
+        )

@@ -1,0 +1,301 @@
+"""Units become whole files, once, whatever happens; the manifest tells of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bar_model.errors import BadInput
+from pipeline.cluster import ClusterConfig, connect
+from pipeline.command import bad_input
+from pipeline.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
+from pipeline.storage import Folder
+from pipeline.units import Contents, Row, Unit, Work, Workers, finish_unit, run_units
+
+pytest_plugins = ["tests.fixtures_s3"]
+
+
+class Count:
+    """A stage in small: a unit's payload is a list of numbers, of which the negative ones can't be used."""
+
+    def __init__(self, log: str | None = None, sleep_s: float = 0) -> None:
+        self.log, self.sleep_s = log, sleep_s
+
+    def read(self, unit: Unit) -> Row:
+        if self.log is not None:
+            with Path(self.log).open("a") as file:
+                file.write(f"{unit.index}\n")
+        time.sleep(self.sleep_s)
+        good = [number for number in unit.payload if number >= 0]
+        bad = [Quarantined(str(number), f"number/{number}", "is negative") for number in unit.payload if number < 0]
+        return {"numbers": np.array(good, np.int64).reshape(-1, 1), "bad": json.dumps(bad)}
+
+    def build(self) -> "Double":
+        return Double()
+
+    def pack(self, row: Row) -> bytes:
+        return json.dumps({"numbers": np.ravel(row["doubled"]).tolist(), "bad": json.loads(row["bad"])}).encode()
+
+    def inspect(self, data: bytes) -> Contents:
+        try:
+            content = json.loads(data)
+        except ValueError as error:
+            raise BadInput("it is no JSON") from error
+        return Contents(len(content["numbers"]), tuple(Quarantined(*item) for item in content["bad"]))
+
+    def work(self) -> Work:
+        return Work(
+            stage="count",
+            item="numbers",
+            name="count-{}.json",
+            read=self.read,
+            build=self.build,
+            pack=self.pack,
+            inspect=self.inspect,
+        )
+
+
+class Double:
+    def __call__(self, row: Row) -> Row:
+        return {"doubled": row["numbers"] * 2, "bad": row["bad"]}
+
+
+def plan(numbers: list[list[int]]) -> list[Unit]:
+    return [Unit(index=index, size=len(some), payload=some) for index, some in enumerate(numbers)]
+
+
+NUMBERS = [[1, 2, 3], [4], [], [5, 6, 7], [8, 9], [10, 11, 12]]
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    with connect(ClusterConfig(address="local", num_cpus=3)):
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "out"))
+
+
+count = partial(run_units, configuration={"by": 2}, workers=Workers(num=1))
+
+
+def contents(folder: Folder) -> dict[str, bytes]:
+    return {entry.name: folder.read(entry.name) for entry in folder.list()}
+
+
+def by_hand(folder: Folder, work: Work, units: list[Unit]) -> None:
+    """The same steps without Ray."""
+    step = work.build()
+    for unit in units:
+        finish_unit(folder, work, unit, step(work.read(unit)))
+
+
+@pytest.mark.ray
+def test_any_number_of_workers_gives_the_same_bytes(folder: Folder, tmp_path: Path, ray_here: None) -> None:
+    manifest = count(folder, Count().work(), plan(NUMBERS))
+    assert manifest.rows == 12
+    assert [file.rows for file in manifest.files] == [3, 1, 0, 3, 2, 3]
+    assert json.loads(folder.read(manifest.files[3].name))["numbers"] == [10, 12, 14]
+    assert Manifest.read(folder) == manifest
+
+    others = Folder(str(tmp_path / "others"))
+    count(others, Count().work(), plan(NUMBERS), workers=Workers(num=2))
+    assert contents(others) == contents(folder)
+
+
+@pytest.mark.ray
+def test_what_is_done_is_not_done_again(folder: Folder, tmp_path: Path, ray_here: None) -> None:
+    log = tmp_path / "log"
+    work = Count(str(log)).work()
+    by_hand(folder, work, plan(NUMBERS)[:4])
+    log.unlink()
+    manifest = count(folder, work, plan(NUMBERS))
+    assert sorted(log.read_text().split()) == ["4", "5"]
+    log.unlink()
+    assert count(folder, work, plan(NUMBERS)) == manifest
+    assert not log.exists()
+    assert len(folder.list("manifest-*.json")) == 1
+
+    before = contents(folder)
+    folder.remove(manifest.files[2].name)
+    assert count(folder, work, plan(NUMBERS)) == manifest
+    assert log.read_text().split() == ["2"]
+    assert contents(folder) == before
+
+
+@pytest.mark.ray
+def test_bad_items_are_kept_apart_and_too_many_end_the_run(folder: Folder, ray_here: None) -> None:
+    numbers = [[1, -2, 3], [4, 5], [-6, 7]]
+    with pytest.raises(BadInput, match=r"of 7 numbers can't be used, more than the share of 0.2 .*is negative"):
+        count(folder, Count().work(), plan(numbers), max_bad=0.2)
+    assert not folder.list("manifest-*")
+    manifest = count(folder, Count().work(), plan(numbers), max_bad=0.3)
+    assert [item.key for item in manifest.quarantined] == ["-2", "-6"]
+    assert manifest.inputs.num == 7
+    assert manifest.rows == 5
+
+
+@pytest.mark.ray
+def test_a_step_that_fails_names_its_own_error(folder: Folder, ray_here: None) -> None:
+    def refuse(unit: Unit) -> Row:
+        raise BadInput(f"unit {unit.index}: no such thing")
+
+    with pytest.raises(Exception, match="no such thing") as caught:
+        count(folder, replace(Count().work(), read=refuse), plan(NUMBERS))
+    assert str(bad_input(caught.value)).endswith("no such thing")
+    assert not folder.list("manifest-*")
+
+
+@pytest.mark.ray
+def test_workers_must_leave_room_for_reading(folder: Folder, ray_here: None) -> None:
+    with pytest.raises(BadInput, match="ask for fewer"):
+        count(folder, Count().work(), plan(NUMBERS), workers=Workers(num=3))
+
+
+def test_nothing_is_computed_where_all_is_done(folder: Folder) -> None:
+    """No Ray here: finished units are read from their files alone."""
+    work = Count().work()
+    by_hand(folder, work, plan(NUMBERS))
+    manifest = count(folder, replace(work, read=None, build=None, pack=None), plan(NUMBERS))
+    assert manifest.rows == 12
+    assert manifest.num_bytes == sum(entry.size for entry in folder.list("count-*"))
+
+
+def test_a_folder_of_another_configuration_is_refused(folder: Folder) -> None:
+    by_hand(folder, Count().work(), plan(NUMBERS))
+    count(folder, Count().work(), plan(NUMBERS), configuration={"by": 2, "views": ["crop"], "tokenizer": {"bits": 16}})
+    with pytest.raises(BadInput, match=r"tokenizer.bits: 16 there, 10 here; views: \[.crop.\] there, \[\] here\)"):
+        count(folder, Count().work(), plan(NUMBERS), configuration={"by": 2, "views": (), "tokenizer": {"bits": 10}})
+    with pytest.raises(BadInput, match='stage: "count" there, "sample" here'):
+        open_stage(folder, "sample", {"by": 2, "views": ["crop"], "tokenizer": {"bits": 16}})
+    assert open_stage(folder, "count", {"by": 2, "views": ("crop",), "tokenizer": {"bits": 16}}) is not None
+
+
+def test_units_that_changed_are_refused(folder: Folder) -> None:
+    by_hand(folder, Count().work(), plan(NUMBERS))
+    count(folder, Count().work(), plan(NUMBERS))
+    with pytest.raises(BadInput, match="12 numbers that have changed since"):
+        count(folder, Count().work(), plan([*NUMBERS[:-1], [10, 11, 13]]))
+    with pytest.raises(BadInput, match="no numbers to work on"):
+        count(folder, Count().work(), [])
+
+
+def test_a_damaged_file_is_named(folder: Folder) -> None:
+    by_hand(folder, Count().work(), plan(NUMBERS))
+    name = folder.list("count-*")[1].name
+    folder.write(name, b"{")
+    with pytest.raises(BadInput, match=f"{name} is damaged .it is no JSON.: remove it"):
+        count(folder, Count().work(), plan(NUMBERS))
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_of_two_runs_one_publishes_and_the_other_verifies(
+    where: str, folder: Folder, request: pytest.FixtureRequest
+) -> None:
+    target = folder if where == "disk" else Folder(request.getfixturevalue("s3_folder"))
+    by_hand(target, Count().work(), plan(NUMBERS))
+    assert open_stage(target, "count", {"by": 2}) is None
+    manifest = count(target, Count().work(), plan(NUMBERS))
+    # A run that began before the first was done comes to its end now.
+    assert manifest.commit(target) == manifest
+    other = replace(manifest, inputs=Inputs(13, "0" * 16))
+    with pytest.raises(BadInput, match="another run published something else"):
+        other.commit(target)
+    assert Manifest.read(target) == manifest
+
+
+def test_a_file_that_another_run_made_stays(folder: Folder) -> None:
+    work, unit = Count().work(), plan([[1, 2]])[0]
+    row = {"doubled": np.array([2, 4]), "bad": "[]"}
+    first = finish_unit(folder, work, unit, row)
+    again = finish_unit(folder, work, unit, {"doubled": np.array([2, 5]), "bad": "[]"})
+    assert again == first
+    assert json.loads(folder.read(first.file.name))["numbers"] == [2, 4]
+
+
+def test_a_manifest_that_is_damaged_or_newer_is_refused(folder: Folder) -> None:
+    with pytest.raises(BadInput, match="is not there"):
+        Manifest.read(folder)
+    folder.write("stage.json", b"{}")
+    with pytest.raises(BadInput, match="has not finished"):
+        Manifest.read(folder)
+    folder.remove("stage.json")
+    by_hand(folder, Count().work(), plan(NUMBERS))
+    name = count(folder, Count().work(), plan(NUMBERS)).name
+    whole = folder.read(name)
+    for damaged in (whole[:-100], whole.replace(b'"rows": 3', b'"rows": 4', 1), b"[]"):
+        folder.write(name, damaged)
+        with pytest.raises(BadInput, match=f"{name} is damaged"):
+            Manifest.read(folder)
+    folder.write(name, whole.replace(b'"format": 1', b'"format": 2'))
+    with pytest.raises(BadInput, match="has format 2, but this version reads 1: update"):
+        Manifest.read(folder)
+
+
+names = st.text(st.characters(codec="utf-8"), max_size=8)
+
+
+@given(
+    st.lists(st.builds(FileEntry, names, names, st.integers(0, 9), st.integers(0, 9), names), max_size=3),
+    st.lists(st.builds(Quarantined, names, names, names), max_size=3),
+    st.dictionaries(names, st.recursive(st.none() | st.booleans() | names, st.lists, max_leaves=3), max_size=3),
+)
+def test_a_manifest_comes_back_as_it_was(files: list, quarantined: list, configuration: dict) -> None:
+    manifest = Manifest(
+        stage="count",
+        generation=1,
+        configuration=configuration,
+        inputs=Inputs(3, "abc"),
+        files=tuple(files),
+        quarantined=tuple(quarantined),
+    )
+    there = Manifest.decode(manifest.encode(), "here")
+    assert there == manifest
+    assert there.fingerprint == manifest.fingerprint
+
+
+DRIVER = """
+import sys
+from tests.test_units import *
+with connect(ClusterConfig(address="local", num_cpus=3)):
+    count(Folder(sys.argv[1]), Count(sleep_s=0.3).work(), plan(NUMBERS * 3), workers=Workers(num=2))
+"""
+
+
+@pytest.mark.ray
+def test_a_killed_driver_is_taken_up_where_it_was(folder: Folder, tmp_path: Path, ray_here: None) -> None:
+    undisturbed = Folder(str(tmp_path / "undisturbed"))
+    by_hand(undisturbed, Count().work(), plan(NUMBERS * 3))
+    expected = count(undisturbed, Count().work(), plan(NUMBERS * 3))
+
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, folder.url], env=environment, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(folder.list("count-*")) < 3:
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert len(folder.list("count-*")) < len(expected.files)
+    assert not folder.list("manifest-*")
+
+    log = tmp_path / "log"
+    time.sleep(2)  # Until the orphaned workers have ended.
+    done = len(folder.list("count-*"))
+    assert count(folder, Count(str(log)).work(), plan(NUMBERS * 3)) == expected
+    assert len(log.read_text().split()) == len(expected.files) - done
+    assert contents(folder) == contents(undisturbed)

@@ -12,6 +12,8 @@ from bar_model.bar import Bar, BarConfig
 from bar_model.errors import BadInput
 from bar_model.presets import GENERATORS
 from bar_model.published_generator import export_generator, import_generator, published_shapes
+from bar_model.published_tokenizer import import_tokenizer, is_tokenizer
+from bar_model.tokenizer import Tokenizer
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -35,12 +37,21 @@ def read_published(file: Path) -> dict[str, Tensor]:
     return state
 
 
-def import_published(state: Mapping[str, Tensor], config: BarConfig | None = None) -> Bar:
-    """The model of a published state dict: of the preset whose keys and shapes it has, or of `config`.
+def import_published(state: Mapping[str, Tensor], config: BarConfig | None = None) -> Bar | Tokenizer:
+    """The model of a published state dict.
+
+    A tokenizer's configuration follows from its shapes. A generator is the preset whose keys and shapes it has, unless
+    `config` says what it is.
 
     Raises:
-        BadInput: no preset has them; the message names what the nearest one misses, or has in another shape.
+        BadInput: keys are missing, unexpected or of another shape than in the nearest configuration; it names them.
     """
+    if is_tokenizer(state):
+        published = import_tokenizer(state)
+        with torch.device("meta"):
+            tokenizer = Tokenizer(published.config)
+        tokenizer.load_state_dict(published.weights, assign=True)
+        return tokenizer
     name, config = ("the given configuration", config) if config else _nearest_preset(state)
     with torch.device("meta"):
         model = Bar(config)

@@ -1,6 +1,5 @@
 """The published generators' state dicts, in and out (method.md, section 7)."""
 
-import re
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from bar_model.bar import Bar, BarConfig
 from bar_model.errors import BadInput
 from bar_model.renaming import Renaming
-from bar_model.rotary import Rotation, axial_rotation
+from bar_model.rotary import axial_rotation
 
 # Published name → ours, in the published order; "*" is a block's number, and a name stands for its weight and bias.
 _NAMES = {
@@ -22,6 +21,9 @@ _NAMES = {
     "blocks.*.attn.q_norm": "transformer.blocks.*.attention.query_norm",
     "blocks.*.attn.k_norm": "transformer.blocks.*.attention.key_norm",
     "blocks.*.attn.proj": "transformer.blocks.*.attention.out",
+    # Constants, which no parameter of ours holds; they stand here for their place in the order.
+    "blocks.*.attn.rope.freqs_cos": "transformer.cos",
+    "blocks.*.attn.rope.freqs_sin": "transformer.sin",
     "blocks.*.norm2": "transformer.blocks.*.feed_forward_norm",
     "blocks.*.mlp.w12": "transformer.blocks.*.feed_forward.gate_value",
     "blocks.*.mlp.w3": "transformer.blocks.*.feed_forward.out",
@@ -48,7 +50,6 @@ _NAMES = {
 # These four have an axis of length one in front.
 _LEADING_AXIS = ("cls_token", "pos_embed", "target_aware_pos_embed", "timesteps_embeddings")
 _RENAMING = Renaming(_NAMES)
-_ROTATIONS = re.compile(r"blocks\.\d+\.attn\.rope\.freqs_(cos|sin)")
 
 
 def import_generator(published: Mapping[str, Tensor], config: BarConfig) -> dict[str, Tensor]:
@@ -57,12 +58,11 @@ def import_generator(published: Mapping[str, Tensor], config: BarConfig) -> dict
     Raises:
         BadInput: a rotary table that is not the one that this configuration computes.
     """
-    rotations = _rotation(config)._asdict()
+    constants = published_constants(config)
     ours: dict[str, Tensor] = {}
     for key, tensor in published.items():
-        if constant := _ROTATIONS.fullmatch(key):
-            expected = rotations[constant[1]]
-            if tensor.shape != expected.shape or not torch.allclose(tensor.float(), expected, atol=1e-6):
+        if key in constants:
+            if tensor.shape != constants[key].shape or not torch.allclose(tensor.float(), constants[key], atol=1e-6):
                 raise BadInput(f"{key}: not the rotary table of a grid of {config.grid} tokens a side")
         else:
             name = _RENAMING.ours(key) or key
@@ -72,16 +72,19 @@ def import_generator(published: Mapping[str, Tensor], config: BarConfig) -> dict
 
 def export_generator(ours: Mapping[str, Tensor], config: BarConfig) -> dict[str, Tensor]:
     """The published state dict of ours, in its order, with the rotary tables of every block."""
-    cos, sin = _rotation(config)
-    published: dict[str, Tensor] = {}
-    names = {_RENAMING.theirs(key) or key: key for key in ours}
-    for key in _RENAMING.in_their_order(names):
-        tensor = ours[names[key]]
-        published[key] = tensor.unsqueeze(0) if key in _LEADING_AXIS else tensor
-        if key.endswith("attn.proj.bias"):
-            rope = key.removesuffix("proj.bias") + "rope.freqs_"
-            published[rope + "cos"], published[rope + "sin"] = cos, sin
-    return published
+    published = published_constants(config)
+    for key, tensor in ours.items():
+        name = _RENAMING.theirs(key) or key
+        published[name] = tensor.unsqueeze(0) if name in _LEADING_AXIS else tensor
+    return {name: published[name] for name in _RENAMING.in_their_order(published)}
+
+
+def published_constants(config: BarConfig) -> dict[str, Tensor]:
+    """The rotary tables that a published state dict holds, once a block."""
+    transformer = config.transformer
+    table = axial_rotation(config.grid, transformer.width // transformer.heads, prefix=transformer.prefix)
+    blocks = range(transformer.depth)
+    return {f"blocks.{n}.attn.rope.freqs_{part}": table._asdict()[part] for n in blocks for part in ("cos", "sin")}
 
 
 def published_name(ours: str) -> str:
@@ -94,8 +97,3 @@ def published_shapes(config: BarConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         ours = Bar(config).state_dict()
     return {key: tuple(tensor.shape) for key, tensor in export_generator(ours, config).items()}
-
-
-def _rotation(config: BarConfig) -> Rotation:
-    transformer = config.transformer
-    return axial_rotation(config.grid, transformer.width // transformer.heads, prefix=transformer.prefix)

@@ -12,9 +12,9 @@ CHUNK_ELEMENTS = 2**24
 
 
 class Moments(NamedTuple):
-    """Mean and covariance (unbiased) of `count` feature vectors."""
+    """Mean and covariance (unbiased) of `num` feature vectors."""
 
-    count: int
+    num: int
     mean: Float64[np.ndarray, " dims"]
     covariance: Float64[np.ndarray, "dims dims"]
 
@@ -26,14 +26,14 @@ class Neighbours(NamedTuple):
     distances: Float64[np.ndarray, " queries"]
 
 
-def moments(features: Float[np.ndarray, "count dims"]) -> Moments:
-    count = len(features)
-    if count < 2:
-        raise BadInput(f"{count} feature vectors: a covariance takes at least 2")
+def moments(features: Float[np.ndarray, "num dims"]) -> Moments:
+    num = len(features)
+    if num < 2:
+        raise BadInput(f"{num} feature vectors: a covariance takes at least 2")
     features = features.astype(np.float64)
     mean = features.mean(axis=0)
     centred = features - mean
-    return Moments(count, mean, centred.T @ centred / (count - 1))
+    return Moments(num, mean, centred.T @ centred / (num - 1))
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
@@ -53,9 +53,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     return float(difference @ difference + np.trace(first.covariance) + np.trace(second.covariance) - 2 * overlap)
 
 
-def nearest(
-    queries: Float[np.ndarray, "queries dims"], references: Float[np.ndarray, "references dims"]
-) -> Neighbours:
+def nearest(queries: Float[np.ndarray, "queries dims"], references: Float[np.ndarray, "references dims"]) -> Neighbours:
     """The nearest reference of each query; memory is bounded whatever their numbers."""
     if not len(references):
         raise BadInput("no references: nearest neighbours are looked for among at least one")

@@ -22,7 +22,7 @@ def random_moments(dims: int, count: int) -> Moments:
 def test_moments_are_those_of_numpy() -> None:
     features = RNG.normal(size=(50, 7)).astype(np.float32)
     found = moments(features)
-    assert found.count == 50
+    assert found.num == 50
     np.testing.assert_allclose(found.mean, features.astype(np.float64).mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(found.covariance, np.cov(features.astype(np.float64), rowvar=False), rtol=1e-12)
 

@@ -1,0 +1,35 @@
+"""Who reads the digits: a support vector machine that has seen real scans, and is used for judging alone."""
+
+import numpy as np
+from einops import reduce
+from jaxtyping import Float64, Int, UInt8
+
+from bar_model.errors import BadInput
+
+SIDE, LEVELS = 8, 16
+DESCRIPTION = f"sklearn SVC(gamma=0.001) on {SIDE}×{SIDE} box averages, 0 … {LEVELS}"
+
+
+def features_8x8(images: UInt8[np.ndarray, "batch height width 3"]) -> Float64[np.ndarray, "batch 64"]:
+    """Grey levels of 8×8 pixels by box averages, from 0 to 16, as scikit-learn has these scans."""
+    height, width = images.shape[1:3]
+    if height % SIDE or width % SIDE:
+        raise BadInput(f"pictures of {height} × {width} px do not divide into {SIDE}×{SIDE} boxes")
+    boxes = reduce(images.astype(np.float64), "b (h y) (w x) c -> b (h w)", "mean", h=SIDE, w=SIDE)
+    return boxes * (LEVELS / 255)
+
+
+class DigitsReader:
+    """Reads digits; learns from real scans when it is made, and never from anything else."""
+
+    def __init__(self, scans: Float64[np.ndarray, "scans 64"], labels: Int[np.ndarray, " scans"]) -> None:
+        from sklearn.svm import SVC
+
+        if len(np.unique(labels)) < 2:
+            raise BadInput("the reader learns from scans of at least 2 classes: check the folder of training scans")
+        classifier = SVC(gamma=0.001)  # pyright: ignore[reportArgumentType]  (scikit-learn's own default is a text)
+        self._classifier = classifier.fit(scans, labels)
+
+    def accuracy(self, features: Float64[np.ndarray, "batch 64"], labels: Int[np.ndarray, " batch"]) -> float:
+        """The share that is read as its label."""
+        return float((self._classifier.predict(features) == labels).mean())

@@ -1,0 +1,203 @@
+"""Drawing: an image is a function of seed and number, files are whole, a second run draws nothing."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bar_model import checkpoint
+from bar_model.bits import unpack_bits
+from bar_model.decoder import DecoderConfig
+from bar_model.encoder import EncoderConfig
+from bar_model.errors import BadInput
+from bar_model.tokenizer import Tokenizer, TokenizerConfig
+from pipeline import cluster
+from pipeline.cluster import ClusterConfig
+from pipeline.images import from_model
+from pipeline.sample import SampleConfig, describe_drawing, load_models, plan, read_range, sample
+from pipeline.samples import SampleFolder, Samples, decode_samples, encode_samples, inspect_samples, read_samples
+from tests.tiny import make_bar, tiny_config
+
+
+def make_tokenizer(*, bits: int = 6) -> Tokenizer:
+    config = TokenizerConfig(
+        image_size=16,
+        patch=4,
+        bits=bits,
+        encoder=EncoderConfig(width=16, depth=1, heads=2, mlp_width=32, position_grid=4, frozen_embeddings=False),
+        decoder=DecoderConfig(width=16, depth=1, heads=2, semantic=None),
+        balanced_start=True,
+    )
+    return Tokenizer(config).eval()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Folders of a generator and of the tokenizer that fits it."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    checkpoint.save(make_bar(tiny_config(), scale=0.2), folder / "generator")
+    checkpoint.save(make_tokenizer(), folder / "tokenizer")
+    return str(folder / "generator"), str(folder / "tokenizer")
+
+
+@pytest.fixture
+def config(models: tuple[str, str], tmp_path: Path) -> SampleConfig:
+    out = str(tmp_path / "samples")
+    return SampleConfig(generator=models[0], tokenizer=models[1], out=out, num_images=10, batch_size=4, unit_size=8)
+
+
+def drawn(config: SampleConfig) -> Samples:
+    """What the stage draws, without Ray."""
+    step = load_models(config.generator, config.tokenizer, describe_drawing(config, "cpu"))
+    rows = [step(read_range(unit)) for unit in plan(config.first_index, config.num_images, config.unit_size)]
+    return Samples(*(np.concatenate([row[name] for row in rows]) for name in ("indices", "labels", "images", "codes")))
+
+
+def test_samples_survive_their_file(config: SampleConfig) -> None:
+    samples, drawing = drawn(config), describe_drawing(config, "cpu")
+    data = encode_samples(samples, drawing)
+    assert encode_samples(samples, drawing) == data
+    assert inspect_samples(data).rows == 10
+    for before, after in zip(samples, decode_samples(data, "here"), strict=True):
+        assert before.dtype == after.dtype
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"", lambda data: data[:4] + data[99:]])
+def test_a_damaged_file_is_named(config: SampleConfig, damage: Callable[[bytes], bytes]) -> None:
+    data = encode_samples(drawn(config), describe_drawing(config, "cpu"))
+    with pytest.raises(BadInput, match="there is no sample shard, or damaged"):
+        decode_samples(damage(data), "there")
+
+
+def test_labels_are_cyclic_and_codes_belong_to_the_pictures(config: SampleConfig) -> None:
+    samples = drawn(config)
+    np.testing.assert_array_equal(samples.indices, np.arange(10))
+    np.testing.assert_array_equal(samples.labels, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(drawn(replace(config, labels=(4, 2), num_images=5)).labels, [4, 2, 4, 2, 4])
+    bits = unpack_bits(torch.from_numpy(samples.codes), 96).unflatten(-1, (16, 6))
+    tokenizer = checkpoint.load_tokenizer(config.tokenizer)
+    np.testing.assert_array_equal(from_model(tokenizer.decode(bits[4:8])), samples.images[4:8])
+    assert len(np.unique(samples.codes, axis=0)) == 10
+
+
+def test_an_image_does_not_depend_on_the_range_it_is_drawn_in(config: SampleConfig) -> None:
+    whole = drawn(replace(config, num_images=21))
+    for first, num in [(0, 1), (3, 2), (5, 16), (16, 5), (20, 1)]:
+        part = drawn(replace(config, first_index=first, num_images=num))
+        for one, other in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(one, other[first : first + num])
+
+
+def test_units_cover_a_range_once_and_part_at_multiples() -> None:
+    for first, num, size in [(0, 10, 4), (3, 10, 4), (7, 1, 4), (8, 8, 4), (0, 1000, 200)]:
+        units = list(plan(first, num, size))
+        indices = np.concatenate([np.arange(*unit.payload) for unit in units])
+        np.testing.assert_array_equal(indices, np.arange(first, first + num))
+        assert all(unit.payload[0] % size == 0 for unit in units[1:])
+        assert [unit.index for unit in units] == list(range(len(units)))
+        assert sum(unit.size for unit in units) == num
+
+
+def test_seed_and_settings_change_the_images(config: SampleConfig) -> None:
+    changes = [{}, {"seed": 1}, {"guidance_scale": 20.0}, {"temperature": 0.5}, {"allocation": (2, 4)}]
+    codes = [drawn(replace(config, **change)).codes.tobytes() for change in changes]
+    assert len(set(codes)) == len(codes)
+
+
+def test_unset_settings_are_the_generators_own(config: SampleConfig) -> None:
+    own = describe_drawing(config, "cpu").sampling
+    assert own == tiny_config().sampling
+    assert describe_drawing(replace(config, temperature=0.5), "cpu").sampling == replace(own, temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": (0, 5)}, "labels: 5; .* knows the classes 0 to 4"),
+        ({"labels": (-1,)}, "labels: -1"),
+        ({"allocation": (2, 2)}, "allocation"),
+        ({"guidance_scale": 0.5}, "guidance_scale 0.5"),
+        ({"generator": "nowhere"}, "nowhere is not there"),
+    ],
+)
+def test_what_can_not_be_drawn_is_named_before_work_starts(config: SampleConfig, change: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        describe_drawing(replace(config, **change), "cpu")
+
+
+def test_a_tokenizer_that_does_not_fit_is_named(config: SampleConfig, tmp_path: Path) -> None:
+    checkpoint.save(make_tokenizer(bits=7), tmp_path / "other")
+    with pytest.raises(BadInput, match=r"grid 4 and 7 bits, but .* grid 4 and 6 bits: give the tokenizer"):
+        describe_drawing(replace(config, tokenizer=str(tmp_path / "other")), "cpu")
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_images": 0}, {"unit_size": 6}, {"seed": 2**32}, {"first_index": -1}, {"labels": ()}]
+)
+def test_an_impossible_configuration_is_refused(config: SampleConfig, change: dict) -> None:
+    with pytest.raises(BadInput, match=next(iter(change))):
+        replace(config, **change)
+
+
+def test_models_that_change_under_way_are_noticed(config: SampleConfig) -> None:
+    drawing = replace(describe_drawing(config, "cpu"), generator="0" * 16)
+    with pytest.raises(BadInput, match="has changed since the run began"):
+        load_models(config.generator, config.tokenizer, drawing)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    with cluster.connect(ClusterConfig(address="local", num_cpus=3, object_store_gb=0.2)):
+        yield
+
+
+def digests(config: SampleConfig) -> dict[str, tuple[str, int]]:
+    """Checksum and time of each file of samples."""
+    files = sorted(Path(config.out).glob("*.parquet"))
+    return {file.name: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns) for file in files}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
+def test_a_folder_is_drawn_once_and_completed_where_files_are_missing(config: SampleConfig) -> None:
+    expected = drawn(config)
+    manifest = sample(replace(config, workers=2))
+    assert (manifest.rows, len(manifest.files)) == (10, 2)
+    for one, other in zip(read_samples(config.out), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    first = digests(config)
+
+    assert sample(config) == manifest
+    assert digests(config) == first
+
+    lost = Path(config.out, manifest.files[1].name)
+    lost.unlink()
+    with pytest.raises(BadInput, match="is missing: draw the samples again"):
+        read_samples(config.out)
+    sample(replace(config, workers=1))
+    second = digests(config)
+    assert {name: sha256 for name, (sha256, _) in second.items()} == {
+        name: sha256 for name, (sha256, _) in first.items()
+    }
+    assert [name for name in first if first[name] != second[name]] == [lost.name]
+
+    lost.write_bytes(lost.read_bytes()[:-1] + b"?")
+    with pytest.raises(BadInput, match="is not the file that the manifest names"):
+        read_samples(config.out)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
+def test_a_folder_of_other_samples_is_refused(config: SampleConfig) -> None:
+    sample(replace(config, num_images=2))
+    assert SampleFolder.open(config.out).drawing == describe_drawing(config, "cpu")
+    with pytest.raises(BadInput, match=r"drawing\.seed: 0 there, 1 here"):
+        sample(replace(config, num_images=2, seed=1))
+    with pytest.raises(BadInput, match="num_images: 2 there, 3 here"):
+        sample(replace(config, num_images=3))

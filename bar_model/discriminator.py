@@ -1,0 +1,146 @@
+"""The adversarial loss: hinge, against small trained heads on a frozen DINO (method.md, section 2)."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from bar_model.errors import BadInput
+
+DINO_SIZE = 224
+DINO_BLOCKS = (2, 5, 8, 11)
+"""The blocks after which features are read; they are also read before the first."""
+
+_DINO_WIDTH = 384
+_VIRTUAL_BATCH = 8
+
+DinoFeatures = Callable[[Float[Tensor, "batch 3 224 224"]], list[Float[Tensor, "batch slots features"]]]
+"""Normalised images -> the class slot and the patches, before the first block and after each of `DINO_BLOCKS`."""
+
+
+class Crop(NamedTuple):
+    """Where a window of DINO's size begins, as fractions of the room there is for it."""
+
+    top: float
+    left: float
+
+
+def draw_crop(*entropy: int) -> Crop | None:
+    """A random crop in half of the draws, None (the whole image, resized) in the others; a function of `entropy`."""
+    whole, top, left = np.random.default_rng(entropy).random(3)
+    return None if whole > 0.5 else Crop(top, left)
+
+
+class Discriminator(nn.Module):
+    """Images in [-1, 1] -> one logit a patch and depth: high where they look real.
+
+    Its parameters are the heads; DINO is frozen, and no part of its state.
+    """
+
+    def __init__(self, dino: DinoFeatures) -> None:
+        super().__init__()
+        # In a tuple, so that a network is not registered among this module's own.
+        self._dino = (dino,)
+        self.heads = nn.ModuleList(Head(_DINO_WIDTH) for _ in range(1 + len(DINO_BLOCKS)))
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"], crop: Crop | None
+    ) -> Float[Tensor, "batch logits"]:
+        """Raises: BadInput where the batch does not divide into groups of at most eight images."""
+        with torch.autocast(images.device.type, enabled=False):
+            states = self._dino[0](imagenet_normalized(to_dino_size(images.float(), crop)))
+            # The class slot is added to every patch's.
+            features = [(state[:, 1:] + state[:, :1]).transpose(1, 2) for state in states]
+            return torch.cat([head(each) for head, each in zip(self.heads, features, strict=True)], dim=1)
+
+
+class Head(nn.Sequential):
+    """A pointwise block, a residual block with a window of nine patches, and a linear read-out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            _block(width, kernel_size=1),
+            Residual(_block(width, kernel_size=9)),
+            spectral_norm(nn.Conv1d(width, 1, kernel_size=1)),
+            nn.Flatten(),
+        )
+
+
+class Residual(nn.Module):
+    """(x + inner(x)) / √2."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Float[Tensor, "batch width patches"]) -> Float[Tensor, "batch width patches"]:
+        return (x + self.inner(x)) / math.sqrt(2)
+
+
+class VirtualBatchNorm(nn.Module):
+    """Batch normalisation, in training and after it, by the statistics of groups of at most eight images."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "batch width patches"]) -> Float[Tensor, "batch width patches"]:
+        num_groups = -(-len(x) // _VIRTUAL_BATCH)
+        if len(x) % num_groups:
+            raise BadInput(f"{len(x)} images for the discriminator: take a multiple of {_VIRTUAL_BATCH} a worker")
+        groups = x.unflatten(0, (num_groups, -1))
+        variance, mean = torch.var_mean(groups, dim=(1, 3), keepdim=True, correction=0)
+        normalized = ((groups - mean) / torch.sqrt(variance + 1e-6)).flatten(0, 1)
+        return normalized * self.weight[:, None] + self.bias[:, None]
+
+
+def hinge_loss(real: Float[Tensor, "batch logits"], fake: Float[Tensor, "batch logits"]) -> Float[Tensor, ""]:
+    """What the discriminator minimises: real logits over 1, fake ones under −1."""
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+
+
+def rounded_to_8_bits(images: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Images as they would come back from a file, so that rounding alone gives no fake away."""
+    return torch.round((images.clamp(-1, 1) + 1) * 127.5) / 127.5 - 1
+
+
+def to_dino_size(images: Float[Tensor, "batch 3 height width"], crop: Crop | None) -> Float[Tensor, "batch 3 224 224"]:
+    """The crop, where there is one and the images are larger than it; else the whole image, resized."""
+    size = images.shape[-1]
+    if size <= DINO_SIZE:
+        return F.interpolate(images, size=(DINO_SIZE, DINO_SIZE), mode="bicubic")
+    if crop is None:
+        return F.interpolate(images, size=(DINO_SIZE, DINO_SIZE), mode="area")
+    room = size - DINO_SIZE + 1
+    top, left = int(crop.top * room), int(crop.left * room)
+    return images[..., top : top + DINO_SIZE, left : left + DINO_SIZE]
+
+
+def imagenet_normalized(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    """From [-1, 1] to the mean and deviation of ImageNet's colours, as its classifiers expect."""
+    mean = images.new_tensor((0.485, 0.456, 0.406))[:, None, None]
+    deviation = images.new_tensor((0.229, 0.224, 0.225))[:, None, None]
+    return ((images + 1) / 2 - mean) / deviation
+
+
+@contextmanager
+def held_still(module: nn.Module) -> Iterator[None]:
+    """No gradients for the parameters of this module, while they flow through it."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def _block(width: int, *, kernel_size: int) -> nn.Sequential:
+    convolution = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2, padding_mode="circular")
+    return nn.Sequential(spectral_norm(convolution), VirtualBatchNorm(width), nn.LeakyReLU(0.2))

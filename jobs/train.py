@@ -1,0 +1,14 @@
+"""Train BAR on codes.    python jobs/train.py bar-b --codes s3://bucket/codes --out s3://bucket/runs/bar-b"""
+
+from pipeline import cluster, command, tracking
+from pipeline.presets import TRAINING
+from pipeline.train import TrainConfig, train
+
+
+def main(config: TrainConfig) -> None:
+    with cluster.connect(config.cluster), tracking.start("train", config.tracking, config, out=config.out) as run:
+        train(config, run)
+
+
+if __name__ == "__main__":
+    command.run(main, TRAINING)

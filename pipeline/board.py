@@ -1,0 +1,89 @@
+"""The progress of a training, from the worker that makes it to the terminal where it was started."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+READ_EVERY_S = 0.5
+LINE_EVERY_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """How far a training is."""
+
+    step: int
+    loss: float
+    rows_per_s: float
+
+
+class Board:
+    """Where the worker leaves its last note and the driver finds it: an actor, since they may be on two machines."""
+
+    def __init__(self) -> None:
+        self._note: Note | None = None
+
+    def write(self, note: Note) -> None:
+        self._note = note
+
+    def read(self) -> Note | None:
+        return self._note
+
+
+@contextmanager
+def shown(title: str, num_steps: int) -> Iterator[Any]:
+    """The handle of a board whose notes show as a bar on a terminal, or as a line now and then in a log."""
+    import ray
+
+    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(board, title, num_steps, ended), name="progress", daemon=True)
+    watcher.start()
+    try:
+        yield board
+    finally:
+        ended.set()
+        watcher.join()
+        ray.kill(board)
+
+
+def _watch(board: Any, title: str, num_steps: int, ended: threading.Event) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    silent_s = 0.0
+    with bar:
+        task = bar.add_task(title, total=num_steps, figures="starting")
+        last: Note | None = None
+        while True:
+            over = ended.wait(READ_EVERY_S)
+            try:
+                note: Note | None = ray.get(board.read.remote(), timeout=10)
+            except RayError:
+                return  # The cluster is going away: what is wrong is told elsewhere.
+            silent_s += READ_EVERY_S
+            if note is not None and note != last:
+                figures = f"loss {note.loss:.4f}, {note.rows_per_s:,.0f} rows/s"
+                bar.update(task, completed=note.step, figures=figures)
+                if not console.is_terminal and (silent_s >= LINE_EVERY_S or note.step == num_steps):
+                    console.print(f"{title}: step {note.step:,} of {num_steps:,}, {figures}")
+                    silent_s = 0.0
+                last = note
+            if over:
+                return

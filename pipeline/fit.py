@@ -1,0 +1,142 @@
+"""A training on the driver's side: Ray Train's workers, and the folder of a finished model."""
+
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from rich import print as show
+
+from pipeline.board import shown
+from pipeline.loop import MODEL, BuildLearner, Job, Outcome, work, write_file
+from pipeline.manifest import Inputs, Manifest, open_stage
+from pipeline.players import Diverged
+from pipeline.snapshots import FOLDER, ray_storage, remove_orphans
+from pipeline.storage import Folder
+from pipeline.tracking import Run
+from pipeline.training import TrainingConfig
+
+RESULTS = "results.json"
+# Unless they are set: Ray Train asks its workers how they are every 2 s, and a run ends only when it has asked; its
+# watcher for machines about to be taken away is a process more to start.
+_RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+
+
+class Trained(NamedTuple):
+    """A finished training: where the model is, its fingerprint, and what was measured last."""
+
+    model: str
+    fingerprint: str
+    metrics: dict[str, float]
+
+
+def fit(
+    stage: str,
+    config: TrainingConfig,
+    build: BuildLearner,
+    data: Mapping[str, Any],
+    *,
+    recipe: Mapping[str, Any],
+    inputs: Inputs,
+    run: Run | None,
+) -> Trained:
+    """Train inside a Ray session, from the last checkpoint in `config.out` if there is one; does nothing if finished.
+
+    `data` goes to the workers through shared memory; `build` makes the learner from it in each of them.
+
+    Raises:
+        BadInput: `config.out` was made by another recipe, or is damaged.
+        Diverged: losses stopped being finite.
+    """
+    out = Folder(config.out)
+    if open_stage(out, stage, recipe) is not None:
+        trained = _read(out)
+        show(f"{out}: trained before, nothing to do")
+    else:
+        remove_orphans(out)
+        outcome = _run_workers(stage, config, build, data, run)
+        trained = _publish(out, stage, recipe, inputs, outcome)
+        show(f"{out}: trained for {config.steps:,} steps")
+    if run is not None:
+        run.output("model", trained.model, trained.fingerprint)
+    return trained
+
+
+def _run_workers(
+    stage: str, config: TrainingConfig, build: BuildLearner, data: Mapping[str, Any], run: Run | None
+) -> Outcome:
+    for name, value in _RAY_TRAIN.items():
+        os.environ.setdefault(name, value)
+    import ray
+    from ray import train
+
+    workers = config.workers
+    cpus = workers.cpus or max(1, int(ray.cluster_resources().get("CPU", 1)) // workers.num)
+    filesystem, path = ray_storage(Folder(config.out))
+    with shown(stage, config.steps) as board:
+        job = Job(
+            config=config,
+            build=build,
+            data={name: ray.put(value) for name, value in data.items()},
+            run=run,
+            board=board,
+            num_threads=cpus,
+        )
+        trainer = _make_trainer(
+            partial(work, job),
+            scaling_config=train.ScalingConfig(
+                num_workers=workers.num,
+                use_gpu=workers.gpu,
+                resources_per_worker={"CPU": cpus, "GPU": int(workers.gpu)},
+            ),
+            run_config=train.RunConfig(
+                name=FOLDER,
+                storage_path=path,
+                storage_filesystem=filesystem,
+                checkpoint_config=train.CheckpointConfig(num_to_keep=config.cadence.keep_checkpoints),
+                failure_config=train.FailureConfig(max_failures=workers.max_failures),
+                logging_config=train.LoggingConfig(log_level="ERROR"),
+            ),
+        )
+        outcome: Any = trainer.fit().return_value
+    if outcome.diverged:
+        raise Diverged(outcome.diverged)
+    return outcome
+
+
+def _make_trainer(*arguments: Any, **options: Any) -> Any:
+    """Ray Train's trainer, without the actor that outlives it to remove its placement group.
+
+    Ray removes that with the driver's job. The actor finds out by Ray's dashboard whether it is time, and a local
+    cluster has none, so that it would only complain, once a second, and never end where the driver is killed.
+    """
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+    class Trainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [each for each in callbacks if not isinstance(each, PlacementGroupCleanerCallback)]
+
+    return Trainer(*arguments, **options)
+
+
+def _publish(out: Folder, stage: str, recipe: Mapping[str, Any], inputs: Inputs, outcome: Outcome) -> Trained:
+    """The manifest, last: it makes the training a finished one."""
+    results = {"fingerprint": outcome.fingerprint, "metrics": outcome.metrics}
+    document = write_file(out, RESULTS, (json.dumps(results, indent=1) + "\n").encode())
+    Manifest(
+        stage=stage,
+        generation=1,
+        configuration=recipe,
+        inputs=inputs,
+        files=(*outcome.files, document),
+        quarantined=(),
+    ).commit(out)
+    return _read(out)
+
+
+def _read(out: Folder) -> Trained:
+    results = json.loads(out.read(RESULTS))
+    return Trained(out.path(MODEL), results["fingerprint"], results["metrics"])

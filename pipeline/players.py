@@ -1,0 +1,202 @@
+"""A training step, which knows nothing of Ray or MLflow: micro-batches in, weights changed, sums out.
+
+The loss of a step is the sum of `total` over all of its micro-batches and ranks, divided by the sum of `weight`, so it
+is the same for any number of workers. Nothing here waits for the device until `Player.report` is asked.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.optimization import Average, OptimizationConfig, make_optimizer, parameter_groups, set_learning_rate
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Tally(NamedTuple):
+    """What an objective finds in a micro-batch: a weighted sum to be made small, its weight, and sums for metrics."""
+
+    total: Float[Tensor, ""]
+    weight: Float[Tensor, ""]
+    parts: Float[Tensor, " parts"]
+
+
+class Objective(nn.Module):
+    """What a player makes small. Its trained parameters are registered; frozen networks that it asks need not be."""
+
+    num_parts: int
+    """Length of `Tally.parts`."""
+
+    # Called with the learner's micro-batches, whatever they are.
+    forward: Callable[..., Tally]
+
+    def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
+        """What the sums over some steps say."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This worker among those that train together."""
+
+    rank: int = 0
+    num: int = 1
+
+    def sum(self, values: Tensor) -> Tensor:
+        """In place, over all ranks."""
+        if self.num > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+
+class Player:
+    """A model in training: its objective, its optimizer, and the average of its weights where there is one."""
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        objective: Objective,
+        config: OptimizationConfig,
+        *,
+        steps: range,
+        ranks: Ranks,
+        precision: Precision,
+        groups: list[dict[str, Any]] | None = None,
+    ) -> None:
+        """`steps` are those of the run over which its schedule stretches; `groups` by default the whole model's."""
+        self.name = name
+        self.model = model
+        self.objective = objective
+        self.num_updates = 0
+        self.average = None if config.average is None else Average(model, config.average)
+        self._config = config
+        self._steps = steps
+        self._ranks = ranks
+        self._precision: Precision = precision
+        self._device = next(model.parameters()).device
+        self._optimizer = make_optimizer(groups or parameter_groups(model, config), config)
+        self._parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        self._reducing = (
+            DistributedDataParallel(objective, broadcast_buffers=False, gradient_as_bucket_view=True)
+            if ranks.num > 1
+            else None
+        )
+        # Of the steps since the last report: total, weight, gradient norm, steps, parts… Skipped ones don't count.
+        self._sums = torch.zeros(4 + objective.num_parts, device=self._device)
+
+    def learning_rate_at(self, step: int) -> float:
+        return self._config.learning_rate_at(step - self._steps.start, len(self._steps))
+
+    def learn(self, micro_batches: Iterable[Sequence[Any]], *, num: int, step: int) -> Bool[Tensor, ""]:
+        """The optimizer step over this rank's `num` micro-batches and all the others'.
+
+        Returns whether loss and gradient were finite: where not, the weights stay as they are.
+        """
+        self.model.train()
+        sums = self._accumulate(micro_batches, num)
+        # DDP averages over the ranks what is to be summed.
+        scale = self._ranks.num / sums[1]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None]) * scale
+        finite = norm.isfinite() & sums[0].isfinite()
+        set_learning_rate(self._optimizer, self.learning_rate_at(step))
+        # AdamW's door for mixed precision: it divides the gradient by the first and does nothing where the second is 1.
+        self._optimizer.grad_scale = (norm / self._config.max_gradient_norm).clamp(min=1) / scale  # pyright: ignore[reportAttributeAccessIssue]
+        self._optimizer.found_inf = (~finite).float()  # pyright: ignore[reportAttributeAccessIssue]
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.num_updates += 1
+        if self.average is not None:
+            self.average.update(self.model, self.num_updates)
+        found = torch.cat((sums[:2], torch.stack((norm, torch.ones_like(norm))), sums[2:]))
+        self._sums += torch.where(finite, found, torch.zeros_like(found))
+        return finite
+
+    def rehearse(self, micro_batch: Sequence[Any]) -> None:
+        """One backward pass to no effect, after which DDP adds up gradients in the order that it will keep.
+
+        It settles on it in the first pass of a process: without this, a resumed run would add in another order than
+        the undisturbed one in its first step, and differ in the last bit.
+        """
+        if self._reducing is not None:
+            self._accumulate([micro_batch], 1)
+            self._optimizer.zero_grad(set_to_none=True)
+
+    def report(self) -> dict[str, float]:
+        """Metrics of the steps since the last report; empty where there were none. Waits for the device."""
+        total, weight, norm, steps, *parts = self._sums.tolist()
+        self._sums.zero_()
+        if steps == 0:
+            return {}
+        return {"loss": total / weight, "gradient_norm": norm / steps, **self.objective.metrics(weight, parts)}
+
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "average": None if self.average is None else self.average.model.state_dict(),
+            "num_updates": self.num_updates,
+            "sums": self._sums,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.model.load_state_dict(state["average"])
+        self.num_updates = state["num_updates"]
+        self._sums.copy_(state["sums"])
+
+    def _accumulate(self, micro_batches: Iterable[Sequence[Any]], num: int) -> Float[Tensor, " sums"]:
+        """Gradients of all micro-batches; total, weight and parts, summed over all ranks."""
+        sums = torch.zeros(2 + self.objective.num_parts, device=self._device)
+        for index, micro_batch in enumerate(micro_batches):
+            with self._exchange(last=index == num - 1):
+                with autocast(self._device, self._precision):
+                    total, weight, parts = (self._reducing or self.objective)(*micro_batch)
+                total.backward()
+            sums += torch.cat((torch.stack((total.detach(), weight.detach())), parts.detach()))
+        return self._ranks.sum(sums)
+
+    def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
+        """Ranks add up their gradients in the last backward pass of a step alone."""
+        return nullcontext() if last or self._reducing is None else self._reducing.no_sync()
+
+
+class Diverged(RuntimeError):
+    """Losses or gradients stopped being finite; the message names steps and rows."""
+
+
+@dataclass
+class Guard:
+    """Counts the steps that were skipped, and those in a row."""
+
+    skipped: int = 0
+    in_row: int = 0
+
+    def is_third_bad(self, finite: bool) -> bool:
+        """Take in the next step; whether it is the third in a row that was skipped."""
+        self.skipped += not finite
+        self.in_row = 0 if finite else self.in_row + 1
+        return self.in_row == 3
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Torch's own randomness as a function of these, so that nothing of it needs to be kept."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))

@@ -1,0 +1,189 @@
+"""Train BAR on codes: what its players, batches, measurements and pictures are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from bar_model.bar import Bar, BarConfig
+from bar_model.checkpoint import fingerprint, load_tokenizer
+from bar_model.errors import BadInput
+from bar_model.heads import NUM_RATIO_BUCKETS
+from bar_model.tokenizer import Tokenizer
+from pipeline.batches import CodeBatch, Codes, Rows, code_batch
+from pipeline.codes import CodeTable, open_codes, read_codes
+from pipeline.fit import Trained, fit
+from pipeline.images import from_model, to_grid
+from pipeline.manifest import Inputs
+from pipeline.optimization import OptimizationConfig, OrderAnnealing
+from pipeline.players import Objective, Player, Ranks, Tally, autocast
+from pipeline.storage import local_copy
+from pipeline.tracking import Run
+from pipeline.training import TrainingConfig
+
+STAGE = "train"
+PICTURE_CLASSES, PICTURES_A_CLASS = 10, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(TrainingConfig):
+    """Which generator learns which codes, and how."""
+
+    codes: str
+    """Folder of codes: a path, s3://… or hf://…"""
+    held_out: str | None = None
+    """Folder of codes, by the same tokenizer, that the validation loss is of."""
+    tokenizer: str | None = None
+    """The tokenizer that made the codes, to draw pictures on the way (else: none)."""
+    model: BarConfig
+    optimization: OptimizationConfig
+    order: OrderAnnealing = field(default_factory=OrderAnnealing)
+    class_dropout: float = 0.1
+    """How often the class is dropped, for guidance to have something to compare with."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.class_dropout < 1:
+            raise BadInput(f"class_dropout {self.class_dropout}: must be a share of the rows, from 0 to below 1")
+
+
+def train(config: TrainConfig, run: Run | None = None) -> Trained:
+    """Train the generator, inside a Ray session; what is done already is not done again.
+
+    Raises:
+        BadInput: the codes, held-out codes, tokenizer and model do not fit each other, or `out` is another training's.
+    """
+    maker = fingerprint(load_tokenizer(local_copy(config.tokenizer))) if config.tokenizer else None
+    codes = read_codes(config.codes, expect_tokenizer=maker)
+    _check_fit(config, config.codes, codes)
+    data = {"codes": _shared(codes)}
+    version = open_codes(config.codes)[1].fingerprint
+    if config.held_out is not None:
+        held_out = read_codes(config.held_out, expect_tokenizer=codes.metadata.tokenizer)
+        _check_fit(config, config.held_out, held_out)
+        data["held_out"] = _shared(held_out)
+    if run is not None:
+        run.input("codes", config.codes, version)
+    recipe = {**config.recipe(besides=("codes", "held_out", "tokenizer")), "codes": version}
+    inputs = Inputs(len(codes.labels), version)
+    return fit(STAGE, config, GeneratorLearner, data, recipe=recipe, inputs=inputs, run=run)
+
+
+class GeneratorObjective(Objective):
+    """The training loss of BAR, with chance as a function of (seed, epoch, row)."""
+
+    num_parts = 2 * NUM_RATIO_BUCKETS
+
+    def __init__(self, bar: Bar, *, seed: int, class_dropout: float) -> None:
+        super().__init__()
+        self.bar = bar
+        self._seed = seed
+        self._class_dropout = class_dropout
+
+    def forward(self, batch: CodeBatch, order_randomness: float) -> Tally:
+        chance = self.bar.training_draw(
+            batch.rows,
+            batch.epochs,
+            seed=self._seed,
+            order_randomness=order_randomness,
+            class_dropout=self._class_dropout,
+        )
+        loss = self.bar.loss(batch.bits, batch.labels, chance)
+        return Tally(loss.total, loss.weight, torch.cat((loss.correct, loss.counted)))
+
+    def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
+        """How many of the masked bits are read right: all, and by mask ratio in tenths."""
+        correct, counted = parts[:NUM_RATIO_BUCKETS], parts[NUM_RATIO_BUCKETS:]
+        by_ratio = {
+            f"bit_accuracy/{(bucket + 1) / NUM_RATIO_BUCKETS}": correct[bucket] / counted[bucket]
+            for bucket in range(NUM_RATIO_BUCKETS)
+            if counted[bucket]
+        }
+        return {"bit_accuracy": sum(correct) / sum(counted), **by_ratio}
+
+
+class GeneratorLearner:
+    """One player, the generator."""
+
+    def __init__(self, config: TrainConfig, data: Mapping[str, Codes], ranks: Ranks, device: torch.device) -> None:
+        self._config = config
+        self._codes = data["codes"]
+        self._held_out = data.get("held_out")
+        self._ranks = ranks
+        self._device = device
+        bar = Bar(config.model).to(device)
+        objective = GeneratorObjective(bar, seed=config.seed, class_dropout=config.class_dropout)
+        self._player = Player(
+            "train",
+            bar,
+            objective,
+            config.optimization,
+            steps=range(config.steps),
+            ranks=ranks,
+            precision=config.precision,
+        )
+        self.players = (self._player,)
+        self.share = config.share(len(self._codes.labels), ranks)
+        self._tokenizer: Tokenizer | None = None
+        if config.tokenizer is not None and ranks.rank == 0:
+            self._tokenizer = load_tokenizer(local_copy(config.tokenizer), device=device)
+
+    def player_at(self, step: int) -> Player:
+        return self._player
+
+    def micro_batch(self, rows: Rows, step: int) -> tuple[CodeBatch, float]:
+        batch = code_batch(self._codes, rows, self._config.model.codes, self._device)
+        return batch, self._config.order.randomness_at(step, self._config.steps)
+
+    def settings_at(self, step: int) -> dict[str, float]:
+        return {"order_randomness": self._config.order.randomness_at(step, self._config.steps)}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Loss and bit accuracy on the held-out codes, in raster order, with the same masks every time."""
+        if self._held_out is None:
+            return {}
+        objective = GeneratorObjective(self.result(), seed=self._config.seed, class_dropout=0).eval()
+        sums = torch.zeros(2 + objective.num_parts, device=self._device)
+        for rows in self.share.all_once(len(self._held_out.labels)):
+            batch = code_batch(self._held_out, rows, self._config.model.codes, self._device)
+            with autocast(self._device, self._config.precision):
+                total, weight, parts = objective(batch, 0.0)
+            sums += torch.cat((torch.stack((total, weight)), parts))
+        total, weight, *parts = self._ranks.sum(sums).tolist()
+        return {"loss": total / weight, **objective.metrics(weight, parts)}
+
+    def picture(self) -> np.ndarray | None:
+        """A column a class, drawn with the same noise every time."""
+        if self._tokenizer is None:
+            return None
+        num_classes = self._config.model.num_classes
+        columns = torch.linspace(0, num_classes - 1, min(PICTURE_CLASSES, num_classes)).long()
+        labels = columns.repeat(PICTURES_A_CLASS).to(self._device)
+        bits = self.result().eval().generate(labels, seed=self._config.seed)
+        return to_grid(from_model(self._tokenizer.decode(bits)), columns=len(columns))
+
+    def result(self) -> Bar:
+        model = self._player.evaluated()
+        assert isinstance(model, Bar)
+        return model
+
+
+def _shared(table: CodeTable) -> Codes:
+    return Codes(table.labels, table.codes)
+
+
+def _check_fit(config: TrainConfig, url: str, codes: CodeTable) -> None:
+    shape, wanted, num_classes = codes.metadata.shape, config.model.codes, config.model.num_classes
+    if shape != wanted:
+        raise BadInput(
+            f"{url} holds {shape.grid} × {shape.grid} tokens of {shape.bits} bits an image, but the model is for "
+            f"{wanted.grid} × {wanted.grid} of {wanted.bits}: choose the preset or the codes to fit"
+        )
+    if not len(codes.labels):
+        raise BadInput(f"{url} holds no images: tokenize some first")
+    if codes.labels.max() >= num_classes:
+        raise BadInput(
+            f"{url} has label {codes.labels.max()}, but the model has {num_classes} classes: 0 to {num_classes - 1}"
+        )

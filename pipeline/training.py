@@ -1,0 +1,90 @@
+"""What every training is told: how long, how large, how often, and on what."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from bar_model.errors import BadInput
+from pipeline.batches import Share, Shuffle
+from pipeline.cluster import ClusterConfig
+from pipeline.players import Precision, Ranks
+from pipeline.provenance import plain
+from pipeline.tracking import TrackingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cadence:
+    """What is done every so many steps, and after the last one; 0: only then. It changes no weight."""
+
+    log_every: int = 50
+    """Steps from one point of the curves to the next: means over them."""
+    validate_every: int = 0
+    """Steps between measurements on what is held out."""
+    picture_every: int = 0
+    """Steps between grids of pictures, always of the same labels and seeds."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints: what is lost at most when everything is killed."""
+    keep_checkpoints: int = 2
+    """The newest ones; older ones are removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersConfig:
+    """On what the batch is computed. Any number of workers gives the same result, but for rounding."""
+
+    num: int = 1
+    """Workers that share a batch."""
+    gpu: bool = False
+    """Whether each has a GPU."""
+    cpus: int | None = None
+    """CPUs, and threads, of each (else: an equal part of the cluster's)."""
+    micro_batch: int | None = None
+    """Rows that a worker computes at once: gradients of several add up to the batch (else: its whole share)."""
+    max_failures: int = 3
+    """How often dead workers are replaced, going on from the last checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or (self.cpus is not None and self.cpus < 1):
+            raise BadInput(f"workers: {self.num} of {self.cpus} CPUs each; at least 1 is needed of both")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise BadInput(f"workers.micro_batch {self.micro_batch}: at least 1 row is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What every training is told."""
+
+    out: str
+    """Folder for the model (below `model`) and the checkpoints; the same again goes on where it stopped."""
+    steps: int
+    """Optimizer steps of the whole run; all schedules are shares of it."""
+    batch: int
+    """Rows of a step, over all workers and micro-batches."""
+    seed: int = 0
+    """Of the initial weights, the order of rows and everything that is left to chance."""
+    precision: Precision = "float32"
+    """Of matrix products; weights and their averages are kept in float32."""
+    cadence: Cadence = field(default_factory=Cadence)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.workers.num > self.batch:
+            raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.num} workers")
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"seed {self.seed}: must be between 0 and {2**32 - 1}")
+
+    def share(self, num_rows: int, ranks: Ranks) -> Share:
+        """A worker's part of every batch."""
+        shuffle = Shuffle(num_rows=num_rows, batch=self.batch, seed=self.seed)
+        return Share(shuffle=shuffle, worker=ranks.rank, num_workers=ranks.num, micro_batch=self.workers.micro_batch)
+
+    def recipe(self, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
+        """All that determines the weights, as JSON values; fields named in `besides` don't."""
+        free = {"out", "cadence", "workers", "cluster", "tracking", *besides}
+        fields = [each.name for each in dataclasses.fields(self) if each.name not in free]
+        return {name: plain(getattr(self, name)) for name in fields}

@@ -1,0 +1,61 @@
+"""A generator that trains in no time, and codes for it: bits that follow from the label."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bar_model.bar import BarConfig
+from bar_model.bits import CodeShape
+from bar_model.heads import HeadConfig
+from bar_model.sampling import Sampling
+from bar_model.transformer import TransformerConfig
+from pipeline.codes import CodeTable, write_codes
+from pipeline.optimization import OptimizationConfig
+from pipeline.shards import CodeMetadata
+from pipeline.tracking import TrackingConfig
+from pipeline.train import TrainConfig
+from pipeline.training import Cadence, WorkersConfig
+
+SHAPE = CodeShape(grid=2, bits=4)
+NUM_CLASSES = 3
+
+
+def tiny_bar(*, dropout: float = 0.0) -> BarConfig:
+    return BarConfig(
+        codes=SHAPE,
+        num_classes=NUM_CLASSES,
+        transformer=TransformerConfig(width=16, depth=1, heads=2, class_repeats=1, dropout=dropout),
+        head=HeadConfig(width=16, depth=1),
+        sampling=Sampling(guidance_scale=2.0, temperature=1.0, allocation=(2, 2)),
+    )
+
+
+def tiny_codes(
+    folder: Path, *, num: int = 30, seed: int = 0, views: tuple[str, ...] = ("crop", "flip"), tokenizer: str = "0" * 16
+) -> str:
+    """A folder of codes as the tokenizing stage leaves it."""
+    metadata = CodeMetadata(
+        bits=SHAPE.bits, grid=SHAPE.grid, views=views, image_size=8, crop_rule="none", tokenizer=tokenizer
+    )
+    labels = (np.arange(num) % NUM_CLASSES).astype(np.int32)
+    noise = np.random.default_rng(seed).integers(0, 4, (num, len(views), SHAPE.num_bytes), dtype=np.uint8)
+    codes = (labels[:, None, None].astype(np.uint8) * 64) ^ noise
+    write_codes(str(folder), CodeTable([f"image-{index}" for index in range(num)], labels, codes, metadata))
+    return str(folder)
+
+
+def tiny_training(folder: Path, **changes: object) -> TrainConfig:
+    """Twelve steps of eight rows, everything due every third or fourth."""
+    settings = {
+        "out": str(folder / "out"),
+        "codes": str(folder / "codes"),
+        "model": tiny_bar(),
+        "steps": 12,
+        "batch": 8,
+        "seed": 1,
+        "optimization": OptimizationConfig(learning_rate=1e-2),
+        "cadence": Cadence(log_every=1, checkpoint_every=3),
+        "workers": WorkersConfig(cpus=1),
+        "tracking": TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db", spool=str(folder / "spool")),
+    }
+    return TrainConfig(**{**settings, **changes})  # pyright: ignore[reportArgumentType]

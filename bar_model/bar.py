@@ -1,5 +1,6 @@
 """BAR: the transformer and its head; the loss of training, and drawing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -124,7 +125,7 @@ class Bar(nn.Module):
 
     def generate(
         self,
-        labels: Int64[Tensor, " batch"],
+        labels: Int64[Tensor, " batch"] | Sequence[int],
         *,
         seed: int = 0,
         images: Int64[Tensor, " batch"] | None = None,
@@ -142,6 +143,7 @@ class Bar(nn.Module):
         """
         sampling = sampling or self.config.sampling
         self.head.check_allocation(sampling.allocation)
+        labels = torch.as_tensor(labels, device=self.transformer.class_token.device)
         self._check_labels(labels)
         if images is None:
             images = torch.arange(len(labels), device=labels.device)

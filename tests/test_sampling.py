@@ -93,4 +93,4 @@ def test_impossible_settings_are_refused(change: dict[str, object], message: str
 @pytest.mark.parametrize("label", [-1, 6])
 def test_a_label_out_of_range_is_refused(label: int) -> None:
     with pytest.raises(BadInput, match=f"label {label}: must be between 0 and 4"):
-        make_bar(tiny_config()).generate(torch.tensor([0, label]))
+        make_bar(tiny_config()).generate([0, label])

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
@@ -29,7 +30,7 @@ def draw_panel(panel: Panel, *, scale: int = 1) -> UInt8[np.ndarray, "height wid
     text = ImageFont.load_default(TEXT_SIZE)
     row_height = blocks[0].shape[0] // len(panel.rows)
     left = MARGIN + max((round(text.getlength(name)) for name in panel.rows), default=0) + MARGIN
-    top = MARGIN + TITLE_SIZE + MARGIN + TEXT_SIZE + MARGIN
+    top = MARGIN + TITLE_SIZE + MARGIN + (TEXT_SIZE + MARGIN if any(panel.groups) else 0)
     starts = left + np.cumsum([0] + [block.shape[1] + GROUP_GAP for block in blocks])
     title_end = MARGIN + round(ImageFont.load_default(TITLE_SIZE).getlength(panel.title))
     width = max(int(starts[-1]) - GROUP_GAP, title_end) + MARGIN
@@ -59,5 +60,4 @@ def _tiled(images: UInt8[np.ndarray, "rows columns height width 3"], scale: int)
     enlarged = images.repeat(scale, axis=2).repeat(scale, axis=3)
     gaps = ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0))
     padded = np.pad(enlarged, gaps, constant_values=BACKGROUND[0])
-    rows, columns, height, width, _ = padded.shape
-    return padded.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    return rearrange(padded, "rows columns h w rgb -> (rows h) (columns w) rgb")

@@ -1,0 +1,102 @@
+"""A report: figures with the goals that they are held against, under the protocol that they were measured by."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pipeline.provenance import plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = 1
+
+
+class Goal(NamedTuple):
+    """What a figure has to reach, or must not exceed."""
+
+    kind: Literal["at least", "at most"]
+    bound: float
+
+    def is_met(self, value: float) -> bool:
+        return value >= self.bound if self.kind == "at least" else value <= self.bound
+
+
+class Figure(NamedTuple):
+    """What is measured: `name` for machines, `title` for people. Shares (unit "%") are fractions."""
+
+    name: str
+    title: str
+    unit: Literal["%", "dB", "×", ""] = ""
+    goal: Goal | None = None
+
+    def shown(self, value: float) -> str:
+        """A value of this figure, for people."""
+        if self.unit == "%":
+            return f"{100 * value:.4g} %"
+        return f"{value:.4g} {self.unit}".rstrip()
+
+
+class Result(NamedTuple):
+    """What was measured."""
+
+    figure: Figure
+    value: float
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the goal is; None where there is none."""
+        return None if self.figure.goal is None else self.figure.goal.is_met(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Results of one protocol (a dataclass); `notes` are what a reader of the results must know besides."""
+
+    protocol: Any
+    results: tuple[Result, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def are_goals_met(self) -> bool:
+        return all(result.is_met is not False for result in self.results)
+
+    def to_json(self) -> bytes:
+        results = {result.figure.name: _fields(result) for result in self.results}
+        document = {"format": FORMAT, "protocol": plain(self.protocol), "results": results, "notes": self.notes}
+        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, document: bytes) -> "Report":
+        """The inverse of `to_json`, but that the protocol is plain JSON values."""
+        fields = json.loads(document)
+        results = tuple(_result(name, each) for name, each in fields["results"].items())
+        return cls(protocol=fields["protocol"], results=results, notes=tuple(fields["notes"]))
+
+
+def results_table(title: str, results: Sequence[Result]) -> "Table":
+    """Figures beside their goals."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for heading in ("result", "goal", ""):
+        table.add_column(heading, justify="right")
+    for result in results:
+        figure, value = result
+        goal = "" if figure.goal is None else f"{figure.goal.kind} {figure.shown(figure.goal.bound)}"
+        mark = {None: "", True: "[green]reached[/]", False: "[bold red]missed[/]"}[result.is_met]
+        table.add_row(figure.title, figure.shown(value), goal, mark)
+    return table
+
+
+def _fields(result: Result) -> dict[str, Any]:
+    figure, value = result
+    goal = {} if figure.goal is None else {"goal": figure.goal._asdict(), "met": result.is_met}
+    return {"title": figure.title, "value": value, "unit": figure.unit, **goal}
+
+
+def _result(name: str, fields: Mapping[str, Any]) -> Result:
+    goal = Goal(**fields["goal"]) if "goal" in fields else None
+    return Result(Figure(name, fields["title"], fields["unit"], goal), fields["value"])

@@ -1,0 +1,175 @@
+"""The frozen networks of the tokenizer's losses: from the libraries that keep them, weights from a path or a hub."""
+
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bar_model.discriminator import DINO_BLOCKS, DinoFeatures
+from bar_model.encoder import Encoder
+from bar_model.errors import BadInput
+from bar_model.tokenizer import TokenizerConfig
+from bar_model.tokenizer_loss import FrozenNetworks, TokenizerLossConfig
+from pipeline.storage import local_copy
+
+Network = TypeVar("Network", bound=nn.Module)
+
+_DINO = "vit_small_patch8_224.dino"
+_SIGLIP = "google/siglip2-so400m-patch16-naflex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenNetworksConfig:
+    """Where the weights lie, as a path or URL; None stands for the hub that the library itself downloads from."""
+
+    vgg: str | None = None
+    """VGG-16 as torchvision has it, for the LPIPS and Gram losses."""
+    convnext: str | None = None
+    """ConvNeXt-S as torchvision has it, for the perceptual loss."""
+    dino: str | None = None
+    """DINO's ViT-S/8, for the discriminator."""
+    siglip: str | None = None
+    """SigLIP 2 so400m patch16 NaFlex as transformers has it (a folder), for the encoder and the semantic loss."""
+
+
+def load_frozen_networks(
+    sources: FrozenNetworksConfig, loss: TokenizerLossConfig, tokenizer: TokenizerConfig, device: torch.device
+) -> FrozenNetworks:
+    """The networks that this loss looks through, and no others.
+
+    Raises:
+        BadInput: weights that can't be had, or are not the network's; the message says which, and where they are kept.
+    """
+    vgg = load_vgg(sources.vgg).to(device) if loss.lpips > 0 or loss.gram > 0 else None
+    return FrozenNetworks(
+        vgg=vgg,
+        lpips=load_lpips(vgg).to(device) if vgg is not None and loss.lpips > 0 else None,
+        convnext=load_convnext(sources.convnext).to(device) if loss.convnext > 0 else None,
+        siglip=load_siglip(sources.siglip, tokenizer).to(device) if loss.semantic > 0 else None,
+        dino=dino_features(load_dino(sources.dino).to(device)) if loss.adversarial > 0 else None,
+    )
+
+
+def load_vgg(source: str | None) -> nn.Sequential:
+    """The `features` of VGG-16."""
+    from torchvision.models import VGG16_Weights, vgg16
+
+    with torch.device("meta"):
+        features = vgg16().get_submodule("features")
+    assert isinstance(features, nn.Sequential)
+    wanted = _torchvision("vgg", VGG16_Weights.IMAGENET1K_V1.url)
+    # The classifier, nine tenths of the file, is left there.
+    weights = {key: tensor for key, tensor in _read(wanted, source).items() if key.startswith("features.")}
+    return _fill(features, {key.removeprefix("features."): tensor for key, tensor in weights.items()}, wanted)
+
+
+def load_lpips(vgg: nn.Sequential) -> nn.Module:
+    """LPIPS on the convolutions of this VGG-16; its own linear weights come with the library."""
+    import lpips
+
+    with warnings.catch_warnings(), torch.device("meta"):
+        # The library asks torchvision for a network without weights in a way that torchvision deprecates.
+        warnings.filterwarnings("ignore", category=UserWarning, message="The parameter 'pretrained'|Arguments other")
+        network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)
+    linears = _read_file(Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth")
+    network.load_state_dict(linears, strict=False, assign=True)
+    # "slice2.5.weight": the slices number the layers as VGG-16 does.
+    convolutions = {key: vgg.state_dict()[key.partition(".")[2]] for key in network.net.state_dict()}
+    network.net.load_state_dict(convolutions, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def load_convnext(source: str | None) -> nn.Module:
+    from torchvision.models import ConvNeXt_Small_Weights, convnext_small
+
+    with torch.device("meta"):
+        network = convnext_small()
+    wanted = _torchvision("convnext", ConvNeXt_Small_Weights.IMAGENET1K_V1.url)
+    return _fill(network, _read(wanted, source), wanted)
+
+
+def load_dino(source: str | None) -> nn.Module:
+    """DINO's ViT-S/8, with the tanh-GELU that the published discriminator gives it."""
+    import timm
+    from timm.models import load_state_dict_from_hf
+
+    hub = timm.get_pretrained_cfg_value(_DINO, "hf_hub_id")
+    origin = timm.get_pretrained_cfg_value(_DINO, "url")
+    wanted = _Wanted("dino", str(origin), lambda: load_state_dict_from_hf(str(hub)))
+    with torch.device("meta"):
+        network = timm.create_model(_DINO, act_layer="gelu_tanh")
+    return _fill(network, _read(wanted, source), wanted)
+
+
+def dino_features(dino: nn.Module) -> DinoFeatures:
+    """What the discriminator reads of the ViT: its slots before the first block and after each of `DINO_BLOCKS`."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    extractor = create_feature_extractor(dino, ["norm_pre", *(f"blocks.{block}" for block in DINO_BLOCKS)])
+    return lambda images: list(extractor(images).values())
+
+
+def load_siglip(source: str | None, tokenizer: TokenizerConfig) -> Encoder:
+    """SigLIP 2 as this tokenizer's encoder: what its training starts from, and the target of the semantic loss."""
+    wanted = _Wanted("siglip", _SIGLIP, lambda: _vision_tower(_SIGLIP))
+    weights = _read(wanted, source, lambda path: _vision_tower(str(path)))
+    with torch.device("meta"):
+        encoder = Encoder(tokenizer.encoder, grid=tokenizer.codes.grid, patch=tokenizer.patch)
+    _fill(encoder.tower, {key: tensor for key, tensor in weights.items() if not key.startswith("head.")}, wanted)
+    return encoder.eval().requires_grad_(False)
+
+
+class _Wanted(NamedTuple):
+    """Weights: the field that names their place, where they are kept, and how the library downloads them."""
+
+    field: str
+    origin: str
+    download: Callable[[], Mapping[str, Tensor]]
+
+
+def _torchvision(field: str, url: str) -> _Wanted:
+    return _Wanted(field, url, lambda: torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True))
+
+
+def _vision_tower(name: str) -> Mapping[str, Tensor]:
+    from transformers import Siglip2VisionModel
+
+    loaded = Siglip2VisionModel.from_pretrained(name, output_loading_info=True)
+    tower, report = cast("tuple[nn.Module, dict[str, list[str]]]", loaded)
+    if report["missing_keys"]:
+        raise BadInput(f"{name} holds no SigLIP 2 vision tower")
+    return tower.state_dict()
+
+
+def _read_file(path: Path) -> Mapping[str, Tensor]:
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read(
+    wanted: _Wanted, source: str | None, read: Callable[[Path], Mapping[str, Tensor]] = _read_file
+) -> Mapping[str, Tensor]:
+    try:
+        return wanted.download() if source is None else read(local_copy(source))
+    except (OSError, RuntimeError, BadInput, pickle.UnpicklingError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadInput(f"no {wanted.field} weights from {source or 'the hub'} ({reason}); {_remedy(wanted)}") from error
+
+
+def _fill(network: Network, weights: Mapping[str, Tensor], wanted: _Wanted) -> Network:
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"the {wanted.field} weights are another network's ({reason} …); {_remedy(wanted)}") from error
+    return network.eval().requires_grad_(False)
+
+
+def _remedy(wanted: _Wanted) -> str:
+    return f"download {wanted.origin} and give its path as networks.{wanted.field}"

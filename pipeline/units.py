@@ -23,9 +23,11 @@ Row = dict[str, Any]
 """What a step hands to the next: numpy arrays, strings and numbers by name, as Ray Data can hold them."""
 
 INSPECTIONS_AT_ONCE = 16
-READ_MEMORY_BYTES = 256 * 2**20
-"""That a task reserves which reads a unit. (Reserving what the workers don't, it is also kept out of their processes:
-Ray Data would fuse the two steps, and decode and encode by turns.)"""
+READ_MEMORY_BYTES = 2**30
+"""What a task that reads a unit reserves: the pictures as stored and as decoded, and the libraries.
+
+Since workers reserve otherwise, it also keeps the two apart: Ray Data would fuse them, to decode and encode by turns.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +60,31 @@ class Contents(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """The steps of a unit, from its plan to its file; each runs without Ray, too, and may be run again at any time.
+class Format:
+    """How a unit's last row becomes a file, and what a file says of itself (BadInput where it is damaged)."""
 
-    `read` runs in tasks beside the workers; `build` runs once in each worker and gives what turns the row that was
-    read into the row that `pack` makes a file of. `inspect` tells from a file alone what is in it.
-    """
-
-    stage: str
-    item: str
-    """What the progress bar counts: "images"."""
     name: str
-    """Names of files: "codes-{}.parquet"."""
-    read: Callable[[Unit], Row]
-    build: Callable[[], Callable[[Row], Row]]
+    """Of the files: "codes-{}.parquet"."""
     pack: Callable[[Row], bytes]
     inspect: Callable[[bytes], Contents]
 
     def file_name(self, unit: Unit) -> str:
         return self.name.format(f"{unit.index:06d}-{unit.digest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Format):
+    """The steps of a unit, from its plan to its file; each runs without Ray, too, and may be run again at any time.
+
+    `read` runs in tasks beside the workers; `build` runs once in each worker, and gives what turns the row that was
+    read into the one that becomes a file.
+    """
+
+    stage: str
+    item: str
+    """What a unit's size counts, in the plural: "images"."""
+    read: Callable[[Unit], Row]
+    build: Callable[[], Callable[[Row], Row]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +147,25 @@ def run_units(
             keep(unit, receipt, progress.advance)
 
     in_order = [receipts[unit.index] for unit in planned]
+    return publish(folder, work.stage, planned, in_order, configuration=configuration)
+
+
+def publish(
+    folder: Folder,
+    stage: str,
+    units: Sequence[Unit],
+    receipts: Sequence["Receipt"],
+    *,
+    configuration: Mapping[str, Any],
+) -> Manifest:
+    """The manifest of units that are done, put in place."""
     manifest = Manifest(
-        stage=work.stage,
-        generation=published.generation if published else 1,
+        stage=stage,
+        generation=1,
         configuration=configuration,
-        inputs=inputs,
-        files=tuple(receipt.file for receipt in in_order),
-        quarantined=tuple(item for receipt in in_order for item in receipt.quarantined),
+        inputs=_inputs(units),
+        files=tuple(receipt.file for receipt in receipts),
+        quarantined=tuple(item for receipt in receipts for item in receipt.quarantined),
     )
     return manifest.commit(folder)
 
@@ -165,24 +185,24 @@ class Receipt(NamedTuple):
         return cls(FileEntry(*file), tuple(Quarantined(*item) for item in quarantined))
 
 
-def finish_unit(folder: Folder, work: Work, unit: Unit, row: Row) -> Receipt:
+def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:
     """Puts a unit's file in place. Where another run was faster, its file stays: a manifest may name it already."""
-    data = work.pack(row)
-    name = work.file_name(unit)
-    return _receipt(folder, work, unit, data if folder.create(name, data) else folder.read(name))
+    data = form.pack(row)
+    name = form.file_name(unit)
+    return _receipt(folder, form, unit, data if folder.create(name, data) else folder.read(name))
 
 
-def _receipt(folder: Folder, work: Work, unit: Unit, data: bytes) -> Receipt:
-    name = work.file_name(unit)
+def _receipt(folder: Folder, form: Format, unit: Unit, data: bytes) -> Receipt:
+    name = form.file_name(unit)
     try:
-        contents = work.inspect(data)
+        contents = form.inspect(data)
     except BadInput as error:
         raise BadInput(f"{folder.path(name)} is damaged ({error}): remove it and run again") from error
     sha256 = hashlib.sha256(data).hexdigest()
     return Receipt(FileEntry(name, unit.digest, contents.rows, len(data), sha256), contents.quarantined)
 
 
-def _inputs(units: list[Unit]) -> Inputs:
+def _inputs(units: Sequence[Unit]) -> Inputs:
     digests = "".join(unit.digest for unit in units)
     return Inputs(sum(unit.size for unit in units), hashlib.sha256(digests.encode()).hexdigest()[:16])
 

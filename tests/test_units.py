@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
@@ -169,7 +169,7 @@ def test_nothing_is_computed_where_all_is_done(folder: Folder) -> None:
     """No Ray here: finished units are read from their files alone."""
     work = Count().work()
     by_hand(folder, work, plan(NUMBERS))
-    manifest = count(folder, replace(work, read=None, build=None, pack=None), plan(NUMBERS))
+    manifest = count(folder, replace(work, read=None, build=None), plan(NUMBERS))
     assert manifest.rows == 12
     assert manifest.num_bytes == sum(entry.size for entry in folder.list("count-*"))
 
@@ -248,6 +248,7 @@ def test_a_manifest_that_is_damaged_or_newer_is_refused(folder: Folder) -> None:
 names = st.text(st.characters(codec="utf-8"), max_size=8)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.builds(FileEntry, names, names, st.integers(0, 9), st.integers(0, 9), names), max_size=3),
     st.lists(st.builds(Quarantined, names, names, names), max_size=3),

@@ -1,0 +1,207 @@
+"""Images -> code shards, on Ray Data: every view of every picture encoded once, in units that are done whole."""
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from rich import print as show
+from torch import Tensor
+
+from bar_model import checkpoint
+from bar_model.bits import pack_bits
+from bar_model.errors import BadInput
+from pipeline.cluster import ClusterConfig
+from pipeline.codes import SHARD_NAME, STAGE, inspect_shard, pack_rows
+from pipeline.images import CROP_RULE, VIEWS, BadImage, load_image, to_model
+from pipeline.manifest import Manifest, Quarantined
+from pipeline.shards import CodeMetadata
+from pipeline.sources import ImageFolder, Source, read_classes
+from pipeline.storage import Folder, local_copy
+from pipeline.tracking import Run, TrackingConfig
+from pipeline.units import Row, Unit, Work, Workers, run_units
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeConfig:
+    """Which pictures become codes, by which tokenizer, and on what."""
+
+    source: str
+    """Folder of class folders of pictures: a path, s3://… or hf://…"""
+    tokenizer: str
+    """Tokenizer: a model folder or a published .bin file, of any URL."""
+    out: str
+    """Folder for the codes."""
+    views: tuple[str, ...]
+    """What is kept of a picture: crop, flip."""
+    classes: str | None = None
+    """JSON file of labels by class folder (else: the places of the folders in the order of their names)."""
+    unit_size: int = 512
+    """Pictures of a shard, read and encoded together: 100 MB of memory a unit at 256 px."""
+    batch_size: int = 32
+    """Pictures that the encoder takes at once, with all their views."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the encoder. The published codes were made in float32; bfloat16 flips some bits."""
+    max_bad: float = 0.01
+    """Share of pictures that may be quarantined before the run fails."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the encoder runs (auto: on the cluster's GPUs, where it has any)."""
+    workers: int | None = None
+    """Encoders, each on a GPU or a CPU of its own (else: every GPU, or every CPU but one)."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        unknown = [view for view in self.views if view not in VIEWS]
+        if unknown or not self.views or len(set(self.views)) < len(self.views):
+            raise BadInput(f"views: {' '.join(self.views) or 'none'}; give each once, of {', '.join(VIEWS)}")
+        for name in ("unit_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
+        if not 0 <= self.max_bad < 1:
+            raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
+
+
+class Encoder(Protocol):
+    """What the stage asks of a tokenizer: `bar_model.tokenizer.Tokenizer`."""
+
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Bool[Tensor, "batch tokens bits"]: ...
+
+
+def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
+    """Encodes the pictures that aren't yet in `config.out`, inside a Ray session."""
+    source = ImageFolder.open(config.source, read_classes(config.classes) if config.classes else None)
+    metadata = describe_codes(config.tokenizer, config.views)
+    device, workers = _place(config)
+    if run is not None:
+        run.input("tokenizer", config.tokenizer, metadata.tokenizer)
+    manifest = run_units(
+        Folder(config.out),
+        Work(
+            stage=STAGE,
+            item="images",
+            name=SHARD_NAME,
+            read=ReadImages(source, metadata.image_size),
+            build=partial(load_encoder, config, metadata, device),
+            pack=partial(pack_rows, metadata),
+            inspect=inspect_shard,
+        ),
+        source.plan(config.unit_size),
+        configuration={
+            "codes": metadata.identity,
+            "source": source.identity,
+            "unit_size": config.unit_size,
+            "encoder": {"batch_size": config.batch_size, "precision": config.precision, "device": device},
+        },
+        workers=workers,
+        run=run,
+        max_bad=config.max_bad,
+    )
+    if run is not None:
+        run.input("images", config.source, manifest.inputs.digest)
+        run.output("codes", config.out, manifest.fingerprint)
+    show(
+        f"{config.out}: codes of {manifest.rows:,} images in {len(manifest.files):,} shards, "
+        f"{len(manifest.quarantined):,} pictures quarantined"
+    )
+    return manifest
+
+
+@dataclass(frozen=True)
+class ReadImages:
+    """A unit -> `images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
+
+    source: Source
+    size: int
+
+    def __call__(self, unit: Unit) -> Row:
+        images: list[np.ndarray] = []
+        keys: list[str] = []
+        labels: list[int] = []
+        quarantined: list[Quarantined] = []
+        for item in self.source.read(unit):
+            try:
+                if isinstance(item.data, BadImage):
+                    raise item.data
+                images.append(load_image(item.data, self.size))
+            except BadImage as error:
+                quarantined.append(Quarantined(item.key, item.where, str(error)))
+            else:
+                keys.append(item.key)
+                labels.append(item.label)
+        stacked = np.stack(images) if images else np.empty((0, self.size, self.size, 3), np.uint8)
+        return {"images": stacked, "records": json.dumps([keys, labels, quarantined])}
+
+
+class EncodeImages:
+    """`images` (N, H, W, 3) uint8 -> `codes` (N, bytes) uint8. One tokenizer an actor.
+
+    Every batch has the same shape, its ragged end padded: float sums depend on the shape, and bits on the sums.
+    """
+
+    def __init__(
+        self, tokenizer: Encoder, *, views: tuple[str, ...], batch_size: int, device: str, precision: str = "float32"
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._views = [VIEWS[view] for view in views]
+        self._batch_size = batch_size
+        self._device = torch.device(device)
+        self._precision = getattr(torch, precision)
+
+    def __call__(self, row: Row) -> Row:
+        images: np.ndarray = row["images"]
+        starts = range(0, len(images), self._batch_size)
+        codes = [self._encode(images[start : start + self._batch_size]) for start in starts]
+        return {"records": row["records"], "codes": np.concatenate(codes) if codes else np.empty((0, 0), np.uint8)}
+
+    def _encode(self, images: UInt8[np.ndarray, "rows height width 3"]) -> UInt8[np.ndarray, "rows bytes"]:
+        padding = np.zeros((self._batch_size - len(images), *images.shape[1:]), np.uint8)
+        batch = np.concatenate([images, padding])
+        viewed = to_model(np.concatenate([view(batch) for view in self._views])).to(self._device)
+        mixed = self._precision != torch.float32
+        with torch.inference_mode(), torch.autocast(self._device.type, dtype=self._precision, enabled=mixed):
+            bits = self._tokenizer.encode(viewed)
+        packed = pack_bits(rearrange(bits, "(view row) token bit -> row view (token bit)", view=len(self._views)))
+        return rearrange(packed, "row view byte -> row (view byte)")[: len(images)].cpu().numpy()
+
+
+def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:
+    """The metadata of codes that a tokenizer makes."""
+    model = checkpoint.load_tokenizer(local_copy(tokenizer))
+    shape = model.config.codes
+    return CodeMetadata(
+        bits=shape.bits,
+        grid=shape.grid,
+        views=views,
+        image_size=model.config.image_size,
+        crop_rule=CROP_RULE,
+        tokenizer=checkpoint.fingerprint(model),
+    )
+
+
+def load_encoder(config: TokenizeConfig, metadata: CodeMetadata, device: str) -> EncodeImages:
+    """The encoder in its worker."""
+    if device == "cpu":
+        # Threads divide the sums among them, so that bits would depend on their number.
+        torch.set_num_threads(1)
+    tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer), device=device)
+    if checkpoint.fingerprint(tokenizer) != metadata.tokenizer:
+        raise BadInput(f"{config.tokenizer}: has changed since the run began, or differs between machines: run again")
+    return EncodeImages(
+        tokenizer, views=config.views, batch_size=config.batch_size, device=device, precision=config.precision
+    )
+
+
+def _place(config: TokenizeConfig) -> tuple[str, Workers]:
+    import ray
+
+    resources: dict[str, Any] = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
+    if device == "cuda":
+        return device, Workers(num=config.workers or max(gpus, 1), gpus=1)
+    return device, Workers(num=config.workers or max(cpus - 1, 1))

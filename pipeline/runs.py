@@ -30,6 +30,7 @@ from pipeline.storage import Folder
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0  # How long the beginning and the end of a run wait for the server.
+SWEEP_S = 30.0  # Between two looks at what ended runs have left to send.
 KEY_FILE = "tracking.json"  # In the output folder: which run it belongs to.
 DRIVER_FILE = "driver"  # In the spool: locked while the driver lives.
 
@@ -115,8 +116,8 @@ class Run:
         return self.__dict__
 
     def _begin(self) -> None:
-        if begin := _not_begun.pop(self.key, None):
-            begin()
+        if (driver := _drivers.get(self.key)) is not None:
+            driver.begin()
 
     def _append(self, kind: str, **content: Any) -> None:
         self._begin()
@@ -152,7 +153,7 @@ def driving(
     parameters, the whole becomes config.json.
     """
     driver = _Driver(run, configuration, out, parent, {**(tags or {}), **provenance()})
-    _not_begun[run.key] = driver.begin
+    _drivers[run.key] = driver
     with _sigterm_raises():
         try:
             yield run
@@ -160,11 +161,13 @@ def driving(
             driver.end("KILLED", stop)
             raise
         except BaseException as error:
-            if not (isinstance(error, BadInput) and _not_begun.pop(run.key, None)):
+            if driver.has_begun or not isinstance(error, BadInput):
                 driver.end("FAILED", error)
             raise
         else:
             driver.end("FINISHED", None)
+        finally:
+            del _drivers[run.key]
 
 
 def new_key() -> str:
@@ -194,8 +197,40 @@ class _Driver:
         self._tags = dict(tags)
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         self._lock: int | None = None
+        self._beginning = threading.RLock()
+        self._is_beginning = False
+        self.has_begun = False
 
     def begin(self) -> None:
+        """Opens the run, unless that has been done; other threads wait, for its record must be the first."""
+        if self.has_begun:
+            return
+        with self._beginning:
+            if not self._is_beginning:
+                self._is_beginning = True
+                try:
+                    self._open()
+                except OSError as error:
+                    logger.warning("Run %s can't be written to %s: %s", self._run.name, self._run.folder, error)
+                self.has_begun = True
+
+    def end(self, status: str, error: BaseException | None) -> None:
+        """What the server does not get in good time waits on the disk: this process goes on trying, or the next."""
+        run = self._run
+        run._append("close", status=status, driver=self._name, reason=_one_line(error))
+        desk = _desks.pop(run.key, None)
+        if desk is None:  # Its disk would not have it, and the log has said so.
+            return
+        desk.journal.close()
+        if not desk.courier.flush(PATIENCE_S):
+            logger.warning("The end of run %s waits in %s for its server", run.name, run.folder)
+        desk.courier.stop()
+        if self._lock is not None:
+            (run.folder / DRIVER_FILE).unlink(missing_ok=True)
+            os.close(self._lock)
+        remove_if_empty(run.folder)
+
+    def _open(self) -> None:
         run = self._run
         if self._parent is not None:
             self._parent._begin()
@@ -208,21 +243,7 @@ class _Driver:
         run._append("open", driver=self._name, tags=self._tags, parameters=parameters(self._configuration))
         run.artifact("config.json", json.dumps(plain(self._configuration), indent=2).encode())
         run.flush()
-        threading.Thread(target=_send_leftovers, args=(run,), name="leftovers", daemon=True).start()
-
-    def end(self, status: str, error: BaseException | None) -> None:
-        """What the server does not get in good time waits on the disk for the next start."""
-        run = self._run
-        run._append("close", status=status, driver=self._name, reason=_one_line(error))
-        desk = _desks.pop(run.key)
-        desk.journal.close()
-        if not desk.courier.flush(PATIENCE_S):
-            logger.warning("The end of run %s waits in %s for the next start", run.name, run.folder)
-        desk.courier.stop()
-        if self._lock is not None:
-            (run.folder / DRIVER_FILE).unlink(missing_ok=True)
-            os.close(self._lock)
-        remove_if_empty(run.folder)
+        _sweep_from_now_on(run)
 
 
 class _Desk:
@@ -237,9 +258,19 @@ class _Desk:
 
 _desks: dict[str, _Desk] = {}
 _desks_lock = threading.Lock()
-_not_begun: dict[str, Callable[[], None]] = {}
-# A forked child has the dictionary but not the threads: it opens desks of its own.
-os.register_at_fork(after_in_child=_desks.clear)
+_drivers: dict[str, _Driver] = {}  # Of the runs that this process has opened or is about to.
+_swept: set[Path] = set()
+
+
+def _forget() -> None:
+    """A forked child has these but not their threads: it opens desks of its own."""
+    global _desks_lock
+    _desks_lock = threading.Lock()
+    for registry in (_desks, _drivers, _swept):
+        registry.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _desk(run: Run) -> _Desk:
@@ -249,15 +280,28 @@ def _desk(run: Run) -> _Desk:
         return _desks[run.key]
 
 
-def _send_leftovers(current: Run) -> None:
-    """Sends what earlier runs could not, and closes those whose driver died without a word."""
-    for folder in sorted(current.folder.parent.iterdir()):
-        try:
-            if folder.is_dir():
+def _sweep_from_now_on(run: Run) -> None:
+    """Sends what ended runs of this machine left, and closes those whose driver died; once for each spool."""
+    spools = run.folder.parent
+    if spools not in _swept:
+        _swept.add(spools)
+        threading.Thread(target=_sweep, args=(spools, run.connect), name="sweep", daemon=True).start()
+
+
+def _sweep(spools: Path, connect: Callable[[Run], Server]) -> None:
+    couriers: dict[Path, Courier] = {}  # Kept, for each says only once that its server is away.
+    while spools.exists():
+        for folder in sorted(path for path in spools.iterdir() if path.is_dir()):
+            try:
                 _close_abandoned(folder)
-                _send_leftover(folder, current)
-        except (OSError, ValueError, TypeError) as error:  # Another process was quicker, or a file is damaged.
-            logger.debug("%s stays: %s", folder, error)
+                if (header := first_record(folder)) is not None:
+                    run = Run(**header["run"], connect=connect)
+                    couriers.setdefault(folder, Courier(folder, connect(run).deliver, run.uri)).turn()
+                    couriers[folder].release()
+                remove_if_empty(folder)
+            except (OSError, ValueError, TypeError, KeyError) as error:  # Somebody was quicker, or a file is damaged.
+                logger.debug("%s stays: %s", folder, error)
+        time.sleep(SWEEP_S)
 
 
 def _close_abandoned(folder: Path) -> None:
@@ -275,15 +319,6 @@ def _close_abandoned(folder: Path) -> None:
     finally:
         file.unlink(missing_ok=True)
         os.close(lock)
-
-
-def _send_leftover(folder: Path, current: Run) -> None:
-    if (header := first_record(folder)) is not None:
-        run = Run(**header["run"], connect=current.connect)
-        courier = Courier(folder, run.connect(run).deliver, run.uri)
-        courier.turn()
-        courier.stop()
-    remove_if_empty(folder)
 
 
 def _identity(run: Run) -> dict[str, Any]:

@@ -94,9 +94,11 @@ class Courier:
         """Ends the background work and gives the lock to another; unsent records stay on the disk."""
         self._stopping = True
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=TURN_S)
-        if self._lock is not None and not self._thread.is_alive():
+        self._thread.join(timeout=TURN_S)
+
+    def release(self) -> None:
+        """Lets another process send, where no background work does."""
+        if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
@@ -119,6 +121,7 @@ class Courier:
             self._wake.clear()
             arrived = self.turn()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if self._away and not arrived else TURN_S
+        self.release()
 
     def _try_to_send(self) -> bool:
         try:

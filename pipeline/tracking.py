@@ -35,16 +35,18 @@ __all__ = ["Run", "TrackingConfig", "start"]
 
 logger = logging.getLogger(__name__)
 
-SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+SERVERS = ("http", "https", "databricks")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
 MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
 # What MLflow answers to a record that it will never take.
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
-# MLflow waits 245 s for a dead server by default; the spool makes up for giving up soon.
+# MLflow waits 245 s for a dead server by default: the spool makes up for giving up soon. And it is talkative.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 Item = TypeVar("Item")
@@ -251,9 +253,9 @@ def _client_of(uri: str) -> "MlflowClient":
 
 def _absolute(uri: str) -> str:
     """The URI as any process of this machine understands it."""
-    if urlsplit(uri).scheme.split("+")[0] not in SCHEMES:
-        known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
-        raise BadInput(f"tracking.uri {uri!r} is no place that MLflow can write to: begin it with one of {known}")
+    known = (*SERVERS, *DATABASES)
+    if urlsplit(uri).scheme.partition("+")[0] not in known:
+        raise BadInput(f"tracking.uri {uri!r} is no server or database: begin it with {':, '.join(known)}:")
     folder, _, file = uri.partition(":///")
     return f"sqlite:///{Path(file).absolute()}" if folder == "sqlite" else uri
 
@@ -262,18 +264,20 @@ def _make_ready(uri: str, spool: Path) -> None:
     """Makes the spool and, in a local database, the tables: of processes that race to make them, all but one fail."""
     try:
         spool.mkdir(parents=True, exist_ok=True)
-        with (spool / "database.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            client = _client_of(uri)
-            if uri.startswith("sqlite"):
-                client.search_experiments(max_results=1)
+        lock = (spool / "database.lock").open("w")
     except OSError as error:
         raise BadInput(f"tracking.spool {spool} can't be written ({error.strerror}): name another folder") from error
-    except Exception as error:  # SQLAlchemy's or MLflow's, of many kinds.
-        reason = str(error).splitlines()[0]
-        raise BadInput(
-            f"tracking.uri {uri} can't be opened ({reason}): name another, or move that file away"
-        ) from error
+    if urlsplit(uri).scheme in SERVERS:
+        lock.close()
+        _client_of(uri)  # Imports MLflow while nobody waits for it.
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            _client_of(uri).search_experiments(max_results=1)
+        except Exception as error:  # SQLAlchemy's, MLflow's or the system's, of many kinds.
+            reason = str(error).splitlines()[0]
+            raise BadInput(f"tracking.uri {uri} can't be opened ({reason}): name another database") from error
 
 
 def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import pytest
 
@@ -165,10 +165,10 @@ def test_answering_needs_nothing_heavy_and_less_than_a_second() -> None:
 def test_bad_input_is_found_wherever_ray_has_wrapped_it(tmp_path: Path) -> None:
     answer = "no codes at s3://nowhere: give --codes"
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> NoReturn:
         raise BadInput(answer)
 
-    def break_down(*_: object) -> None:
+    def break_down() -> None:
         try:
             refuse()
         except BadInput:

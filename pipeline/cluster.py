@@ -5,10 +5,12 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -70,10 +72,14 @@ def connect(config: ClusterConfig) -> Iterator[None]:
     resources = ray.cluster_resources()
     size = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
     print(f"Ray: {f'joined the cluster at {address}' if address else 'started on this machine'} ({size})", flush=True)
+    processes = _processes()
     try:
         yield
     finally:
         ray.shutdown()
+        for process in processes:  # Ray has told them to end; their memory and ports are free once they have.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
 
 
 def _address(config: ClusterConfig) -> str | None:
@@ -121,11 +127,11 @@ def _join(address: str) -> None:
         ray.init(
             address=address, runtime_env=None if submitted else {"py_modules": modules}, logging_level=logging.ERROR
         )
-    except AuthenticationError as error:
-        remedy = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on its head node"
-        raise BadInput(f"the Ray cluster at {address} wants its token: {remedy}") from error
-    except ConnectionError as error:
-        raise BadInput(f"the Ray cluster at {address} can't be joined: {str(error).splitlines()[0]}") from error
+    except (AuthenticationError, ConnectionError) as error:
+        token = "if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its head node"
+        raise BadInput(
+            f"the Ray cluster at {address} can't be joined ({str(error).splitlines()[0]}); {token}"
+        ) from error
 
 
 def _start_here(config: ClusterConfig) -> None:
@@ -146,6 +152,14 @@ def _start_here(config: ClusterConfig) -> None:
         include_dashboard=False,
         logging_level=logging.ERROR,
     )
+
+
+def _processes() -> list[subprocess.Popen]:
+    """Those of the cluster that this process has started."""
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    return [info.process for infos in node.all_processes.values() for info in infos]
 
 
 def _object_store_bytes(config: ClusterConfig) -> int:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bar_model.encoder import vision_tower
-from bar_model.errors import BadInput
 from bar_model.presets import bar_fsq
 from bar_model.renaming import Renaming
+from bar_model.state_dict import Shapes, require_shapes, shapes_of
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
 
 
@@ -29,6 +29,7 @@ def _as_they_are(*names: str) -> dict[str, str]:
 
 
 # Published name → ours, in the published order; "*" is a block's number, and a name stands for its weight and bias.
+# SigLIP 2's own parameters keep their names.
 _RENAMING = Renaming(
     {
         "decoder.class_embedding": "decoder.class_token",
@@ -92,8 +93,11 @@ def import_tokenizer(published: Mapping[str, Tensor]) -> PublishedTokenizer:
     """
     num_tokens = len(published[_POSITIONS]) - 1
     config = bar_fsq(bits=len(published[_BITS]), image_size=16 * round(num_tokens**0.5))
-    _check(published, published_shapes(config))
+    require_shapes(
+        shapes_of(published), published_shapes(config), f"bar_fsq of {config.bits} bits at {config.image_size} px"
+    )
     names = {key: _RENAMING.ours(key) or key for key in published}
+    # What keeps its published name has no place in our tokenizer.
     return PublishedTokenizer(
         config,
         weights={name: published[key] for key, name in names.items() if name != key},
@@ -116,22 +120,9 @@ def siglip_as_published(tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return frozen | again
 
 
-def published_shapes(config: TokenizerConfig) -> dict[str, tuple[int, ...]]:
+def published_shapes(config: TokenizerConfig) -> Shapes:
     """Every key of the published file of this configuration, and its shape."""
     with torch.device("meta"):
         ours = Tokenizer(config).state_dict()
         tower = vision_tower(config.encoder, patch=config.patch, pooling_head=True).state_dict()
-    return {key: tuple(tensor.shape) for key, tensor in export_tokenizer(ours, siglip_as_published(tower)).items()}
-
-
-def _check(published: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
-    faults = [f"missing {key}" for key in expected if key not in published]
-    faults += [f"unexpected {key}" for key in published if key not in expected]
-    faults += [
-        f"{key} of shape {tuple(tensor.shape)}, not {expected[key]}"
-        for key, tensor in published.items()
-        if key in expected and tuple(tensor.shape) != expected[key]
-    ]
-    if faults:
-        shown = "; ".join(faults[:8]) + ("; …" if len(faults) > 8 else "")
-        raise BadInput(f"not a published tokenizer: {len(faults)} keys differ: {shown}")
+    return shapes_of(export_tokenizer(ours, siglip_as_published(tower)))

@@ -53,6 +53,22 @@ def test_any_bits_and_any_grid(bits: int, image_size: int, patch: int) -> None:
     assert tokenizer.decode(codes).shape == images.shape
 
 
+def test_five_seeded_steps_of_the_digits_tokenizer() -> None:
+    """A change of these numbers is a change of the model, its initialisation or its loss."""
+    tokenizer = Tokenizer(TOKENIZERS["digits"]())
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=2e-3, weight_decay=0)
+    pixels = torch.linspace(-1, 1, 32)
+    images = torch.stack([(pixels[:, None] * pixels * turn).cos() for turn in range(8)])[:, None].expand(-1, 3, -1, -1)
+    losses = []
+    for _ in range(5):
+        loss = (tokenizer(images).reconstruction - images).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == pytest.approx([0.686842, 0.676459, 0.655390, 0.626347, 0.590905], rel=1e-4)
+
+
 def test_gradients_reach_every_parameter_through_the_rounding() -> None:
     tokenizer = Tokenizer(TINY)
     output = tokenizer(torch.rand(2, 3, 16, 16))

@@ -99,12 +99,18 @@ class ImageFolder:
     def _item(self, picture: list[Any]) -> Item:
         key, label, _, _ = picture
         folder = Folder(self.url)
-        try:
-            data = folder.read(key)
-        except (FileNotFoundError, PermissionError) as error:
-            # Any other error is the storage's, not the picture's, and ends the run: the next one may have more luck.
-            return Item(key, label, folder.path(key), BadImage(f"can't be read ({type(error).__name__})"))
-        return Item(key, label, folder.path(key), data)
+        readable = key.encode(errors="backslashreplace").decode()
+        return Item(readable, label, folder.path(readable), _read(folder, key))
+
+
+def _read(folder: Folder, key: str) -> bytes | BadImage:
+    if any("\ud800" <= character <= "\udfff" for character in key):
+        return BadImage("has a name that is no UTF-8: rename it")
+    try:
+        return folder.read(key)
+    except (FileNotFoundError, PermissionError) as error:
+        # Any other error is the storage's, not the picture's, and ends the run: the next one may have more luck.
+        return BadImage(f"can't be read ({type(error).__name__})")
 
 
 def read_classes(url: str) -> dict[str, int]:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
-from rich import print as show
 from torch import Tensor
 
 from bar_model import checkpoint
@@ -59,8 +58,8 @@ class TokenizeConfig:
         unknown = [view for view in self.views if view not in VIEWS]
         if unknown or not self.views or len(set(self.views)) < len(self.views):
             raise BadInput(f"views: {' '.join(self.views) or 'none'}; give each once, of {', '.join(VIEWS)}")
-        for name in ("unit_size", "batch_size"):
-            if getattr(self, name) < 1:
+        for name in ("unit_size", "batch_size", "workers"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
         if not 0 <= self.max_bad < 1:
             raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
@@ -104,9 +103,10 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
     if run is not None:
         run.input("images", config.source, manifest.inputs.digest)
         run.output("codes", config.out, manifest.fingerprint)
-    show(
+    print(
         f"{config.out}: codes of {manifest.rows:,} images in {len(manifest.files):,} shards, "
-        f"{len(manifest.quarantined):,} pictures quarantined"
+        f"{len(manifest.quarantined):,} pictures quarantined",
+        flush=True,
     )
     return manifest
 

@@ -116,10 +116,12 @@ def run_units(
     with another one, where the units have changed since the manifest, or where more than the share `max_bad` of the
     items had to be quarantined; what is done is kept in each case.
     """
-    published = open_stage(folder, work.stage, configuration)
-    planned = list(units)
-    if not planned:
+    plan = iter(units)
+    first = next(plan, None)
+    if first is None:
         raise BadInput(f"{work.stage}: there are no {work.item} to work on; check where they come from")
+    published = open_stage(folder, work.stage, configuration)
+    planned = [first, *plan]
     inputs = _inputs(planned)
     if published is not None and published.inputs != inputs:
         raise BadInput(
@@ -162,7 +164,7 @@ def publish(
     manifest = Manifest(
         stage=stage,
         generation=1,
-        configuration=configuration,
+        configuration=json.loads(json.dumps(configuration)),  # As it will be read.
         inputs=_inputs(units),
         files=tuple(receipt.file for receipt in receipts),
         quarantined=tuple(item for receipt in receipts for item in receipt.quarantined),

@@ -1,11 +1,6 @@
 """Units become whole files, once, whatever happens; the manifest tells of them."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -29,14 +24,13 @@ pytest_plugins = ["tests.fixtures_s3"]
 class Count:
     """A stage in small: a unit's payload is a list of numbers, of which the negative ones can't be used."""
 
-    def __init__(self, log: str | None = None, sleep_s: float = 0) -> None:
-        self.log, self.sleep_s = log, sleep_s
+    def __init__(self, log: str | None = None) -> None:
+        self.log = log
 
     def read(self, unit: Unit) -> Row:
         if self.log is not None:
             with Path(self.log).open("a") as file:
                 file.write(f"{unit.index}\n")
-        time.sleep(self.sleep_s)
         good = [number for number in unit.payload if number >= 0]
         bad = [Quarantined(str(number), f"number/{number}", "is negative") for number in unit.payload if number < 0]
         return {"numbers": np.array(good, np.int64).reshape(-1, 1), "bad": json.dumps(bad)}
@@ -266,37 +260,3 @@ def test_a_manifest_comes_back_as_it_was(files: list, quarantined: list, configu
     there = Manifest.decode(manifest.encode(), "here")
     assert there == manifest
     assert there.fingerprint == manifest.fingerprint
-
-
-DRIVER = """
-import sys
-from tests.test_units import *
-with connect(ClusterConfig(address="local", num_cpus=3)):
-    count(Folder(sys.argv[1]), Count(sleep_s=0.3).work(), plan(NUMBERS * 3), workers=Workers(num=2))
-"""
-
-
-@pytest.mark.ray
-def test_a_killed_driver_is_taken_up_where_it_was(folder: Folder, tmp_path: Path, ray_here: None) -> None:
-    undisturbed = Folder(str(tmp_path / "undisturbed"))
-    by_hand(undisturbed, Count().work(), plan(NUMBERS * 3))
-    expected = count(undisturbed, Count().work(), plan(NUMBERS * 3))
-
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, folder.url], env=environment, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while len(folder.list("count-*")) < 3:
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    assert len(folder.list("count-*")) < len(expected.files)
-    assert not folder.list("manifest-*")
-
-    log = tmp_path / "log"
-    time.sleep(2)  # Until the orphaned workers have ended.
-    done = len(folder.list("count-*"))
-    assert count(folder, Count(str(log)).work(), plan(NUMBERS * 3)) == expected
-    assert len(log.read_text().split()) == len(expected.files) - done
-    assert contents(folder) == contents(undisturbed)

@@ -1,0 +1,279 @@
+"""Pictures become codes: the same bits for any number of workers and whatever happens, each picture once."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from bar_model import checkpoint, presets
+from bar_model.bits import unpack_bits
+from bar_model.errors import BadInput
+from bar_model.tokenizer import Tokenizer
+from pipeline.cluster import ClusterConfig, connect
+from pipeline.codes import read_codes, verify
+from pipeline.images import load_image, to_model
+from pipeline.manifest import Manifest
+from pipeline.sources import ImageFolder, Item
+from pipeline.storage import Folder
+from pipeline.tokenize import EncodeImages, ReadImages, TokenizeConfig, tokenize
+from pipeline.units import Unit
+
+pytest_plugins = ["tests.fixtures_s3"]
+
+
+class SignOfPixels:
+    """The smallest tokenizer: a token for each 16 × 16 pixels, of 3 bits that say which colours are bright there."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Bool[Tensor, "batch tokens bits"]:
+        self.shapes.append(tuple(images.shape))
+        return torch.nn.functional.avg_pool2d(images, 16).flatten(2).transpose(1, 2) > 0
+
+
+def picture(seed: int, kind: str = "PNG") -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((50, 40), Image.Resampling.BICUBIC).save(file, kind)
+    return file.getvalue()
+
+
+def write_pictures(folder: Folder, num: int, broken: tuple[int, ...] = ()) -> None:
+    for seed in range(num):
+        data = picture(seed)
+        folder.write(f"{'abc'[seed % 3]}/{seed:03d}.png", data[: len(data) // 2] if seed in broken else data)
+
+
+@pytest.fixture(scope="module")
+def ray_here(s3_server: str) -> Iterator[None]:
+    """Ray whose workers know the S3 server."""
+    with connect(ClusterConfig(address="local", num_cpus=3)):
+        yield
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tokenizer(tmp_path_factory.mktemp("models") / "tokenizer", seed=0)
+
+
+def save_tokenizer(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    checkpoint.save(Tokenizer(presets.TOKENIZERS["digits"]()), folder)
+    return folder
+
+
+NUM = 20
+KEYS = sorted(f"{'abc'[seed % 3]}/{seed:03d}.png" for seed in range(NUM))
+
+
+@pytest.fixture(scope="module")
+def done(tokenizer: Path, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> TokenizeConfig:
+    """A configuration whose codes are there, made by one worker without disturbance."""
+    folder = tmp_path_factory.mktemp("tokenize")
+    write_pictures(Folder(str(folder / "images")), NUM)
+    config = TokenizeConfig(
+        source=str(folder / "images"),
+        tokenizer=str(tokenizer),
+        out=str(folder / "codes"),
+        views=("crop", "flip"),
+        unit_size=2,
+        batch_size=4,
+        workers=1,
+    )
+    tokenize(config)
+    return config
+
+
+def shards(url: str) -> dict[str, bytes]:
+    folder = Folder(url)
+    return {entry.name: folder.read(entry.name) for entry in folder.list("codes-*")}
+
+
+def test_views_are_encoded_and_packed_one_after_the_other() -> None:
+    images = np.stack([load_image(picture(seed), 32) for seed in range(5)])
+    encode = EncodeImages(SignOfPixels(), views=("crop", "flip"), batch_size=2, device="cpu")
+    codes = encode({"images": images, "records": "[]"})["codes"]
+    assert codes.shape == (5, 2 * 2)
+    for view, pixels in enumerate([images, images[:, :, ::-1]]):
+        bits = unpack_bits(torch.from_numpy(codes[:, 2 * view : 2 * view + 2]), 12)
+        assert torch.equal(bits, SignOfPixels().encode(to_model(pixels)).flatten(1))
+
+
+def test_every_batch_has_the_same_shape() -> None:
+    spy = SignOfPixels()
+    encode = EncodeImages(spy, views=("crop", "flip"), batch_size=4, device="cpu")
+    for num in (4, 7, 1, 0):
+        assert len(encode({"images": np.zeros((num, 32, 32, 3), np.uint8), "records": ""})["codes"]) == num
+    assert set(spy.shapes) == {(8, 3, 32, 32)}
+    assert len(spy.shapes) == 4
+
+
+def test_a_broken_picture_is_kept_apart_with_its_reason(tmp_path: Path) -> None:
+    write_pictures(Folder(str(tmp_path)), 6, broken=(2,))
+    (tmp_path / "b" / "empty.jpg").touch()
+    source = ImageFolder.open(str(tmp_path))
+    (unit,) = source.plan(100)
+    row = ReadImages(source, 32)(unit)
+    keys, labels, quarantined = json.loads(row["records"])
+    assert keys == ["a/000.png", "a/003.png", "b/001.png", "b/004.png", "c/005.png"]
+    assert labels == [0, 0, 1, 1, 2]
+    assert row["images"].shape == (5, 32, 32, 3)
+    assert [(key, where) for key, where, _ in quarantined] == [
+        ("b/empty.jpg", f"{tmp_path}/b/empty.jpg"),
+        ("c/002.png", f"{tmp_path}/c/002.png"),
+    ]
+    assert quarantined[0][2] == "is empty"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"views": ()}, "views: none; give each once, of crop, flip"),
+        ({"views": ("crop", "crop")}, "give each once"),
+        ({"views": ("turn",)}, "views: turn"),
+        ({"unit_size": 0}, "unit_size: 0"),
+        ({"batch_size": -1}, "batch_size: -1"),
+        ({"max_bad": 1.5}, "max_bad: 1.5"),
+        ({"workers": 0}, "workers: 0"),
+    ],
+)
+def test_a_configuration_that_can_not_be_is_refused(fields: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        TokenizeConfig(**{"source": "a", "tokenizer": "b", "out": "c", "views": ("crop",), **fields})
+
+
+@pytest.mark.ray
+def test_codes_are_the_tokenizers_bits_of_every_picture(done: TokenizeConfig) -> None:
+    manifest = Manifest.read(Folder(done.out))
+    assert (manifest.rows, len(manifest.files), manifest.quarantined) == (NUM, NUM // 2, ())
+    assert verify(done.out) == []
+    model = checkpoint.load_tokenizer(done.tokenizer)
+    table = read_codes(done.out, expect_tokenizer=checkpoint.fingerprint(model))
+    assert table.keys == KEYS
+    assert table.labels.tolist() == ["abc".index(key[0]) for key in KEYS]
+    images = np.stack([load_image((Path(done.source) / key).read_bytes(), 32) for key in KEYS])
+    for view, pixels in enumerate([images, images[:, :, ::-1]]):
+        bits = unpack_bits(torch.from_numpy(table.codes[:, view]), table.metadata.shape.num_bits)
+        assert (bits == model.encode(to_model(pixels)).flatten(1)).float().mean() > 0.999
+
+
+@pytest.mark.ray
+def test_any_number_of_workers_gives_the_same_bytes(done: TokenizeConfig, tmp_path: Path) -> None:
+    more = replace(done, workers=2, out=str(tmp_path))
+    assert tokenize(more) == Manifest.read(Folder(done.out))
+    assert shards(more.out) == shards(done.out)
+
+
+@dataclass(frozen=True)
+class CountedFolder(ImageFolder):
+    """Notes each unit that is read."""
+
+    log: str = ""
+
+    def read(self, unit: Unit) -> Iterator[Item]:
+        with Path(self.log).open("a") as file:
+            file.write(f"{unit.index}\n")
+        return super().read(unit)
+
+
+@pytest.mark.ray
+def test_broken_pictures_cost_themselves_and_a_second_run_reads_nothing(
+    done: TokenizeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(Folder(str(tmp_path / "images")), NUM, broken=(3, 17))
+    config = replace(done, source=str(tmp_path / "images"), out=str(tmp_path / "codes"))
+    source = ImageFolder.open(config.source)
+    log = tmp_path / "log"
+    counted = CountedFolder(source.url, source.classes, str(log))
+    monkeypatch.setattr("pipeline.tokenize.ImageFolder.open", lambda *_: counted)
+
+    with pytest.raises(BadInput, match=r"can't be used, more than the share of 0.01 allowed .*raise max_bad"):
+        tokenize(config)
+    assert not Folder(config.out).exists("manifest-000001.json")
+    kept = shards(config.out)
+    log.write_text("")
+
+    manifest = tokenize(replace(config, max_bad=0.1))
+    assert manifest.rows == NUM - 2
+    assert [item.key for item in manifest.quarantined] == ["a/003.png", "c/017.png"]
+    assert read_codes(config.out).keys == [key for key in KEYS if key not in ("a/003.png", "c/017.png")]
+    assert kept.items() <= shards(config.out).items()
+    assert len(log.read_text().split()) <= NUM // 2 - len(kept)
+    log.write_text("")
+    assert tokenize(replace(config, max_bad=0.1)) == manifest
+    assert log.read_text() == ""
+
+
+@pytest.mark.ray
+def test_a_folder_of_other_codes_is_refused(done: TokenizeConfig, tmp_path: Path) -> None:
+    before = shards(done.out)
+    with pytest.raises(
+        BadInput, match=r'codes.views: \["crop", "flip"\] there, \["crop"\] here; unit_size: 2 there, 7'
+    ):
+        tokenize(replace(done, views=("crop",), unit_size=7))
+    with pytest.raises(BadInput, match=r"codes\.tokenizer: "):
+        tokenize(replace(done, tokenizer=str(save_tokenizer(tmp_path / "other", seed=1))))
+    added = Path(done.source) / "a" / "more.png"
+    added.write_bytes(picture(0))
+    with pytest.raises(BadInput, match="20 images that have changed since"):
+        tokenize(done)
+    added.unlink()
+    assert shards(done.out) == before
+
+
+@pytest.mark.ray
+def test_bad_input_is_named_before_any_work(done: TokenizeConfig, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "a").mkdir(parents=True)
+    for fields, message in [
+        ({"source": str(tmp_path / "nothing")}, "nothing is not there"),
+        ({"tokenizer": str(tmp_path / "nothing")}, "nothing is not there"),
+        ({"classes": str(tmp_path / "nothing.json")}, "nothing.json"),
+        ({"source": str(tmp_path / "empty")}, "there are no images to work on"),
+        ({"workers": 9}, "ask for fewer"),
+    ]:
+        with pytest.raises(BadInput, match=message):
+            tokenize(replace(done, out=str(tmp_path / "codes"), **fields))
+    assert shards(str(tmp_path / "codes")) == {}
+
+
+DRIVER = """
+import sys
+from tests.test_tokenize import *
+source, model, out = sys.argv[1:]
+with connect(ClusterConfig(address="local", num_cpus=2)):
+    tokenize(TokenizeConfig(source=source, tokenizer=model, out=out, views=("crop", "flip"), unit_size=2, batch_size=4))
+"""
+
+
+@pytest.mark.ray
+def test_on_s3_a_killed_driver_is_taken_up_and_gives_the_undisturbed_bits(done: TokenizeConfig, s3_folder: str) -> None:
+    there = replace(done, out=f"{s3_folder}/codes")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", DRIVER, there.source, there.tokenizer, there.out]
+    driver = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + 200
+    while len(shards(there.out)) < 3:
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not Folder(there.out).exists("manifest-000001.json")
+
+    assert tokenize(there) == Manifest.read(Folder(done.out))
+    assert shards(there.out) == shards(done.out)
+    assert read_codes(there.out).keys == KEYS

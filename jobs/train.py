@@ -2,11 +2,11 @@
 
 from pipeline import cluster, command, tracking
 from pipeline.presets import TRAINING
-from pipeline.train import TrainConfig, train
+from pipeline.train import STAGE, TrainConfig, train
 
 
 def main(config: TrainConfig) -> None:
-    with cluster.connect(config.cluster), tracking.start("train", config.tracking, config, out=config.out) as run:
+    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
         train(config, run)
 
 

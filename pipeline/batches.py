@@ -75,11 +75,15 @@ class Share:
         return list(rows.split(self.micro_batch or self.shuffle.batch))
 
     def all_once(self, num_rows: int) -> Iterator[Rows]:
-        """This worker's part of a held-out set, in order and with nothing left to chance."""
-        first, last = _share(num_rows, self.worker, self.num_workers)
-        indices = np.arange(first, last)
-        fixed = Rows(indices, np.zeros_like(indices), np.zeros(len(indices), np.uint64))
-        return fixed.split(self.micro_batch or self.shuffle.batch)
+        """This worker's part of a held-out set."""
+        rows = in_order(*_share(num_rows, self.worker, self.num_workers))
+        return rows.split(self.micro_batch or self.shuffle.batch)
+
+
+def in_order(first: int, last: int) -> Rows:
+    """Consecutive rows of epoch 0, with nothing left to chance."""
+    indices = np.arange(first, last)
+    return Rows(indices, np.zeros_like(indices), np.zeros(len(indices), np.uint64))
 
 
 class Codes(NamedTuple):

@@ -29,16 +29,28 @@ def load_image(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     would let pass are refused, for it would make something else of them: an animation (its first frame), and grey
     of more than 8 bits (clipped: nearly all white).
     """
+    return _crop(decode(data), size)
+
+
+def resize_image(data: bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture whose shorter side is `size`, uncropped, as tokenizers are trained (method.md, section 2)."""
+    image = decode(data)
+    width, height = image.size
+    shorter = min(width, height)
+    return np.asarray(_resized(image, size * width // shorter, size * height // shorter))
+
+
+def decode(data: bytes) -> Image.Image:
+    """An encoded picture in RGB; BadImage where there is none to be had."""
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, which is not read here.
         warnings.simplefilter("ignore")
         try:
-            image = _decode(data)
+            return _decode(data)
         except (BadImage, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders raise nearly anything where the data is malformed.
             raise BadImage(" ".join(f"can't be decoded: {error or type(error).__name__}".split())) from error
-    return _crop(image, size)
 
 
 def crop(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
@@ -105,9 +117,12 @@ def _crop(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
-    width, height = round(image.width * scale), round(image.height * scale)
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"{image.width} × {image.height} is too narrow to be resized to a shorter side of {size}")
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
+    image = _resized(image, round(image.width * scale), round(image.height * scale))
+    left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{image.width} × {image.height} is too narrow to be resized to {width} × {height}")
+    return image.resize((width, height), Image.Resampling.BICUBIC)

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,16 @@ def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
         BadInput: the file is missing, damaged, or something else.
     """
     file = folder / _STATE
+    # What isn't a zip file torch would read in ways of old, which break in as many.
+    reason = "it is no zip file" if file.exists() else "there is none"
+    if not zipfile.is_zipfile(file):
+        raise BadInput(f"{file} is no checkpoint of a training ({reason}): restore it, or remove its folder")
     try:
         state = torch.load(file, map_location=device, weights_only=True)
         found = state["format"]
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(
-            f"{file} is no checkpoint of a training, or damaged ({reason}): remove it, or restore it"
-        ) from error
+        raise BadInput(f"{file} is no checkpoint of a training ({reason}): restore it, or remove its folder") from error
     if found != _FORMAT:
         raise BadInput(f"{file} has format {found}, but this version reads {_FORMAT}")
     return state

@@ -1,0 +1,225 @@
+"""Train BAR-FSQ on pictures: what its players, batches, measurements and pictures are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich import print as show
+from torch import Tensor
+
+from bar_model.tokenizer import Tokenizer, TokenizerConfig, TokenizerOutput
+from bar_model.tokenizer_loss import LossTerms, TokenizerLoss, TokenizerLossConfig
+from pipeline.batches import Rows, in_order
+from pipeline.fit import Trained, fit
+from pipeline.frozen_networks import FrozenNetworksConfig, load_frozen_networks, load_siglip
+from pipeline.images import from_model, to_grid, to_model
+from pipeline.metrics import psnr
+from pipeline.optimization import OptimizationConfig, parameter_groups
+from pipeline.pictures import PictureLoader, Pictures, list_pictures, open_pictures
+from pipeline.players import Objective, Player, Ranks, Tally, autocast
+from pipeline.tracking import Run
+from pipeline.training import TrainingConfig
+
+STAGE = "train tokenizer"
+NUM_PICTURES = 16
+
+Images = Float[Tensor, "batch 3 height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTokenizerConfig(TrainingConfig):
+    """Which tokenizer learns from which pictures, and how."""
+
+    source: str
+    """Folder of class folders of pictures: a path, s3://… or hf://…"""
+    held_out: str | None = None
+    """Such a folder, for validation."""
+    model: TokenizerConfig
+    optimization: OptimizationConfig
+    encoder_learning_rate: float = 1.0
+    """Share of the learning rate that the encoder gets."""
+    loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
+    networks: FrozenNetworksConfig = field(default_factory=FrozenNetworksConfig)
+    flip: bool = True
+    """Whether pictures are mirrored at random."""
+    memory_gb: float = 0.5
+    """Pictures are decoded once, into shared memory, if they take no more than this; else whenever they are wanted."""
+
+
+def train_tokenizer(config: TrainTokenizerConfig, run: Run | None = None) -> Trained:
+    """Train the tokenizer, inside a Ray session; what is done already is not done again.
+
+    Raises:
+        BadInput: no pictures, or no weights for a frozen network that the losses want, or another training's `out`.
+    """
+    listing = list_pictures(config.source)
+    if run is not None:
+        run.input("pictures", config.source, listing.inputs.digest)
+    # Here too, and not in the workers alone: what is missing is to be said before any of them starts.
+    load_frozen_networks(config.networks, config.loss, config.model, torch.device("cpu"))
+    data = {"pictures": _opened(config, config.source)}
+    if config.held_out is not None:
+        data["held_out"] = _opened(config, config.held_out)
+    recipe = {
+        **config.recipe(besides=("source", "held_out", "networks", "memory_gb")),
+        "pictures": listing.inputs.digest,
+    }
+    return fit(STAGE, config, TokenizerLearner, data, recipe=recipe, inputs=listing.inputs, run=run)
+
+
+class ReconstructionObjective(Objective):
+    """The tokenizer's loss. The mean over a batch counts with the batch's size."""
+
+    terms = ("l1", "l2", "lpips", "convnext", "semantic", "gram", "adversarial")
+    num_parts = len(terms)
+
+    def __init__(self, tokenizer: Tokenizer, loss: TokenizerLoss, *, num_steps: int) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        # In a tuple, so that the discriminator's weights are not registered among the tokenizer's.
+        self._loss = (loss,)
+        self._num_steps = num_steps
+
+    def forward(self, images: Images, step: int) -> Tally:
+        return self.tally(self.tokenizer(images), images, step)
+
+    def tally(self, output: TokenizerOutput, images: Images, step: int) -> Tally:
+        found = self._loss[0].generator(output, images, step=step, num_steps=self._num_steps)
+        return _tally(found, self.terms, len(images))
+
+    def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
+        return {name: part / weight for name, part in zip(self.terms, parts, strict=True) if part}
+
+
+class CriticObjective(Objective):
+    """The discriminator's loss, on pictures and what the tokenizer makes of them."""
+
+    terms = ("discriminator", "logits_real", "logits_fake")
+    num_parts = len(terms)
+
+    def __init__(self, tokenizer: Tokenizer, loss: TokenizerLoss) -> None:
+        super().__init__()
+        self.loss = loss
+        self._tokenizer = (tokenizer,)
+
+    def forward(self, images: Images, step: int) -> Tally:
+        with torch.no_grad():
+            fake = self._tokenizer[0](images).reconstruction
+        return _tally(self.loss.discriminator(images, fake, step=step), self.terms, len(images))
+
+    def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
+        return {name: part / weight for name, part in zip(self.terms, parts, strict=True) if name != "discriminator"}
+
+
+class TokenizerLearner:
+    """The tokenizer and, with an adversarial loss, its discriminator: once that is on, they take turns."""
+
+    def __init__(
+        self, config: TrainTokenizerConfig, data: Mapping[str, Pictures], ranks: Ranks, device: torch.device
+    ) -> None:
+        self._config = config
+        self._ranks = ranks
+        self._device = device
+        self._loader = PictureLoader(data["pictures"], flip=config.flip)
+        self._held_out = PictureLoader(data["held_out"], flip=False) if "held_out" in data else None
+        self.share = config.share(self._loader.num_rows, ranks)
+        tokenizer = Tokenizer(config.model)
+        if config.model.encoder.frozen_embeddings:
+            tokenizer.encoder.load_state_dict(load_siglip(config.networks.siglip, config.model).state_dict())
+        tokenizer.to(device)
+        networks = load_frozen_networks(config.networks, config.loss, config.model, device)
+        loss = TokenizerLoss(config.loss, networks, seed=config.seed).to(device)
+        self._player = Player(
+            "tokenizer",
+            tokenizer,
+            ReconstructionObjective(tokenizer, loss, num_steps=config.steps),
+            config.optimization,
+            steps=range(config.steps),
+            ranks=ranks,
+            precision=config.precision,
+            groups=parameter_groups(tokenizer, config.optimization, self._learning_rate_factor),
+        )
+        self._critic = (
+            Player(
+                "discriminator",
+                loss,
+                CriticObjective(tokenizer, loss),
+                replace(config.optimization, average=None),
+                steps=range(math.ceil(config.loss.adversarial_start * config.steps), config.steps),
+                ranks=ranks,
+                precision=config.precision,
+            )
+            if config.loss.adversarial > 0
+            else None
+        )
+        self.players = (self._player,) if self._critic is None else (self._player, self._critic)
+        self._loss = loss
+        self._announced = 0
+
+    def player_at(self, step: int) -> Player:
+        critics_turn = self._config.loss.updates_discriminator(step, self._config.steps)
+        return self._critic if self._critic is not None and critics_turn else self._player
+
+    def micro_batch(self, rows: Rows, step: int) -> tuple[Images, int]:
+        crops = self._loader.crops(rows)
+        if self._announced <= step:
+            self._announced = step + 1
+            for part in self.share.parts(step + 1):
+                self._loader.announce(part.indices.tolist())
+        return to_model(crops).to(self._device, non_blocking=True), step
+
+    def settings_at(self, step: int) -> dict[str, float]:
+        return {"broken_pictures": float(self._loader.num_broken)}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Losses, without the adversarial one, and PSNR on the middles of the held-out pictures."""
+        if self._held_out is None:
+            return {}
+        objective = ReconstructionObjective(self.result().eval(), self._loss, num_steps=self._config.steps)
+        sums = torch.zeros(3 + objective.num_parts, device=self._device)
+        for rows in self.share.all_once(self._held_out.num_rows):
+            pictures = self._held_out.centres(rows)
+            images = to_model(pictures).to(self._device)
+            with autocast(self._device, self._config.precision):
+                output = objective.tokenizer(images)
+                total, weight, parts = objective.tally(output, images, step=0)
+            decibels = total.new_tensor(psnr(pictures, from_model(output.reconstruction)).sum())
+            sums += torch.cat((torch.stack((total, weight, decibels)), parts))
+        total, weight, decibels, *parts = self._ranks.sum(sums).tolist()
+        return {"loss": total / weight, "psnr": decibels / weight, **objective.metrics(weight, parts)}
+
+    def picture(self) -> np.ndarray:
+        """Pictures, held out if any are, above what the tokenizer makes of them."""
+        loader = self._held_out or self._loader
+        pictures = loader.centres(in_order(0, min(NUM_PICTURES, loader.num_rows)))
+        tokenizer = self.result().eval()
+        made = from_model(tokenizer.decode(tokenizer.encode(to_model(pictures).to(self._device))))
+        return to_grid(np.concatenate((pictures, made)), columns=len(pictures))
+
+    def result(self) -> Tokenizer:
+        model = self._player.evaluated()
+        assert isinstance(model, Tokenizer)
+        return model
+
+    def _learning_rate_factor(self, name: str) -> float:
+        return self._config.encoder_learning_rate if name.startswith("encoder.") else 1.0
+
+
+def _opened(config: TrainTokenizerConfig, url: str) -> Pictures:
+    listing = list_pictures(url)
+    pictures, broken = open_pictures(listing, config.model.image_size, memory_gb=config.memory_gb)
+    if broken:
+        show(
+            f"{url}: {len(broken):,} of {len(listing.keys):,} pictures can't be used and are left out ({broken[0]}, …)"
+        )
+    return pictures
+
+
+def _tally(found: LossTerms, names: Sequence[str], num: int) -> Tally:
+    """Means over a batch as sums."""
+    parts = torch.stack([found.terms.get(name, torch.zeros_like(found.total)).detach().float() for name in names])
+    return Tally(found.total * num, torch.full_like(found.total, num), parts * num)

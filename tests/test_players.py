@@ -1,0 +1,154 @@
+"""A step without Ray: what it normalises by, what it skips, and that it can be taken up again bit for bit."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.batches import Codes
+from pipeline.codes import read_codes
+from pipeline.optimization import OptimizationConfig
+from pipeline.players import Guard, Objective, Player, Ranks, Tally, seed_dropout
+from pipeline.train import GeneratorLearner, TrainConfig
+from tests.fixtures_training import tiny_bar, tiny_codes, tiny_training
+
+CPU = torch.device("cpu")
+
+
+def learner(config: TrainConfig) -> GeneratorLearner:
+    table = read_codes(config.codes)
+    torch.manual_seed(config.seed)
+    return GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, Ranks(), CPU)
+
+
+def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list[float]:
+    found = []
+    for step in steps:
+        parts = learner.share.parts(step)
+        seed_dropout(config.seed, step, 0)
+        learner.players[0].learn((learner.micro_batch(rows, step) for rows in parts), num=len(parts), step=step)
+        found.append(learner.players[0].report()["loss"])
+    return found
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    tiny_codes(tmp_path / "codes")
+    return tiny_training(tmp_path)
+
+
+def test_five_steps_have_the_losses_they_always_had(config: TrainConfig) -> None:
+    """A refactor leaves these as they are; a commit that changes them says why."""
+    found = losses(learner(config), config, range(5))
+    assert found == pytest.approx([0.700511, 0.683884, 0.630123, 0.627935, 0.574603], abs=2e-6)
+
+
+def test_micro_batches_add_up_to_the_batch(config: TrainConfig) -> None:
+    whole = losses(learner(config), config, range(12))
+    workers = tiny_training(Path(config.out).parent, workers=type(config.workers)(cpus=1, micro_batch=3))
+    assert losses(learner(workers), workers, range(12)) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_a_run_that_is_taken_up_goes_on_bit_for_bit(tmp_path: Path, average: float | None) -> None:
+    tiny_codes(tmp_path / "codes")
+    optimization = OptimizationConfig(learning_rate=1e-2, average=average)
+    config = tiny_training(tmp_path, model=tiny_bar(dropout=0.2), optimization=optimization)
+    undisturbed = learner(config)
+    expected = losses(undisturbed, config, range(8))
+    first = learner(config)
+    losses(first, config, range(5))
+    kept = copy.deepcopy(first.players[0].state_dict())
+    second = learner(config)
+    second.players[0].load_state_dict(kept)
+    assert losses(second, config, range(5, 8)) == expected[5:]
+    pairs = zip(second.result().parameters(), undisturbed.result().parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+class Line(Objective):
+    """weight · Σ (slope · x), so that gradients are known."""
+
+    num_parts = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+
+    def forward(self, x: Tensor, weight: float) -> Tally:
+        return Tally(weight * (self.slope * x).sum(), torch.tensor(weight), torch.ones(1))
+
+    def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
+        return {"micro_batches": parts[0]}
+
+
+def line_player(*, max_gradient_norm: float = 1.0, average: float | None = None) -> Player:
+    objective = Line()
+    config = OptimizationConfig(
+        learning_rate=0.1,
+        final_learning_rate=0.1,
+        warmup=0,
+        weight_decay=0,
+        betas=(0.0, 0.0),
+        max_gradient_norm=max_gradient_norm,
+        average=average,
+    )
+    return Player("line", objective, objective, config, steps=range(10), ranks=Ranks(), precision="float32")
+
+
+def test_the_loss_is_normalised_over_the_whole_step() -> None:
+    player = line_player(max_gradient_norm=100.0)
+    x = torch.tensor([1.0, 2.0])
+    assert player.learn([(x, 1.0), (2 * x, 3.0)], num=2, step=0)
+    report = player.report()
+    # Gradient (1·x + 3·2x) / (1 + 3).
+    assert report["gradient_norm"] == pytest.approx((7 / 4) * 5**0.5)
+    assert report["loss"] == pytest.approx((1 * 11 + 3 * 22) / 4)
+    assert report["micro_batches"] == 2
+    assert player.report() == {}
+
+
+def test_a_long_gradient_is_cut_as_torch_would_cut_it() -> None:
+    """Against plain AdamW and `clip_grad_norm_`, with an epsilon that makes the length of a gradient matter."""
+    player, reference = line_player(max_gradient_norm=0.5), Line()
+    plain = torch.optim.AdamW(reference.parameters(), lr=0.1, betas=(0.0, 0.0), weight_decay=0, eps=1.0)
+    for group in player._optimizer.param_groups:
+        group["eps"] = 1.0
+    x = torch.tensor([5.0, -7.0])
+    player.learn([(x, 2.0)], num=1, step=0)
+    (reference(x, 2.0).total / 2.0).backward()
+    torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
+    plain.step()
+    torch.testing.assert_close(player.objective.get_parameter("slope"), reference.slope)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
+    player = line_player(average=0.5)
+    x = torch.tensor([1.0, 2.0])
+    player.learn([(x, 1.0)], num=1, step=0)
+    before = copy.deepcopy(player.state_dict())
+    assert not player.learn([(x * bad, 1.0)], num=1, step=1)
+    for kind in ("model", "average"):
+        torch.testing.assert_close(player.state_dict()[kind], before[kind], rtol=0, atol=0)
+    assert player.report()["loss"] == pytest.approx(11.0)
+
+
+def test_the_guard_counts_skipped_steps_and_stops_at_the_third_in_a_row() -> None:
+    guard = Guard()
+    assert not any(guard.is_third_bad(finite) for finite in (False, False, True, False, False))
+    assert guard.is_third_bad(False)
+    assert guard.skipped == 5
+
+
+def test_dropout_is_a_function_of_seed_step_and_rank() -> None:
+    def drawn(*place: int) -> float:
+        seed_dropout(*place)
+        return torch.rand(()).item()
+
+    places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    assert len({drawn(*place) for place in places}) == 4
+    assert drawn(7, 8, 9) == drawn(7, 8, 9)

@@ -1,0 +1,160 @@
+"""The generator's training through Ray Train: any number of workers, a killed driver, and what is refused."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bar_model import checkpoint
+from bar_model.errors import BadInput
+from pipeline import cluster, tracking
+from pipeline.cluster import ClusterConfig
+from pipeline.fit import Trained
+from pipeline.train import STAGE, TrainConfig, train
+from pipeline.training import Cadence, WorkersConfig
+from tests.fixtures_training import NUM_CLASSES, tiny_bar, tiny_codes, tiny_training
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.test_train import killable, run_training
+from pipeline import cluster
+config = killable(Path(sys.argv[1]))
+with cluster.connect(config.cluster):
+    run_training(config)
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    with cluster.connect(ClusterConfig(address="local", num_cpus=2)):
+        yield
+
+
+def run_training(config: TrainConfig) -> Trained:
+    with tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        return train(config, run)
+
+
+def curve(config: TrainConfig, name: str = "train/loss") -> dict[int, float]:
+    """A metric by step, as MLflow has it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(config.tracking.uri)
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    return {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
+
+
+def killable(folder: Path) -> TrainConfig:
+    """Long enough to be killed in the middle."""
+    return tiny_training(
+        folder,
+        model=tiny_bar(dropout=0.1),
+        steps=120,
+        cadence=Cadence(log_every=1, checkpoint_every=10),
+        cluster=ClusterConfig(address="local", num_cpus=2),
+    )
+
+
+@pytest.mark.ray
+def test_one_worker_and_two_learn_the_same(ray_here: None, tmp_path: Path) -> None:
+    curves = []
+    for num in (1, 2):
+        folder = tmp_path / str(num)
+        tiny_codes(folder / "codes")
+        tiny_codes(folder / "held_out", seed=1, num=11)
+        config = tiny_training(
+            folder, held_out=str(folder / "held_out"), workers=WorkersConfig(num=num, cpus=1, micro_batch=3)
+        )
+        trained = run_training(config)
+        curves.append({**curve(config), "validation": trained.metrics["validation/loss"]})
+        model = checkpoint.load_bar(trained.model)
+        assert checkpoint.fingerprint(model) == trained.fingerprint
+        assert model.generate(torch.arange(NUM_CLASSES)).shape == (NUM_CLASSES, 4, 4)
+    one, two = curves
+    assert len(one) == 13
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.ray
+def test_a_finished_training_is_left_as_it_is(ray_here: None, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tiny_codes(tmp_path / "codes")
+    config = tiny_training(tmp_path, steps=2)
+    first = run_training(config)
+    before = {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")}
+    assert run_training(dataclasses.replace(config, workers=WorkersConfig(num=2))) == first
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")} == before
+    with pytest.raises(BadInput, match=r"batch: 8 there, 4 here.*choose another output folder"):
+        run_training(dataclasses.replace(config, batch=4))
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_killed_driver_takes_up_where_it_was(ray_here: None, tmp_path: Path) -> None:
+    """The same command again: every later loss is the undisturbed run's, bit for bit."""
+    for name in ("undisturbed", "killed"):
+        tiny_codes(tmp_path / name / "codes")
+    undisturbed = killable(tmp_path / "undisturbed")
+    expected = run_training(undisturbed)
+
+    killed = killable(tmp_path / "killed")
+    listing = Path(killed.out) / "checkpoints" / "checkpoint_manager_snapshot.json"
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "killed")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    driver = subprocess.Popen(command, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not listing.exists() or json.loads(listing.read_text())["current_report_index"] < 3:
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (Path(killed.out) / "manifest-000001.json").exists()
+
+    resumed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((Path(killed.out) / "results.json").read_text())["fingerprint"] == expected.fingerprint
+    assert curve(killed) == curve(undisturbed)
+
+
+def refused(folder: Path, **changes: object) -> str:
+    with pytest.raises(BadInput) as found:
+        train(tiny_training(folder, **changes))
+    assert not (folder / "out").exists()
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
+    codes = Path(tiny_codes(tmp_path / "codes"))
+    assert "is not there" in refused(tmp_path, codes=str(tmp_path / "none"))
+    other = dataclasses.replace(tiny_bar(), codes=dataclasses.replace(tiny_bar().codes, grid=4))
+    assert "2 × 2 tokens of 4 bits an image, but the model is for 4 × 4 of 4" in refused(tmp_path, model=other)
+    few = dataclasses.replace(tiny_bar(), num_classes=2)
+    assert "label 2, but the model has 2 classes" in refused(tmp_path, model=few)
+    held_out = tiny_codes(tmp_path / "held_out", tokenizer="f" * 16)
+    assert "was made by tokenizer" in refused(tmp_path, held_out=held_out)
+    assert codes.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps 0"),
+        ({"seed": -1}, "seed -1"),
+        ({"class_dropout": 1.0}, "class_dropout"),
+        ({"workers": WorkersConfig(num=9)}, "too small to be shared by 9"),
+    ],
+)
+def test_a_configuration_that_can_not_work_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        tiny_training(tmp_path, **changes)

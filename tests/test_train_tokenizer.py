@@ -1,0 +1,170 @@
+"""The tokenizer's training: pictures and their crops, two players in turns, and the whole of it through Ray Train."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bar_model import checkpoint
+from bar_model.bits import CodeShape
+from bar_model.decoder import DecoderConfig
+from bar_model.encoder import EncoderConfig
+from bar_model.errors import BadInput
+from bar_model.tokenizer import Tokenizer, TokenizerConfig
+from bar_model.tokenizer_loss import FrozenNetworks, TokenizerLoss, TokenizerLossConfig
+from pipeline import cluster
+from pipeline.batches import Rows, in_order
+from pipeline.cluster import ClusterConfig
+from pipeline.frozen_networks import FrozenNetworksConfig
+from pipeline.optimization import OptimizationConfig
+from pipeline.pictures import PictureLoader, list_pictures, open_pictures
+from pipeline.players import Player, Ranks
+from pipeline.train_tokenizer import CriticObjective, ReconstructionObjective, TrainTokenizerConfig, train_tokenizer
+from pipeline.training import Cadence, WorkersConfig
+
+SIZE = 8
+L2_ALONE = TokenizerLossConfig(l1=0.0, lpips=0.0, convnext=0.0, semantic=0.0, gram=0.0, adversarial=0.0)
+
+
+def tiny_tokenizer() -> TokenizerConfig:
+    return TokenizerConfig(
+        image_size=SIZE,
+        patch=4,
+        bits=4,
+        encoder=EncoderConfig(width=16, depth=1, heads=2, mlp_width=32, position_grid=2, frozen_embeddings=False),
+        decoder=DecoderConfig(width=16, depth=1, heads=2, semantic=None),
+        balanced_start=True,
+    )
+
+
+def write_pictures(folder: Path, *, num: int = 12, height: int = 8, width: int = 8) -> str:
+    """Pictures in two classes, each of one row of greys that rises to the right."""
+    for index in range(num):
+        pixels = np.broadcast_to(np.arange(width, dtype=np.uint8)[None, :, None] * 4 + index, (height, width, 3))
+        path = folder / f"class-{index % 2}" / f"{index:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+    return str(folder)
+
+
+def tiny_training(folder: Path, **changes: object) -> TrainTokenizerConfig:
+    settings = {
+        "source": str(folder / "pictures"),
+        "out": str(folder / "out"),
+        "model": tiny_tokenizer(),
+        "loss": L2_ALONE,
+        "steps": 6,
+        "batch": 8,
+        "optimization": OptimizationConfig(learning_rate=1e-2, warmup=0, weight_decay=0, average=0.9),
+        "cadence": Cadence(log_every=1),
+        "workers": WorkersConfig(cpus=1),
+    }
+    return TrainTokenizerConfig(**{**settings, **changes})  # pyright: ignore[reportArgumentType]
+
+
+def rows(indices: list[int], chance: list[int]) -> Rows:
+    return Rows(np.array(indices), np.zeros(len(indices), np.int64), np.array(chance, np.uint64))
+
+
+@pytest.mark.parametrize("memory_gb", [1.0, 0.0])
+def test_crops_are_what_chance_says_from_memory_as_from_files(tmp_path: Path, memory_gb: float) -> None:
+    pictures, broken = open_pictures(list_pictures(write_pictures(tmp_path, width=12)), SIZE, memory_gb=memory_gb)
+    assert (pictures.decoded is None, broken) == (memory_gb == 0, [])
+    loader = PictureLoader(pictures, flip=True)
+    loader.announce([1, 2])
+    # Bit 0 mirrors; the offset to the left is in the bits from 33 on, modulo the five places there are.
+    crops = loader.crops(rows([0, 0, 0, 2], [0, 3 << 33, 1, 6 << 33]))
+    greys = crops[:, 0, :, 0].astype(int)
+    assert greys[0].tolist() == [0, 4, 8, 12, 16, 20, 24, 28]
+    assert greys[1].tolist() == (greys[0] + 12).tolist()
+    assert greys[2].tolist() == greys[0, ::-1].tolist()
+    assert greys[3].tolist() == (greys[0] + 4 + 4).tolist()  # Picture 002.png is the third in its class's order.
+    assert loader.centres(in_order(0, 1))[0, 0, :, 0].tolist() == (greys[0] + 8).tolist()
+    unmirrored = PictureLoader(pictures, flip=False)
+    np.testing.assert_array_equal(unmirrored.crops(rows([0], [1]))[0], crops[0])
+
+
+@pytest.mark.parametrize("memory_gb", [1.0, 0.0])
+def test_a_broken_picture_does_not_stop_the_training(tmp_path: Path, memory_gb: float) -> None:
+    write_pictures(tmp_path)
+    (tmp_path / "class-0" / "002.png").write_bytes(b"no picture")
+    pictures, broken = open_pictures(list_pictures(str(tmp_path)), SIZE, memory_gb=memory_gb)
+    loader = PictureLoader(pictures, flip=False)
+    crops = loader.crops(in_order(0, loader.num_rows))
+    assert len(crops) == loader.num_rows
+    assert (len(broken), loader.num_broken) == ((1, 0) if memory_gb else (0, 1))
+    for name in (path.name for path in tmp_path.rglob("*.png")):
+        next(tmp_path.rglob(name)).write_bytes(b"no picture")
+    with pytest.raises(BadInput, match="none of its 12 pictures"):
+        open_pictures(list_pictures(str(tmp_path)), SIZE, memory_gb=1.0)
+
+
+def dino(images: Tensor) -> list[Tensor]:
+    """Features as a DINO of 4 patches would have them."""
+    patches = torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(2).transpose(1, 2).repeat(1, 1, 128)
+    return [torch.cat((patches.mean(1, keepdim=True), patches), dim=1) for _ in range(5)]
+
+
+def test_players_leave_each_others_weights_alone() -> None:
+    config = dataclasses.replace(L2_ALONE, adversarial=1.0, adversarial_start=0.5)
+    assert [config.updates_discriminator(step, 8) for step in range(8)] == [False] * 4 + [False, True, False, True]
+    tokenizer = Tokenizer(tiny_tokenizer())
+    loss = TokenizerLoss(config, FrozenNetworks(dino=dino))
+    optimization = OptimizationConfig(learning_rate=1e-2, warmup=0, weight_decay=0)
+    steps = range(8)
+    players = [
+        Player("t", tokenizer, ReconstructionObjective(tokenizer, loss, num_steps=8), optimization, steps=steps,
+               ranks=Ranks(), precision="float32"),
+        Player("d", loss, CriticObjective(tokenizer, loss), optimization, steps=steps, ranks=Ranks(),
+               precision="float32"),
+    ]  # fmt: skip
+    images = torch.rand(8, 3, SIZE, SIZE) * 2 - 1
+    for step in range(4, 8):
+        learning, waiting = players if step % 2 == 0 else players[::-1]
+        before = [[p.clone() for p in player.model.parameters()] for player in (learning, waiting)]
+        assert learning.learn([(images, step)], num=1, step=step)
+        after = [list(player.model.parameters()) for player in (learning, waiting)]
+        assert not all(torch.equal(*pair) for pair in zip(before[0], after[0], strict=True))
+        assert all(torch.equal(*pair) for pair in zip(before[1], after[1], strict=True))
+        assert all(p.grad is None for p in waiting.model.parameters())
+    reports = [player.report() for player in players]
+    assert set(reports[0]) == {"loss", "gradient_norm", "l2", "adversarial"}
+    assert set(reports[1]) == {"loss", "gradient_norm", "logits_real", "logits_fake"}
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    with cluster.connect(ClusterConfig(address="local", num_cpus=2)):
+        yield
+
+
+@pytest.mark.ray
+def test_a_tokenizer_is_trained_and_can_be_used(ray_here: None, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    config = tiny_training(tmp_path, held_out=write_pictures(tmp_path / "held_out", num=5), steps=40)
+    trained = train_tokenizer(config)
+    tokenizer = checkpoint.load_tokenizer(trained.model)
+    assert tokenizer.config.codes == CodeShape(grid=2, bits=4)
+    assert trained.metrics["validation/psnr"] > 10
+    assert trained.metrics["tokenizer/l2"] == pytest.approx(trained.metrics["tokenizer/loss"])
+    assert checkpoint.fingerprint(tokenizer) == trained.fingerprint
+    write_pictures(tmp_path / "pictures", num=13)
+    with pytest.raises(BadInput, match=r"pictures: .* there, .* here"):
+        train_tokenizer(config)
+
+
+def test_what_is_missing_is_said_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is not there"):
+        train_tokenizer(tiny_training(tmp_path))
+    write_pictures(tmp_path / "pictures")
+    wanting = dataclasses.replace(L2_ALONE, gram=1.0)
+    with pytest.raises(BadInput, match="vgg"):
+        train_tokenizer(
+            tiny_training(tmp_path, loss=wanting, networks=FrozenNetworksConfig(vgg=str(tmp_path / "no.pth")))
+        )
+    assert not (tmp_path / "out").exists()

@@ -1,8 +1,9 @@
 """Published checkpoints: told apart by their keys and shapes, checked to the last one, never unpickled."""
 
+import os
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,12 +13,10 @@ from bar_model.bar import Bar, BarConfig
 from bar_model.errors import BadInput
 from bar_model.presets import GENERATORS
 from bar_model.published_generator import export_generator, import_generator, published_shapes
-from bar_model.published_tokenizer import import_tokenizer, is_tokenizer
+from bar_model.published_tokenizer import export_tokenizer, import_tokenizer, is_tokenizer
+from bar_model.published_tokenizer import published_shapes as tokenizer_shapes
+from bar_model.state_dict import require_shapes, shapes_of
 from bar_model.tokenizer import Tokenizer
-
-Shapes = dict[str, tuple[int, ...]]
-
-_NAMED_AT_MOST = 4
 
 
 def read_published(file: Path) -> dict[str, Tensor]:
@@ -55,46 +54,46 @@ def import_published(state: Mapping[str, Tensor], config: BarConfig | None = Non
     name, config = ("the given configuration", config) if config else _nearest_preset(state)
     with torch.device("meta"):
         model = Bar(config)
-    _check(_shapes(state), published_shapes(config), name)
+    require_shapes(shapes_of(state), published_shapes(config), name)
     model.load_state_dict(import_generator(state, config), assign=True)
     return model
 
 
-def export_published(model: Bar) -> dict[str, Tensor]:
-    """The published state dict of a model: what `import_published` was given, bit for bit."""
-    return export_generator(model.state_dict(), model.config)
+def export_published(model: Bar | Tokenizer, frozen: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The published state dict of a model: what `import_published` was given, bit for bit.
+
+    A tokenizer's also holds SigLIP 2, which our tokenizer does without: `frozen` is that of the file that the tokenizer
+    came from (`import_tokenizer(…).frozen`), or `siglip_as_published` of SigLIP 2's own weights.
+
+    Raises:
+        BadInput: a tokenizer without `frozen`, or with one that does not fit it.
+    """
+    if isinstance(model, Bar):
+        return export_generator(model.state_dict(), model.config)
+    if frozen is None:
+        raise BadInput("a published tokenizer holds SigLIP 2 too: give its weights as `frozen`")
+    published = export_tokenizer(model.state_dict(), frozen)
+    require_shapes(shapes_of(published), tokenizer_shapes(model.config), "the published format")
+    return published
+
+
+def write_published(model: Bar | Tokenizer, file: Path, frozen: Mapping[str, Tensor] | None = None) -> None:
+    """`export_published` as a `.bin` file, whole or not at all."""
+    state = export_published(model, frozen)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        torch.save(state, draft)
+        draft.rename(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _nearest_preset(state: Mapping[str, Tensor]) -> tuple[str, BarConfig]:
     """The preset that shares the most parameters (names and shapes) with this state dict."""
-    shapes = set(_shapes(state).items())
+    shapes = set(shapes_of(state).items())
 
     def shared(config: BarConfig) -> int:
         return len(shapes & set(published_shapes(config).items()))
 
     presets = {name: preset() for name, preset in GENERATORS.items()}
     return max(presets.items(), key=lambda item: shared(item[1]))
-
-
-def _shapes(state: Mapping[str, Tensor]) -> Shapes:
-    return {key: tuple(tensor.shape) for key, tensor in state.items()}
-
-
-def _check(found: Shapes, expected: Shapes, name: str) -> None:
-    wrong = {
-        "missing": expected.keys() - found.keys(),
-        "unexpected": found.keys() - expected.keys(),
-        "of another shape": {
-            f"{key} {found[key]} instead of {expected[key]}"
-            for key in found.keys() & expected.keys()
-            if found[key] != expected[key]
-        },
-    }
-    problems = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in wrong.items() if keys]
-    if problems:
-        raise BadInput(f"checkpoint does not fit {name}, the nearest: " + "; ".join(problems))
-
-
-def _some(keys: Iterable[str]) -> str:
-    ordered = sorted(keys)
-    return ", ".join(ordered[:_NAMED_AT_MOST]) + (", …" if len(ordered) > _NAMED_AT_MOST else "")

@@ -9,6 +9,7 @@ from bar_model.bar import Bar, BarConfig
 from bar_model.errors import BadInput
 from bar_model.renaming import Renaming
 from bar_model.rotary import axial_rotation
+from bar_model.state_dict import Shapes, shapes_of
 
 # Published name → ours, in the published order; "*" is a block's number, and a name stands for its weight and bias.
 _NAMES = {
@@ -92,8 +93,8 @@ def published_name(ours: str) -> str:
     return _RENAMING.theirs(ours) or ours
 
 
-def published_shapes(config: BarConfig) -> dict[str, tuple[int, ...]]:
+def published_shapes(config: BarConfig) -> Shapes:
     """Every key of the published state dict of this configuration, and its shape."""
     with torch.device("meta"):
         ours = Bar(config).state_dict()
-    return {key: tuple(tensor.shape) for key, tensor in export_generator(ours, config).items()}
+    return shapes_of(export_generator(ours, config))

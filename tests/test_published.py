@@ -11,8 +11,9 @@ from bar_model.bar import Bar
 from bar_model.checkpoint import fingerprint
 from bar_model.errors import BadInput
 from bar_model.presets import GENERATORS, bar_fsq
-from bar_model.published import export_published, import_published
+from bar_model.published import export_published, import_published, write_published
 from bar_model.published_generator import published_constants, published_shapes
+from bar_model.published_tokenizer import import_tokenizer
 from bar_model.published_tokenizer import published_shapes as tokenizer_shapes
 from bar_model.tokenizer import Tokenizer
 from tests.tiny import make_bar, tiny_config
@@ -60,7 +61,8 @@ def test_tokenizers_are_recognised_by_every_key_and_shape(file: str, bits: int, 
 @pytest.mark.parametrize("patch", [1, 2])
 def test_a_generator_goes_out_and_in_bit_for_bit(patch: int, tmp_path: Path) -> None:
     bar = make_bar(tiny_config(patch=patch))
-    torch.save(export_published(bar), tmp_path / "bar.bin")
+    write_published(bar, tmp_path / "bar.bin")
+    assert [file.name for file in tmp_path.iterdir()] == ["bar.bin"]
     state = torch.load(tmp_path / "bar.bin", weights_only=True)
     again = import_published(state, bar.config)
     assert isinstance(again, Bar)
@@ -76,6 +78,21 @@ def test_a_file_is_loaded_by_its_path(tmp_path: Path) -> None:
     loaded = bar_model.load(tmp_path / "digits.bin")
     assert isinstance(loaded, Bar)
     assert fingerprint(loaded) == fingerprint(bar)
+
+
+def test_a_tokenizer_goes_out_with_the_siglip_that_came_in() -> None:
+    shapes = {key: tuple(shape) for key, shape in UPSTREAM["bar_fsq_16bits"].items()}
+    state = empty_state(shapes)
+    tokenizer = import_published(state)
+    assert isinstance(tokenizer, Tokenizer)
+    exported = export_published(tokenizer, import_tokenizer(state).frozen)
+    assert list(exported) == list(state)
+    # No value is copied or computed on the way, so nothing can have changed.
+    assert all(exported[key].data_ptr() == state[key].data_ptr() for key in state)
+    with pytest.raises(BadInput, match="holds SigLIP 2 too"):
+        export_published(tokenizer)
+    with pytest.raises(BadInput, match=r"does not fit the published format.*missing: encoder"):
+        export_published(tokenizer, {})
 
 
 def test_what_does_not_fit_is_named() -> None:

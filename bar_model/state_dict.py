@@ -1,0 +1,35 @@
+"""Whether a state dict has the keys and shapes that it should have."""
+
+from collections.abc import Collection, Mapping
+
+from torch import Tensor
+
+from bar_model.errors import BadInput
+
+Shapes = dict[str, tuple[int, ...]]
+
+_NAMED_AT_MOST = 4
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def require_shapes(found: Shapes, expected: Shapes, what: str) -> None:
+    """Raises BadInput where a key is missing, unexpected or of another shape than that of `what`; it names them."""
+    wrong = {
+        "missing": expected.keys() - found.keys(),
+        "unexpected": found.keys() - expected.keys(),
+        "of another shape": {
+            f"{key} {found[key]} instead of {expected[key]}"
+            for key in found.keys() & expected.keys()
+            if found[key] != expected[key]
+        },
+    }
+    problems = [f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in wrong.items() if keys]
+    if problems:
+        raise BadInput(f"checkpoint does not fit {what}, the nearest: " + "; ".join(problems))
+
+
+def _some(keys: Collection[str]) -> str:
+    return ", ".join(sorted(keys)[:_NAMED_AT_MOST]) + (", …" if len(keys) > _NAMED_AT_MOST else "")

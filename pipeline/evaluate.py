@@ -66,19 +66,20 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     out = Folder(config.out)
     if open_stage(out, STAGE, configuration) is not None:
         show(f"{out}: evaluated before, nothing to do")
-        return Report.from_json(out.read(REPORT))
-    report, pictures = judge(evidence, protocol), panels(evidence, protocol)
-    files = {REPORT: report.to_json(), PICTURE: to_png(draw_page(list(pictures.values()), scale=SCALE))}
-    manifest = _publish(out, configuration, files, num_inputs=protocol.num_guided + protocol.num_unguided)
-    if run is not None:
-        run.input("samples", config.samples, guided.manifest.fingerprint)
-        run.input("unguided_samples", config.unguided_samples, unguided.manifest.fingerprint)
-        run.input("tokenizer", config.tokenizer, protocol.guided.tokenizer)
-        run.input("train", config.train, protocol.train.fingerprint)
-        run.input("held_out", config.held_out, protocol.held_out.fingerprint)
-        _log(run, report, pictures, files)
-        run.output("report", config.out, manifest.fingerprint)
-    show(results_table("Evaluation", report.results), *report.notes, f"Pictures: {out.path(PICTURE)}", sep="\n")
+        report = Report.from_json(out.read(REPORT))
+    else:
+        report, pictures = judge(evidence, protocol), panels(evidence, protocol)
+        files = {REPORT: report.to_json(), PICTURE: to_png(draw_page(list(pictures.values()), scale=SCALE))}
+        manifest = _publish(out, configuration, files, num_inputs=protocol.num_guided + protocol.num_unguided)
+        if run is not None:
+            run.input("samples", config.samples, guided.manifest.fingerprint)
+            run.input("unguided_samples", config.unguided_samples, unguided.manifest.fingerprint)
+            run.input("tokenizer", config.tokenizer, protocol.guided.tokenizer)
+            run.input("train", config.train, protocol.train.fingerprint)
+            run.input("held_out", config.held_out, protocol.held_out.fingerprint)
+            _log(run, report, pictures, files)
+            run.output("report", config.out, manifest.fingerprint)
+    show(results_table("Results", report.results), *report.notes, sep="\n")
     return report
 
 

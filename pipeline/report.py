@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from rich.table import Table
 
 from pipeline.provenance import plain
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FORMAT = 1
 
@@ -75,10 +74,8 @@ class Report:
         return cls(protocol=fields["protocol"], results=results, notes=tuple(fields["notes"]))
 
 
-def results_table(title: str, results: Sequence[Result]) -> "Table":
+def results_table(title: str, results: Sequence[Result]) -> Table:
     """Figures beside their goals."""
-    from rich.table import Table
-
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for heading in ("result", "goal", ""):

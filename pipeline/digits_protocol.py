@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from bar_model.errors import BadInput
 from pipeline.digits_reader import DESCRIPTION, DigitsReader, features_8x8
@@ -184,6 +184,6 @@ def _by_class(samples: Samples, classes: Sequence[int]) -> UInt8[np.ndarray, "cl
     return np.stack([samples.images[samples.labels == label][:columns] for label in classes])
 
 
-def _spread(num: int, wanted: int) -> Float64[np.ndarray, " shown"]:
+def _spread(num: int, wanted: int) -> Int[np.ndarray, " shown"]:
     """Indices from all over a list that is sorted by class."""
     return np.linspace(0, num - 1, min(num, wanted)).round().astype(int)

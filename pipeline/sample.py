@@ -143,7 +143,7 @@ def plan(first_index: int, num_images: int, unit_size: int) -> Iterator[Unit]:
         yield Unit(index=index, size=stop - start, payload=[start, stop])
 
 
-def drawing_work(drawing: Drawing, build: Callable[[], "DrawImages"]) -> Work:
+def drawing_work(drawing: Drawing, build: Callable[[], Callable[[Row], Row]]) -> Work:
     """The steps from a range of image numbers to a file of samples."""
     return Work(
         stage=STAGE,

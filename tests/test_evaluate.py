@@ -10,14 +10,23 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from bar_model import checkpoint
 from bar_model.bits import CodeShape
 from bar_model.errors import BadInput
+from bar_model.presets import digits_tokenizer
 from bar_model.sampling import Sampling
+from bar_model.tokenizer import Tokenizer
 from pipeline.digits_protocol import FIGURES, DigitsProtocol, Evidence, Pictures, judge, panels
 from pipeline.digits_reader import DigitsReader, features_8x8
+from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.grids import Panel, draw_page, draw_panel
+from pipeline.images import to_png
+from pipeline.provenance import plain
 from pipeline.report import Figure, Goal, Report, Result, results_table
-from pipeline.samples import Drawing, Samples
+from pipeline.sample import drawing_work
+from pipeline.samples import STAGE, Drawing, Samples
+from pipeline.storage import Folder
+from pipeline.units import Unit, finish_unit, publish
 
 RNG = np.random.default_rng(0)
 
@@ -200,3 +209,76 @@ def test_a_panel_holds_every_pixel_where_it_belongs(tmp_path: Path) -> None:
     assert (np.diff(lefts, axis=1) >= 16).all()
     assert tops[1, 0] - tops[0, 0] == 18
     Image.fromarray(picture).save(tmp_path / "panel.png")
+
+
+# The stage, on folders as the other stages leave them.
+
+
+def save_samples(url: str, samples: Samples, drawing: Drawing) -> None:
+    """A folder of samples as the sampling stage leaves it."""
+    work = drawing_work(drawing, build=lambda: lambda row: row)
+    unit = Unit(index=0, size=len(samples.images), payload=[0, len(samples.images)])
+    receipt = finish_unit(Folder(url), work, unit, samples._asdict())
+    publish(Folder(url), STAGE, [unit], [receipt], configuration={"drawing": plain(drawing)})
+
+
+@pytest.fixture
+def config(evidence: Evidence, protocol: DigitsProtocol, tmp_path: Path) -> EvaluateConfig:
+    tokenizer = Tokenizer(digits_tokenizer()).eval()
+    checkpoint.save(tokenizer, tmp_path / "tokenizer")
+    fingerprint = checkpoint.fingerprint(tokenizer)
+    for name, samples, drawing in (
+        ("guided", evidence.guided, protocol.guided),
+        ("unguided", evidence.unguided, protocol.unguided),
+    ):
+        save_samples(str(tmp_path / name), samples, replace(drawing, tokenizer=fingerprint))
+    for split, pictures in (("train", evidence.train), ("test", evidence.held_out)):
+        for index, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
+            Folder(str(tmp_path / split)).write(f"{label}/{index:04d}.png", to_png(image))
+    return EvaluateConfig(
+        samples=str(tmp_path / "guided"),
+        unguided_samples=str(tmp_path / "unguided"),
+        tokenizer=str(tmp_path / "tokenizer"),
+        train=str(tmp_path / "train"),
+        held_out=str(tmp_path / "test"),
+        out=str(tmp_path / "report"),
+    )
+
+
+def test_an_evaluation_is_done_once(config: EvaluateConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    report = evaluate(config)
+    assert values(report)["class_accuracy_guided"] >= 0.95
+    assert values(report)["reconstruction_accuracy"] < 0.5  # The tokenizer is untrained.
+    assert not report.are_goals_met
+    written = {path.name: path.read_bytes() for path in Path(config.out).iterdir()}
+    assert "nothing to do" not in capsys.readouterr().out
+    assert evaluate(config).results == report.results
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in Path(config.out).iterdir()} == written
+    assert Report.from_json(written["report.json"]).results == report.results
+    with Image.open(Path(config.out, "report.png")) as picture:
+        assert picture.width > 500
+
+
+def test_a_broken_picture_is_left_out_and_counted(config: EvaluateConfig) -> None:
+    Path(config.train, "3", "broken.png").write_bytes(b"no picture")
+    (note,) = evaluate(config).notes
+    assert "1 of the training pictures can't be used" in note
+    assert "3/broken.png is none of" in note
+
+
+def test_what_does_not_go_together_is_named(config: EvaluateConfig, tmp_path: Path) -> None:
+    checkpoint.save(Tokenizer(digits_tokenizer()).eval(), tmp_path / "other")
+    (tmp_path / "few" / "0").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    for change, message in [
+        ({"unguided_samples": config.samples}, "was drawn with guidance: draw it with --guidance-scale 1"),
+        ({"tokenizer": str(tmp_path / "other")}, "give the one that decoded them"),
+        ({"held_out": str(tmp_path / "few")}, "hold other classes"),
+        ({"held_out": str(tmp_path / "empty")}, "holds no class folders"),
+        ({"samples": str(tmp_path / "none")}, "is not there"),
+        ({"samples": config.train}, "holds no manifest"),
+    ]:
+        with pytest.raises(BadInput, match=message):
+            evaluate(replace(config, **change))
+        assert not Path(config.out).exists()

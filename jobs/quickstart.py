@@ -1,0 +1,13 @@
+"""From scans of digits to samples, and what they are worth.    python jobs/quickstart.py digits"""
+
+from pipeline import cluster, command, tracking
+from pipeline.quickstart import QUICKSTART, STAGE, QuickstartConfig, quickstart
+
+
+def main(config: QuickstartConfig) -> None:
+    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        quickstart(config, run)
+
+
+if __name__ == "__main__":
+    command.run(main, QUICKSTART)

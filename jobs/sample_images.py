@@ -1,0 +1,15 @@
+"""Draw images.    python jobs/sample_images.py imagenet --generator MODEL --tokenizer MODEL --out s3://bucket/samples"""
+
+from pipeline import cluster, command, tracking
+from pipeline.presets import SAMPLING
+from pipeline.sample import SampleConfig, sample
+from pipeline.samples import STAGE
+
+
+def main(config: SampleConfig) -> None:
+    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        sample(config, run)
+
+
+if __name__ == "__main__":
+    command.run(main, SAMPLING)

@@ -23,6 +23,7 @@ from pipeline.provenance import plain
 from pipeline.samples import STAGE, Drawing, SampleFolder, Samples, encode_samples, inspect_samples
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
+from pipeline.train import trained_with
 from pipeline.units import Row, Unit, Work, Workers, run_units
 
 MAX_SHOWN = 100
@@ -112,6 +113,12 @@ def describe_drawing(config: SampleConfig, device: str) -> Drawing:
             f"{config.tokenizer} makes codes of grid {given.grid} and {given.bits} bits, but {config.generator} draws "
             f"grid {wanted.grid} and {wanted.bits} bits: give the tokenizer that the generator was trained with"
         )
+    fingerprint, expected = checkpoint.fingerprint(tokenizer), trained_with(config.generator)
+    if expected not in (None, fingerprint):
+        raise BadInput(
+            f"{config.tokenizer} is tokenizer {fingerprint}, but {config.generator} was trained on the codes of "
+            f"{expected}: give that one"
+        )
     num_classes = generator.config.num_classes
     labels = tuple(range(num_classes)) if config.labels is None else config.labels
     for label in labels:
@@ -121,7 +128,7 @@ def describe_drawing(config: SampleConfig, device: str) -> Drawing:
     generator.head.check_allocation(sampling.allocation)
     return Drawing(
         generator=checkpoint.fingerprint(generator),
-        tokenizer=checkpoint.fingerprint(tokenizer),
+        tokenizer=fingerprint,
         codes=wanted,
         image_size=tokenizer.config.image_size,
         seed=config.seed,

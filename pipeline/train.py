@@ -15,10 +15,11 @@ from pipeline.batches import CodeBatch, Codes, Rows, code_batch
 from pipeline.codes import CodeTable, open_codes, read_codes
 from pipeline.fit import Trained, fit
 from pipeline.images import from_model, to_grid
-from pipeline.manifest import Inputs
+from pipeline.loop import MODEL
+from pipeline.manifest import Inputs, Manifest
 from pipeline.optimization import OptimizationConfig, OrderAnnealing
 from pipeline.players import Objective, Player, Ranks, Tally, autocast
-from pipeline.storage import local_copy
+from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run
 from pipeline.training import TrainingConfig
 
@@ -65,9 +66,20 @@ def train(config: TrainConfig, run: Run | None = None) -> Trained:
         data["held_out"] = _shared(held_out)
     if run is not None:
         run.input("codes", config.codes, version)
-    recipe = {**config.recipe(besides=("codes", "held_out", "tokenizer")), "codes": version}
+    recipe = {
+        **config.recipe(besides=("codes", "held_out", "tokenizer")),
+        "codes": version,
+        "tokenizer": codes.metadata.tokenizer,
+    }
     inputs = Inputs(len(codes.labels), version)
     return fit(STAGE, config, GeneratorLearner, data, recipe=recipe, inputs=inputs, run=run)
+
+
+def trained_with(generator: str) -> str | None:
+    """Fingerprint of the tokenizer whose codes a generator learned; None where it doesn't lie where it was trained."""
+    folder, _, name = Folder(generator).url.rpartition("/")
+    manifest = Manifest.newest(Folder(folder)) if name == MODEL else None
+    return manifest.configuration["tokenizer"] if manifest is not None and manifest.stage == STAGE else None
 
 
 class GeneratorObjective(Objective):

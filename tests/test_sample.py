@@ -18,8 +18,10 @@ from bar_model.tokenizer import Tokenizer, TokenizerConfig
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
 from pipeline.images import from_model
+from pipeline.manifest import Inputs, Manifest
 from pipeline.sample import SampleConfig, describe_drawing, load_models, plan, read_range, sample
 from pipeline.samples import SampleFolder, Samples, decode_samples, encode_samples, inspect_samples, read_samples
+from pipeline.storage import Folder
 from tests.tiny import make_bar, tiny_config
 
 
@@ -135,6 +137,21 @@ def test_a_tokenizer_that_does_not_fit_is_named(config: SampleConfig, tmp_path: 
     checkpoint.save(make_tokenizer(bits=7), tmp_path / "other")
     with pytest.raises(BadInput, match=r"grid 4 and 7 bits, but .* grid 4 and 6 bits: give the tokenizer"):
         describe_drawing(replace(config, tokenizer=str(tmp_path / "other")), "cpu")
+
+
+def test_a_tokenizer_of_other_weights_than_the_codes_is_named(config: SampleConfig, tmp_path: Path) -> None:
+    """Its codes have the right shape, and would decode to nonsense without a word."""
+    checkpoint.save(make_bar(tiny_config()), tmp_path / "trained" / "model")
+    Manifest(
+        stage="train",
+        generation=1,
+        configuration={"tokenizer": "0" * 16},
+        inputs=Inputs(1, "codes"),
+        files=(),
+        quarantined=(),
+    ).commit(Folder(str(tmp_path / "trained")))
+    with pytest.raises(BadInput, match="was trained on the codes of 0000000000000000: give that one"):
+        describe_drawing(replace(config, generator=str(tmp_path / "trained" / "model")), "cpu")
 
 
 @pytest.mark.parametrize(

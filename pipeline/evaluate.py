@@ -51,32 +51,32 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
-    """Writes report.json and report.png; where the same was evaluated before, gives the report that is there.
+    """Writes report.json and report.png, unless they are there.
 
     Raises:
         BadInput: samples, tokenizer and pictures do not go together, or `config.out` holds another evaluation.
     """
     guided, unguided = SampleFolder.open(config.samples), SampleFolder.open(config.unguided_samples)
     evidence, protocol = gather(config, guided, unguided)
-    configuration = {
-        "protocol": plain(protocol),
+    report = judge(evidence, protocol)
+    fingerprints = {
         "samples": guided.manifest.fingerprint,
         "unguided_samples": unguided.manifest.fingerprint,
+        "tokenizer": protocol.guided.tokenizer,
+        "train": protocol.train.fingerprint,
+        "held_out": protocol.held_out.fingerprint,
     }
+    configuration = {"protocol": plain(protocol), "inputs": fingerprints}
     out = Folder(config.out)
     if open_stage(out, STAGE, configuration) is not None:
         show(f"{out}: evaluated before, nothing to do")
-        report = Report.from_json(out.read(REPORT))
     else:
-        report, pictures = judge(evidence, protocol), panels(evidence, protocol)
+        pictures = panels(evidence, protocol)
         files = {REPORT: report.to_json(), PICTURE: to_png(draw_page(list(pictures.values()), scale=SCALE))}
         manifest = _publish(out, configuration, files, num_inputs=protocol.num_guided + protocol.num_unguided)
         if run is not None:
-            run.input("samples", config.samples, guided.manifest.fingerprint)
-            run.input("unguided_samples", config.unguided_samples, unguided.manifest.fingerprint)
-            run.input("tokenizer", config.tokenizer, protocol.guided.tokenizer)
-            run.input("train", config.train, protocol.train.fingerprint)
-            run.input("held_out", config.held_out, protocol.held_out.fingerprint)
+            for name, fingerprint in fingerprints.items():
+                run.input(name, getattr(config, name), fingerprint)
             _log(run, report, pictures, files)
             run.output("report", config.out, manifest.fingerprint)
     show(results_table("Results", report.results), *report.notes, sep="\n")

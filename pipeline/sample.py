@@ -107,18 +107,7 @@ def describe_drawing(config: SampleConfig, device: str) -> Drawing:
     """How images will be drawn; BadInput where generator, tokenizer, labels and settings do not go together."""
     generator = checkpoint.load_bar(local_copy(config.generator))
     tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer))
-    wanted, given = generator.config.codes, tokenizer.config.codes
-    if wanted != given:
-        raise BadInput(
-            f"{config.tokenizer} makes codes of grid {given.grid} and {given.bits} bits, but {config.generator} draws "
-            f"grid {wanted.grid} and {wanted.bits} bits: give the tokenizer that the generator was trained with"
-        )
-    fingerprint, expected = checkpoint.fingerprint(tokenizer), trained_with(config.generator)
-    if expected not in (None, fingerprint):
-        raise BadInput(
-            f"{config.tokenizer} is tokenizer {fingerprint}, but {config.generator} was trained on the codes of "
-            f"{expected}: give that one"
-        )
+    _check_fit(config, generator, tokenizer)
     num_classes = generator.config.num_classes
     labels = tuple(range(num_classes)) if config.labels is None else config.labels
     for label in labels:
@@ -128,8 +117,8 @@ def describe_drawing(config: SampleConfig, device: str) -> Drawing:
     generator.head.check_allocation(sampling.allocation)
     return Drawing(
         generator=checkpoint.fingerprint(generator),
-        tokenizer=fingerprint,
-        codes=wanted,
+        tokenizer=checkpoint.fingerprint(tokenizer),
+        codes=generator.config.codes,
         image_size=tokenizer.config.image_size,
         seed=config.seed,
         labels=labels,
@@ -218,6 +207,21 @@ def load_models(generator: str, tokenizer: str, drawing: Drawing) -> DrawImages:
         if checkpoint.fingerprint(model) != expected:
             raise BadInput(f"{url}: has changed since the run began, or differs between machines: run again")
     return DrawImages(bar, decoder, drawing)
+
+
+def _check_fit(config: SampleConfig, generator: Bar, tokenizer: Tokenizer) -> None:
+    wanted, given = generator.config.codes, tokenizer.config.codes
+    if wanted != given:
+        raise BadInput(
+            f"{config.tokenizer} makes codes of grid {given.grid} and {given.bits} bits, but {config.generator} draws "
+            f"grid {wanted.grid} and {wanted.bits} bits: give the tokenizer that the generator was trained with"
+        )
+    fingerprint, expected = checkpoint.fingerprint(tokenizer), trained_with(config.generator)
+    if expected not in (None, fingerprint):
+        raise BadInput(
+            f"{config.tokenizer} is tokenizer {fingerprint}, but {config.generator} was trained on the codes of "
+            f"{expected}: give that one"
+        )
 
 
 def _sampling(config: SampleConfig, default: Sampling) -> Sampling:

@@ -278,6 +278,7 @@ def test_what_does_not_go_together_is_named(config: EvaluateConfig, tmp_path: Pa
         ({"held_out": str(tmp_path / "empty")}, "holds no class folders"),
         ({"samples": str(tmp_path / "none")}, "is not there"),
         ({"samples": config.train}, "holds no manifest"),
+        ({"held_out": config.train}, "300 samples: draw at least 1000"),
     ]:
         with pytest.raises(BadInput, match=message):
             evaluate(replace(config, **change))

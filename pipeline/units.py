@@ -130,6 +130,7 @@ def run_units(
         )
     sizes = {entry.name: entry.size for entry in folder.list(work.name.format("*"))}
     if published is not None and all(sizes.get(file.name) == file.bytes for file in published.files):
+        print(f"{folder.url}: nothing to do, all {inputs.num:,} {work.item} are done", flush=True)
         return published
 
     receipts: dict[int, Receipt] = {}
@@ -272,9 +273,12 @@ def _write(folder: Folder, work: Work, row: Row) -> Row:
 
 def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
     """Workers hold what they reserve to the end: units could never be read if they took every CPU."""
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    cpus, gpus, memory = (resources.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
     if workers.num * workers.cpus + 1 > cpus or workers.num * workers.gpus > gpus:
         raise BadInput(
             f"workers: {workers.num} with {workers.cpus:g} CPUs and {workers.gpus:g} GPUs each do not fit into the "
-            f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: ask for fewer"
+            f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: ask for fewer workers, "
+            "or a greater cluster"
         )
+    if memory < READ_MEMORY_BYTES:
+        raise BadInput(f"the cluster's {memory:,.0f} bytes of memory do not suffice: {READ_MEMORY_BYTES:,} are needed")

@@ -243,7 +243,7 @@ def test_bad_input_is_named_before_any_work(done: TokenizeConfig, tmp_path: Path
         ({"tokenizer": str(tmp_path / "nothing")}, "nothing is not there"),
         ({"classes": str(tmp_path / "nothing.json")}, "nothing.json"),
         ({"source": str(tmp_path / "empty")}, "there are no images to work on"),
-        ({"workers": 9}, "ask for fewer"),
+        ({"workers": 9}, "ask for fewer workers"),
     ]:
         with pytest.raises(BadInput, match=message):
             tokenize(replace(done, out=str(tmp_path / "codes"), **fields))

@@ -155,7 +155,7 @@ def test_a_step_that_fails_names_its_own_error(folder: Folder, ray_here: None) -
 
 @pytest.mark.ray
 def test_workers_must_leave_room_for_reading(folder: Folder, ray_here: None) -> None:
-    with pytest.raises(BadInput, match="ask for fewer"):
+    with pytest.raises(BadInput, match="ask for fewer workers"):
         count(folder, Count().work(), plan(NUMBERS), workers=Workers(num=3))
 
 

@@ -4,8 +4,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -64,10 +66,11 @@ def connect(config: ClusterConfig) -> Iterator[None]:
         yield
         return
     address = _address(config)
-    if address is None:
-        _start_here(config)
-    else:
-        _join(address)
+    with _sigterm_as_it_is():
+        if address is None:
+            _start_here(config)
+        else:
+            _join(address)
     logging.getLogger("ray").setLevel(logging.WARNING)
     resources = ray.cluster_resources()
     size = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
@@ -154,12 +157,21 @@ def _start_here(config: ClusterConfig) -> None:
     )
 
 
+@contextmanager
+def _sigterm_as_it_is() -> Iterator[None]:
+    """Ray's own handler prints a stack and aborts, where a tracked run is to be closed first."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
 def _processes() -> list[subprocess.Popen]:
     """Those of the cluster that this process has started."""
     from ray._private import worker
 
     node: Any = worker._global_node
-    return [info.process for infos in node.all_processes.values() for info in infos]
+    return [info.process for infos in node.all_processes.values() for info in infos] if node is not None else []
 
 
 def _object_store_bytes(config: ClusterConfig) -> int:

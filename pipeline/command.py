@@ -55,15 +55,23 @@ def bad_input(error: Exception) -> BadInput | None:
     return BadInput(found[1])
 
 
-def _exit_code(job: Callable[[Configuration], object], configuration: Configuration) -> int | str:
+def _exit_code(job: Callable[[Configuration], object], configuration: Configuration) -> int:
+    """Carries out the job; SIGTERM leaves its blocks in order, so that a tracked run is closed."""
+    terminated = False
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        nonlocal terminated
+        terminated = True
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         job(configuration)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except SystemExit as stop:
-        if stop.code == signal.SIGTERM:  # Ray's handler exits with the signal's number,
-            return TERMINATED
-        return stop.code or INTERRUPTED  # Ray Train's for Ctrl-C with 0.
+    except (KeyboardInterrupt, SystemExit):
+        # Ray makes its own exit code of ours, and Ray Train a SystemExit of Ctrl-C.
+        return TERMINATED if terminated else INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
@@ -100,7 +108,7 @@ def _overridden(preset: Configuration, arguments: list[str], *, program: str, de
     def refuse(event: tyro_errors.ParseErrorEvent) -> None:
         match event:
             case tyro_errors.UnrecognizedArgs(tokens=[token, *_]):
-                options = {f"--{name.replace('_', '-')}" for name in parameters(preset)}
+                options = [f"--{name.replace('_', '-')}" for name in parameters(preset)]
                 meant = _nearest(token.partition("=")[0], options)
                 raise BadInput(f"unknown option {token!r}{meant}: `{program} --help` lists them")
             case tyro_errors.InvalidChoice(argument=argument, value=value, choices=choices):

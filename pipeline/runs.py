@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,16 +24,15 @@ import numpy as np
 from PIL import Image
 
 from bar_model.errors import BadInput
+from pipeline.leftovers import DRIVER_FILE, sign_of_life, sweep_from_now_on
 from pipeline.provenance import parameters, plain, provenance
-from pipeline.spool import Courier, Journal, Record, first_record, remove_if_empty, try_lock
+from pipeline.spool import Courier, Journal, Record, remove_if_empty
 from pipeline.storage import Folder
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0  # How long the beginning and the end of a run wait for the server.
-SWEEP_S = 30.0  # Between two looks at what ended runs have left to send.
 KEY_FILE = "tracking.json"  # In the output folder: which run it belongs to.
-DRIVER_FILE = "driver"  # In the spool: locked while the driver lives.
 
 
 class Server(Protocol):
@@ -104,7 +104,11 @@ class Run:
     def id(self) -> str | None:
         """The server's name of the run, None as long as it has not been reached."""
         self._begin()
-        return _desk(self).server.run_id() if self.flush() else None
+        try:
+            return _desk(self).server.run_id()
+        except Exception as error:  # Of any kind, as for the courier: whoever asks goes on.
+            logger.debug("Run %s has no id yet: %s", self.name, error)
+            return None
 
     @property
     def folder(self) -> Path:
@@ -114,6 +118,12 @@ class Run:
     def __getstate__(self) -> dict[str, Any]:
         self._begin()  # Only the driver can make the run: whoever gets the handle will find it made.
         return self.__dict__
+
+    def _header(self) -> Record:
+        """What a journal begins with: enough to make this handle again."""
+        run = asdict(self)
+        del run["connect"]
+        return {"kind": "run", "run": run}
 
     def _begin(self) -> None:
         if (driver := _drivers.get(self.key)) is not None:
@@ -130,6 +140,7 @@ class Run:
         self._begin()
         file = self.folder / f"{uuid.uuid4().hex}.data"
         try:
+            _desk(self)  # Makes the folder.
             file.write_bytes(data)
         except OSError as error:
             logger.warning("Lost a %s of run %s, for %s can't be written: %s", kind, self.name, self.folder, error)
@@ -236,14 +247,12 @@ class _Driver:
             self._parent._begin()
         if self._out is not None:
             Folder(self._out).create(KEY_FILE, json.dumps({"run": run.key}).encode())
-        self._lock = try_lock(run.folder / DRIVER_FILE)
-        if self._lock is not None:
-            os.ftruncate(self._lock, 0)
-            os.write(self._lock, json.dumps({"run": _identity(run), "driver": self._name}).encode())
+        died = {"kind": "close", "status": "KILLED", "driver": self._name, "reason": "the driver died without a word"}
+        self._lock = sign_of_life(run.folder, run._header(), died)
         run._append("open", driver=self._name, tags=self._tags, parameters=parameters(self._configuration))
         run.artifact("config.json", json.dumps(plain(self._configuration), indent=2).encode())
         run.flush()
-        _sweep_from_now_on(run)
+        sweep_from_now_on(run.folder.parent, partial(_courier_of_another, run.connect))
 
 
 class _Desk:
@@ -251,7 +260,7 @@ class _Desk:
 
     def __init__(self, run: Run) -> None:
         self.server = run.connect(run)
-        self.journal = Journal(run.folder, {"kind": "run", "run": _identity(run)})
+        self.journal = Journal(run.folder, run._header())
         self.courier = Courier(run.folder, self.server.deliver, run.uri)
         self.courier.start()
 
@@ -259,15 +268,14 @@ class _Desk:
 _desks: dict[str, _Desk] = {}
 _desks_lock = threading.Lock()
 _drivers: dict[str, _Driver] = {}  # Of the runs that this process has opened or is about to.
-_swept: set[Path] = set()
 
 
 def _forget() -> None:
     """A forked child has these but not their threads: it opens desks of its own."""
     global _desks_lock
     _desks_lock = threading.Lock()
-    for registry in (_desks, _drivers, _swept):
-        registry.clear()
+    _desks.clear()
+    _drivers.clear()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -280,56 +288,14 @@ def _desk(run: Run) -> _Desk:
         return _desks[run.key]
 
 
-def _sweep_from_now_on(run: Run) -> None:
-    """Sends what ended runs of this machine left, and closes those whose driver died; once for each spool."""
-    spools = run.folder.parent
-    if spools not in _swept:
-        _swept.add(spools)
-        threading.Thread(target=_sweep, args=(spools, run.connect), name="sweep", daemon=True).start()
-
-
-def _sweep(spools: Path, connect: Callable[[Run], Server]) -> None:
-    couriers: dict[Path, Courier] = {}  # Kept, for each says only once that its server is away.
-    while spools.exists():
-        for folder in sorted(path for path in spools.iterdir() if path.is_dir()):
-            try:
-                _close_abandoned(folder)
-                if (header := first_record(folder)) is not None:
-                    run = Run(**header["run"], connect=connect)
-                    couriers.setdefault(folder, Courier(folder, connect(run).deliver, run.uri)).turn()
-                    couriers[folder].release()
-                remove_if_empty(folder)
-            except (OSError, ValueError, TypeError, KeyError) as error:  # Somebody was quicker, or a file is damaged.
-                logger.debug("%s stays: %s", folder, error)
-        time.sleep(SWEEP_S)
-
-
-def _close_abandoned(folder: Path) -> None:
-    file = folder / DRIVER_FILE
-    if not file.exists() or (lock := try_lock(file)) is None:
-        return
-    try:
-        last_sign = max(path.stat().st_mtime for path in folder.iterdir())
-        left = json.loads(file.read_bytes())
-        journal = Journal(folder, {"kind": "run", "run": left["run"]})
-        reason = "the driver died without a word"
-        close = {"kind": "close", "status": "KILLED", "driver": left["driver"], "reason": reason}
-        journal.append({**close, "time": int(last_sign * 1000)})
-        journal.close()
-    finally:
-        file.unlink(missing_ok=True)
-        os.close(lock)
-
-
-def _identity(run: Run) -> dict[str, Any]:
-    identity = asdict(run)
-    del identity["connect"]
-    return identity
+def _courier_of_another(connect: Callable[[Run], Server], spool: Path, header: Record) -> Courier:
+    run = Run(**{**header["run"], "spool": str(spool.parent)}, connect=connect)
+    return Courier(spool, connect(run).deliver, run.uri)
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM as SystemExit(143), so that blocks are left in order; another handler stays (Ray's raises, too)."""
+    """SIGTERM as SystemExit(143), so that blocks are left in order; another handler stays."""
     is_ours = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     )

@@ -171,15 +171,14 @@ def try_lock(path: Path) -> int | None:
 
 def remove_if_empty(spool: Path) -> None:
     """Removes the folder when nothing is left in it and nobody sends from it."""
-    if any(path.name != "lock" for path in spool.iterdir()) or (lock := try_lock(spool / "lock")) is None:
-        return
     try:
+        if any(path.name != "lock" for path in spool.iterdir()) or (lock := try_lock(spool / "lock")) is None:
+            return
         (spool / "lock").unlink()
-        spool.rmdir()
-    except OSError:
-        logger.debug("%s is in use again", spool)
-    finally:
         os.close(lock)
+        spool.rmdir()
+    except OSError as error:
+        logger.debug("%s is in use again, or gone: %s", spool, error)
 
 
 def first_record(spool: Path) -> Record | None:

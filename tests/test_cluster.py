@@ -106,6 +106,7 @@ def test_a_cluster_of_our_own_starts_and_ends_and_leaves_nothing_behind(
         with cluster.connect(ClusterConfig(num_cpus=7)):
             assert ray.cluster_resources()["CPU"] == 1
         assert ray.is_initialized()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert not ray.is_initialized()
     out, err = capfd.readouterr()
     assert out == "Ray: started on this machine (1 CPUs, 0 GPUs)\n"

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowEntity
 
 from bar_model.errors import BadInput
-from pipeline import runs, tracking
+from pipeline import leftovers, runs, tracking
 from pipeline.tracking import Run, TrackingConfig
 
 REPOSITORY = Path(__file__).parent.parent
@@ -244,6 +244,7 @@ def test_what_mlflow_refuses_costs_nothing_else(config: TrackingConfig, caplog: 
 def log_from_worker(run: Run, worker: int, num_steps: int) -> None:
     for step in range(num_steps):
         run.metrics({f"worker{worker}": step}, step=step)
+    run.figure(f"worker{worker}", np.zeros((4, 4, 3), np.uint8), step=num_steps)
     run.flush(60)
 
 
@@ -262,6 +263,8 @@ def test_six_processes_log_at_once_on_four_machines(config: TrackingConfig, tmp_
     told = found(config)["train"]
     assert told.info.status == "FINISHED"
     assert [steps(config, told, f"worker{i}") for i in range(6)] == [list(range(500))] * 6
+    images = MlflowClient(config.uri).list_artifacts(told.info.run_id, "images")
+    assert len([image for image in images if image.path.endswith(".png")]) == 6
 
 
 DRIVER = """
@@ -318,7 +321,7 @@ def test_a_server_that_is_away_costs_no_point_and_no_time(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(runs, "PATIENCE_S", 4.0)
-    monkeypatch.setattr(runs, "SWEEP_S", 1.0)
+    monkeypatch.setattr(leftovers, "SWEEP_S", 1.0)
     config = replace(config, uri=server.uri)
     seconds: list[float] = []
 

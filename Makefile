@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Made last and named by the lock's content: another lock, or an interrupted installation, is made anew.
 INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16)
 
-.PHONY: quickstart test test-fast test-slow check lint ui bench venv lock clean
+.PHONY: quickstart test test-fast test-slow check lint ui venv lock clean
 
 quickstart: venv
 	$(BIN)/python jobs/quickstart.py digits
@@ -35,9 +35,6 @@ lint: venv
 # The database that local runs write. MLflow's own job runner would only add processes.
 ui: venv
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
-
-bench: venv
-	$(BIN)/python -m benchmarks
 
 venv: $(INSTALLED)
 

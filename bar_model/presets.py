@@ -74,7 +74,7 @@ def digits() -> BarConfig:
         num_classes=10,
         transformer=TransformerConfig(width=96, depth=4, heads=4, class_repeats=2),
         head=HeadConfig(width=128, depth=2),
-        sampling=Sampling(guidance_scale=1.5, temperature=2.0, allocation=(2, 2, 5, 7)),
+        sampling=Sampling(guidance_scale=1.7, temperature=2.5, allocation=(2, 2, 5, 7)),
     )
 
 

@@ -86,7 +86,7 @@ class Player:
         self._optimizer = make_optimizer(groups or parameter_groups(model, config), config)
         self._parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         self._reducing = (
-            DistributedDataParallel(objective, broadcast_buffers=False, gradient_as_bucket_view=True)
+            DistributedDataParallel(objective, forward_sync_buffers=False, gradient_as_bucket_view=True)
             if ranks.num > 1
             else None
         )

@@ -73,18 +73,20 @@ def ray_storage(out: Folder) -> tuple[arrow.FileSystem, str]:
 
 
 def remove_orphans(out: Folder) -> None:
-    """Remove the folders that Ray Train's list does not name: their upload, or their removal, was cut short."""
+    """Remove the folders that Ray Train's list does not name: their upload, or their removal, was cut short.
+
+    Raises:
+        BadInput: the list is damaged.
+    """
     checkpoints = out / FOLDER
     if not checkpoints.exists():
         return
-    listed: set[str] = set()
-    if checkpoints.exists(_LIST):
-        try:
-            listed = {each["checkpoint_dir_name"] for each in json.loads(checkpoints.read(_LIST))["checkpoint_results"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                f"{checkpoints.path(_LIST)} is damaged ({error}): restore it, or remove {checkpoints}"
-            ) from error
+    listed = checkpoints.read(_LIST).decode() if checkpoints.exists(_LIST) else "{}"
+    try:
+        json.loads(listed)
+    except ValueError as error:
+        where = checkpoints.path(_LIST)
+        raise BadInput(f"{where} is damaged ({error}): restore it, or remove {checkpoints} to begin anew") from error
     filesystem, path = ray_storage(checkpoints)
     for found in filesystem.get_file_info(arrow.FileSelector(path)):
         if found.base_name.startswith(_PREFIX) and found.base_name not in listed:

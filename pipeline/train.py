@@ -108,7 +108,7 @@ class GeneratorObjective(Objective):
         """How many of the masked bits are read right: all, and by mask ratio in tenths."""
         correct, counted = parts[:NUM_RATIO_BUCKETS], parts[NUM_RATIO_BUCKETS:]
         by_ratio = {
-            f"bit_accuracy/{(bucket + 1) / NUM_RATIO_BUCKETS}": correct[bucket] / counted[bucket]
+            f"bit_accuracy_at/{(bucket + 1) / NUM_RATIO_BUCKETS}": correct[bucket] / counted[bucket]
             for bucket in range(NUM_RATIO_BUCKETS)
             if counted[bucket]
         }

@@ -1,13 +1,16 @@
 """A step without Ray: what it normalises by, what it skips, and that it can be taken up again bit for bit."""
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
+from bar_model.transformer import TransformerConfig
 from pipeline.batches import Codes
 from pipeline.codes import read_codes
 from pipeline.optimization import OptimizationConfig
@@ -16,12 +19,13 @@ from pipeline.train import GeneratorLearner, TrainConfig
 from tests.fixtures_training import tiny_bar, tiny_codes, tiny_training
 
 CPU = torch.device("cpu")
+ALONE = Ranks()
 
 
-def learner(config: TrainConfig) -> GeneratorLearner:
+def learner(config: TrainConfig, ranks: Ranks = ALONE) -> GeneratorLearner:
     table = read_codes(config.codes)
     torch.manual_seed(config.seed)
-    return GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, Ranks(), CPU)
+    return GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, ranks, CPU)
 
 
 def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list[float]:
@@ -67,6 +71,30 @@ def test_a_run_that_is_taken_up_goes_on_bit_for_bit(tmp_path: Path, average: flo
     assert losses(second, config, range(5, 8)) == expected[5:]
     pairs = zip(second.result().parameters(), undisturbed.result().parameters(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_three_ranks_take_a_run_up_bit_for_bit(tmp_path: Path) -> None:
+    """Three, since a sum of two is the same in either order."""
+    tiny_codes(tmp_path / "codes")
+    torch.multiprocessing.spawn(_take_up, (3, str(tmp_path)), nprocs=3)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _take_up(rank: int, num_ranks: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    store = FileStore(f"{folder}/store", num_ranks)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks)
+    # Of many parameters in many places, so that the order in which DDP adds them up shows.
+    model = dataclasses.replace(tiny_bar(), transformer=TransformerConfig(width=64, depth=3, heads=2, class_repeats=1))
+    config = tiny_training(Path(folder), model=model)
+    ranks = Ranks(rank=rank, num=num_ranks)
+    undisturbed = learner(config, ranks)
+    expected = losses(undisturbed, config, range(8))
+    first, second = learner(config, ranks), learner(config, ranks)
+    losses(first, config, range(3))
+    second.players[0].rehearse(second.micro_batch(second.share.parts(0)[0], 0))
+    second.players[0].load_state_dict(copy.deepcopy(first.players[0].state_dict()))
+    assert losses(second, config, range(3, 8)) == expected[3:]
+    torch.distributed.destroy_process_group()
 
 
 class Line(Objective):

@@ -27,16 +27,19 @@ import sys
 from pathlib import Path
 from tests.test_train import killable, run_training
 from pipeline import cluster
-config = killable(Path(sys.argv[1]))
-with cluster.connect(config.cluster):
-    run_training(config)
+from pipeline.cluster import ClusterConfig
+with cluster.connect(ClusterConfig(address=sys.argv[1])):
+    run_training(killable(Path(sys.argv[2])))
 """
 
 
 @pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
+def ray_here() -> Iterator[str]:
+    """The address of a cluster of two CPUs, to which this process is connected."""
     with cluster.connect(ClusterConfig(address="local", num_cpus=2)):
-        yield
+        import ray
+
+        yield ray.get_runtime_context().gcs_address
 
 
 def run_training(config: TrainConfig) -> Trained:
@@ -54,18 +57,18 @@ def curve(config: TrainConfig, name: str = "train/loss") -> dict[int, float]:
 
 
 def killable(folder: Path) -> TrainConfig:
-    """Long enough to be killed in the middle."""
+    """Two workers, and steps enough to be killed in the middle."""
     return tiny_training(
         folder,
         model=tiny_bar(dropout=0.1),
-        steps=120,
+        workers=WorkersConfig(num=2, cpus=1, micro_batch=3),
+        steps=60,
         cadence=Cadence(log_every=1, checkpoint_every=10),
-        cluster=ClusterConfig(address="local", num_cpus=2),
     )
 
 
 @pytest.mark.ray
-def test_one_worker_and_two_learn_the_same(ray_here: None, tmp_path: Path) -> None:
+def test_one_worker_and_two_learn_the_same(ray_here: str, tmp_path: Path) -> None:
     curves = []
     for num in (1, 2):
         folder = tmp_path / str(num)
@@ -85,7 +88,7 @@ def test_one_worker_and_two_learn_the_same(ray_here: None, tmp_path: Path) -> No
 
 
 @pytest.mark.ray
-def test_a_finished_training_is_left_as_it_is(ray_here: None, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_finished_training_is_left_as_it_is(ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     tiny_codes(tmp_path / "codes")
     config = tiny_training(tmp_path, steps=2)
     first = run_training(config)
@@ -99,7 +102,7 @@ def test_a_finished_training_is_left_as_it_is(ray_here: None, tmp_path: Path, ca
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_a_killed_driver_takes_up_where_it_was(ray_here: None, tmp_path: Path) -> None:
+def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path) -> None:
     """The same command again: every later loss is the undisturbed run's, bit for bit."""
     for name in ("undisturbed", "killed"):
         tiny_codes(tmp_path / name / "codes")
@@ -108,11 +111,11 @@ def test_a_killed_driver_takes_up_where_it_was(ray_here: None, tmp_path: Path) -
 
     killed = killable(tmp_path / "killed")
     listing = Path(killed.out) / "checkpoints" / "checkpoint_manager_snapshot.json"
-    command = [sys.executable, "-c", DRIVER, str(tmp_path / "killed")]
+    command = [sys.executable, "-c", DRIVER, ray_here, str(tmp_path / "killed")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     driver = subprocess.Popen(command, env=environment, start_new_session=True)
     deadline = time.monotonic() + 200
-    while not listing.exists() or json.loads(listing.read_text())["current_report_index"] < 3:
+    while not listing.exists() or json.loads(listing.read_text())["current_report_index"] < 2:
         assert driver.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -5,6 +5,7 @@ What a person can mend is one line on stderr: `error: what, where, what to do`. 
 
 import difflib
 import json
+import os
 import re
 import signal
 import sys
@@ -34,6 +35,9 @@ def run(
     try:
         configuration = _configuration(job, presets, list(sys.argv[1:] if arguments is None else arguments))
         sys.exit(_exit_code(job, configuration))
+    except BrokenPipeError:  # `--help | head`: whoever reads has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except Exception as error:
         answer = bad_input(error)
         if answer is None:

@@ -95,7 +95,7 @@ def test_sampled_tokens_have_the_enumerated_distribution(bits: int, guidance: fl
     # Logits around zero that depend on the other bits, so that every token is likely enough to be counted.
     head.out.requires_grad_(False).weight.mul_(0.06)
     first, _ = bit_probabilities(head, (0,) * bits, tuple(range(bits)), temperature=1.0, guidance=guidance)
-    head.out.bias -= first.float().flatten()
+    head.out.bias.sub_(first.float().flatten())
     expected = enumerate_tokens(head, temperature=1.5, guidance=guidance)
     assert sum(expected.values()) == pytest.approx(1)
     drawn = draw_tokens(head, 20_000, allocation=(1,) * bits, temperature=1.5, guidance=guidance)

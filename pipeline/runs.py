@@ -290,7 +290,7 @@ def _desk(run: Run) -> _Desk:
 
 def _courier_of_another(connect: Callable[[Run], Server], spool: Path, header: Record) -> Courier:
     run = Run(**{**header["run"], "spool": str(spool.parent)}, connect=connect)
-    return Courier(spool, connect(run).deliver, run.uri)
+    return Courier(spool, connect(run).deliver, run.uri, quiet=True)
 
 
 @contextmanager

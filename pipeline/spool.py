@@ -62,10 +62,14 @@ class Courier:
     """Hands the spool's records to `deliver`, oldest journal first, while it holds the spool's lock.
 
     `deliver(records)` raises when the server can't be had: the records stay on the disk and come again, so it has to
-    recognise what it has seen before. The log says once that the server is away, and once that it is back.
+    recognise what it has seen before. The log says once that the server is away, and once that it is back; for a run
+    that ended long ago (`quiet`), only where somebody debugs.
     """
 
-    def __init__(self, spool: Path, deliver: Callable[[list[Record]], None], server: str) -> None:
+    def __init__(
+        self, spool: Path, deliver: Callable[[list[Record]], None], server: str, *, quiet: bool = False
+    ) -> None:
+        self._level = logging.DEBUG if quiet else logging.WARNING
         self._spool = spool
         self._deliver = deliver
         self._server = server
@@ -132,13 +136,12 @@ class Courier:
         except Exception as error:  # Whatever a server or its client may raise, the work must go on.
             if not self._away:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                logger.warning(
-                    "%s can't be reached; what it should get waits in %s (%s)", self._server, self._spool, reason
-                )
+                text = "%s can't be reached; what it should get waits in %s (%s)"
+                logger.log(self._level, text, self._server, self._spool, reason)
             self._away = True
             return False
         if self._away:
-            logger.warning("%s is back and has got what waited in %s", self._server, self._spool)
+            logger.log(self._level, "%s is back and has got what waited in %s", self._server, self._spool)
         self._away = False
         return True
 

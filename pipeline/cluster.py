@@ -27,6 +27,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Ours are in units.py.
+    "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin for each other stand still where Ray's processes share the CPUs.
 }
 AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 

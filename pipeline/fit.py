@@ -106,18 +106,20 @@ def _run_workers(
 
 
 def _make_trainer(*arguments: Any, **options: Any) -> Any:
-    """Ray Train's trainer, without the actor that outlives it to remove its placement group.
+    """Ray Train's trainer, without two of the actors that it starts.
 
-    Ray removes that with the driver's job. The actor finds out by Ray's dashboard whether it is time, and a local
-    cluster has none, so that it would only complain, once a second, and never end where the driver is killed.
+    One would hand out Ray datasets, of which there are none here. The other outlives the trainer to remove its workers'
+    reservations, which Ray removes with the driver's job: it asks Ray's dashboard whether it is time, so that without
+    one, as in a local cluster, it complains once a second, and does not end when the driver is killed.
     """
     from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks import DatasetsCallback
     from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
     class Trainer(TorchTrainer):
         def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
-            return [each for each in callbacks if not isinstance(each, PlacementGroupCleanerCallback)]
+            unwanted = (DatasetsCallback, PlacementGroupCleanerCallback)
+            return [each for each in super()._create_default_callbacks() if not isinstance(each, unwanted)]
 
     return Trainer(*arguments, **options)
 

@@ -148,6 +148,8 @@ def _start_here(config: ClusterConfig) -> None:
 
     if not any(name in os.environ for name in AUTHENTICATION):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # By Ray's default of 15 a worker gets a thirtieth of a CPU that anything else wants: a browser stops a training.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init(
         address="local",
         num_cpus=config.num_cpus or len(os.sched_getaffinity(0)),

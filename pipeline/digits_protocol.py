@@ -20,19 +20,20 @@ from pipeline.report import Figure, Goal, Report, Result
 from pipeline.samples import Drawing, Samples
 
 PERCENTILE = 1
-READER = Figure("reader_accuracy", "Held-out scans read right (the reader itself)", "%", Goal("at least", 0.98))
+READER = Figure("reader_accuracy", "Reader: held-out scans read right", "%", Goal("at least", 0.98))
 FIGURES = (
     READER,
-    Figure("reconstruction_accuracy", "Reconstructions of held-out scans read right", "%", Goal("at least", 0.97)),
-    Figure("reconstruction_psnr", "Reconstructions of held-out scans, PSNR", "dB"),
-    Figure("class_accuracy_guided", "Samples with guidance read as their class", "%", Goal("at least", 0.95)),
-    Figure("class_accuracy_unguided", "Samples without guidance read as their class", "%", Goal("at least", 0.85)),
-    Figure("frechet_distance_8x8_held_out", "Frechet distance in 8×8 pixels: held-out scans"),
-    Figure("frechet_distance_8x8_guided", "Frechet distance in 8×8 pixels: samples with guidance"),
-    Figure("frechet_distance_8x8_unguided", "Frechet distance in 8×8 pixels: samples without guidance"),
-    Figure("frechet_ratio", "Frechet distance: with guidance ÷ held-out scans", "×", Goal("at most", 4)),
-    Figure("copies", "Samples nearer to a training scan than 99 % of held-out scans", "%", Goal("at most", 0.05)),
+    Figure("reconstruction_accuracy", "Reconstructions read right", "%", Goal("at least", 0.97)),
+    Figure("reconstruction_psnr", "Reconstructions, PSNR", "dB"),
+    Figure("class_accuracy_guided", "Samples read right, guided", "%", Goal("at least", 0.95)),
+    Figure("class_accuracy_unguided", "Samples read right, unguided", "%", Goal("at least", 0.85)),
+    Figure("frechet_distance_8x8_held_out", "Frechet 8×8: held-out scans"),
+    Figure("frechet_distance_8x8_guided", "Frechet 8×8: samples, guided"),
+    Figure("frechet_distance_8x8_unguided", "Frechet 8×8: samples, unguided"),
+    Figure("frechet_ratio", "Frechet 8×8: guided ÷ held-out", "×", Goal("at most", 4)),
+    Figure("copies", "Samples too near to a training scan", "%", Goal("at most", 0.05)),
 )
+"""What is measured; DigitsProtocol says how. `copies` are nearer than 99 % of held-out scans are."""
 SAMPLES_A_CLASS, SHOWN = 8, 10
 
 

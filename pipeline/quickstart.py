@@ -140,6 +140,7 @@ class Walk:
             return self.time(name, lambda: carry_out(config, child))
 
     def time(self, name: str, carry_out: Callable[[], Result]) -> Result:
+        """What it gives; its name is shown, and its minutes are kept."""
         show(f"\n[bold]{name}[/]{' (finished before)' if name in self._finished_before else ''}")
         start = time.monotonic()
         result = carry_out()
@@ -148,11 +149,10 @@ class Walk:
         return result
 
     def table(self) -> Table:
-        """Minutes a stage, and of all."""
+        """Minutes a stage, and all together; stages that were finished before have none."""
         table = Table(title="Minutes", title_justify="left", title_style="bold", show_footer=True)
         table.add_column("", footer="all")
         table.add_column("minutes", justify="right", footer=f"{sum(self._minutes.values()):.1f}")
-        table.add_column("")
         for name, minutes in self._minutes.items():
-            table.add_row(name, f"{minutes:.1f}", "finished before" if name in self._finished_before else "")
+            table.add_row(name, "before" if name in self._finished_before else f"{minutes:.1f}")
         return table

@@ -3,21 +3,25 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from bar_model.bar import BarConfig
 from bar_model.bits import CodeShape
 from bar_model.heads import HeadConfig
 from bar_model.sampling import Sampling
 from bar_model.transformer import TransformerConfig
-from pipeline.codes import CodeTable, write_codes
+from pipeline.batches import Codes
+from pipeline.codes import CodeTable, read_codes, write_codes
 from pipeline.optimization import OptimizationConfig
+from pipeline.players import Ranks, seed_dropout
 from pipeline.shards import CodeMetadata
 from pipeline.tracking import TrackingConfig
-from pipeline.train import TrainConfig
+from pipeline.train import GeneratorLearner, TrainConfig
 from pipeline.training import Cadence, WorkersConfig
 
 SHAPE = CodeShape(grid=2, bits=4)
 NUM_CLASSES = 3
+ALONE = Ranks()
 
 
 def tiny_bar(*, dropout: float = 0.0) -> BarConfig:
@@ -59,3 +63,21 @@ def tiny_training(folder: Path, **changes: object) -> TrainConfig:
         "tracking": TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db", spool=str(folder / "spool")),
     }
     return TrainConfig(**{**settings, **changes})  # pyright: ignore[reportArgumentType]
+
+
+def learner(config: TrainConfig, ranks: Ranks = ALONE) -> GeneratorLearner:
+    """As a worker builds it."""
+    table = read_codes(config.codes)
+    torch.manual_seed(config.seed)
+    return GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, ranks, torch.device("cpu"))
+
+
+def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list[float]:
+    """Of these steps, without Ray."""
+    found = []
+    for step in steps:
+        parts = learner.share.parts(step)
+        seed_dropout(config.seed, step, 0)
+        learner.players[0].learn((learner.micro_batch(rows, step) for rows in parts), num=len(parts), step=step)
+        found.append(learner.players[0].report()["loss"])
+    return found

@@ -11,31 +11,10 @@ from torch import Tensor
 from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
 from bar_model.transformer import TransformerConfig
-from pipeline.batches import Codes
-from pipeline.codes import read_codes
 from pipeline.optimization import OptimizationConfig
 from pipeline.players import Guard, Objective, Player, Ranks, Tally, seed_dropout
-from pipeline.train import GeneratorLearner, TrainConfig
-from tests.fixtures_training import tiny_bar, tiny_codes, tiny_training
-
-CPU = torch.device("cpu")
-ALONE = Ranks()
-
-
-def learner(config: TrainConfig, ranks: Ranks = ALONE) -> GeneratorLearner:
-    table = read_codes(config.codes)
-    torch.manual_seed(config.seed)
-    return GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, ranks, CPU)
-
-
-def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list[float]:
-    found = []
-    for step in steps:
-        parts = learner.share.parts(step)
-        seed_dropout(config.seed, step, 0)
-        learner.players[0].learn((learner.micro_batch(rows, step) for rows in parts), num=len(parts), step=step)
-        found.append(learner.players[0].report()["loss"])
-    return found
+from pipeline.train import TrainConfig
+from tests.fixtures_training import learner, losses, tiny_bar, tiny_codes, tiny_training
 
 
 @pytest.fixture

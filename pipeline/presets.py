@@ -65,7 +65,7 @@ def train_digits() -> TrainConfig:
         out=tyro.MISSING,
         codes=tyro.MISSING,
         model=models.digits(),
-        steps=1500,
+        steps=1800,
         batch=32,
         optimization=OptimizationConfig(learning_rate=2e-3, final_learning_rate=2e-5, warmup=0.1),
         cadence=Cadence(log_every=20, validate_every=300, picture_every=300, checkpoint_every=300),

@@ -68,7 +68,7 @@ def bar_l_512() -> BarConfig:
 
 
 def digits() -> BarConfig:
-    """The handwritten digits at 32 px in 16 tokens, 1.2 M parameters: trains in two minutes on two cores."""
+    """The handwritten digits at 32 px in 16 tokens, 1.2 M parameters: trains in minutes on two cores."""
     return BarConfig(
         codes=CodeShape(grid=4, bits=16),
         num_classes=10,

@@ -101,7 +101,7 @@ def train_bar_fsq(model: TokenizerConfig) -> TrainTokenizerConfig:
 
 
 def train_digits_tokenizer() -> TrainTokenizerConfig:
-    """The handwritten digits, from scratch and without frozen networks, in a minute on two cores."""
+    """The handwritten digits, from scratch and without frozen networks, in minutes on two cores."""
     return TrainTokenizerConfig(
         out=tyro.MISSING,
         source=tyro.MISSING,
@@ -142,7 +142,7 @@ def sample_imagenet() -> SampleConfig:
 
 
 def sample_digits() -> SampleConfig:
-    """1,000 digits, labels cyclic, with the generator's own guidance: in half a minute on two cores."""
+    """1,000 digits, labels cyclic, with the generator's own guidance."""
     return SampleConfig(
         generator=tyro.MISSING, tokenizer=tyro.MISSING, out=tyro.MISSING, num_images=1000, batch_size=100, unit_size=200
     )

@@ -37,7 +37,7 @@ class QuickstartConfig:
 
 
 def digits() -> QuickstartConfig:
-    """1,797 handwritten digits: from scans to 1,000 samples, in eight minutes on two cores."""
+    """1,797 handwritten digits: from scans to 1,000 samples, in minutes on two cores."""
     return QuickstartConfig()
 
 

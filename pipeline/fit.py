@@ -2,20 +2,23 @@
 
 import json
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-from rich import print as show
-
+from bar_model.errors import BadInput
 from pipeline.board import shown
+from pipeline.cluster import is_fixed
 from pipeline.loop import MODEL, BuildLearner, Job, Outcome, work, write_file
 from pipeline.manifest import Inputs, Manifest, open_stage
 from pipeline.players import Diverged
 from pipeline.snapshots import FOLDER, ray_storage, remove_orphans
 from pipeline.storage import Folder
 from pipeline.tracking import Run
-from pipeline.training import TrainingConfig
+from pipeline.training import TrainingConfig, WorkersConfig
 
 RESULTS = "results.json"
 # Unless they are set: Ray Train asks its workers how they are every 2 s, and a run ends only when it has asked; its
@@ -46,18 +49,20 @@ def fit(
     `data` goes to the workers through shared memory; `build` makes the learner from it in each of them.
 
     Raises:
-        BadInput: `config.out` was made by another recipe, or is damaged.
+        BadInput: `config.out` was made by another recipe, or is damaged; or the workers don't fit into the cluster.
         Diverged: losses stopped being finite.
     """
     out = Folder(config.out)
+    if Manifest.newest(out) is None:
+        _check_room(config.workers)
     if open_stage(out, stage, recipe) is not None:
         trained = _read(out)
-        show(f"{out}: trained before, nothing to do")
+        print(f"{out}: trained before, nothing to do", flush=True)
     else:
         remove_orphans(out)
         outcome = _run_workers(stage, config, build, data, run)
         trained = _publish(out, stage, recipe, inputs, outcome)
-        show(f"{out}: trained for {config.steps:,} steps")
+        print(f"{out}: trained for {config.steps:,} steps", flush=True)
     if run is not None:
         run.output("model", trained.model, trained.fingerprint)
     return trained
@@ -71,8 +76,7 @@ def _run_workers(
     import ray
     from ray import train
 
-    workers = config.workers
-    cpus = workers.cpus or max(1, int(ray.cluster_resources().get("CPU", 1)) // workers.num)
+    workers, cpus = config.workers, _cpus_each(config.workers)
     filesystem, path = ray_storage(Folder(config.out))
     with shown(stage, config.steps) as board:
         job = Job(
@@ -99,10 +103,50 @@ def _run_workers(
                 logging_config=train.LoggingConfig(log_level="ERROR"),
             ),
         )
-        outcome: Any = trainer.fit().return_value
+        with _sigint_as_it_was():
+            outcome: Any = trainer.fit().return_value
     if outcome.diverged:
         raise Diverged(outcome.diverged)
     return outcome
+
+
+def _cpus_each(workers: WorkersConfig) -> int:
+    """As configured; else the CPUs that come with a GPU, or an equal part of all, on one machine in either case."""
+    import ray
+
+    if workers.cpus is not None:
+        return workers.cpus
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if workers.gpu:
+        shares = [machine.get("CPU", 0) // machine["GPU"] for machine in machines if machine.get("GPU")]
+        return max(1, int(min(shares, default=1)))
+    cpus = [int(machine.get("CPU", 0)) for machine in machines]
+    return max(1, min(sum(cpus) // workers.num, max(cpus)))
+
+
+def _check_room(workers: WorkersConfig) -> None:
+    """Ray Train would wait for what is missing, without a word."""
+    import ray
+
+    cpus, there = _cpus_each(workers), ray.cluster_resources()
+    if workers.num * cpus <= there.get("CPU", 0) and workers.num * workers.gpu <= there.get("GPU", 0):
+        return
+    wanted = f"workers: {workers.num} with {cpus} CPUs and {int(workers.gpu)} GPUs each"
+    found = f"the cluster's {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
+    if is_fixed():
+        raise BadInput(f"{wanted} do not fit into {found}: ask for less (workers.num, workers.cpus, workers.gpu)")
+    print(f"{wanted} do not fit into {found}: waiting until it has grown", flush=True)
+
+
+@contextmanager
+def _sigint_as_it_was() -> Iterator[None]:
+    """Ray Train leaves a handler behind that aborts a training long over."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def _make_trainer(*arguments: Any, **options: Any) -> Any:

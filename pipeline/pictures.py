@@ -30,11 +30,11 @@ class Listing(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Pictures whose shorter side is `size`: in memory, or (None) to be read from their files when they are wanted."""
+    """Pictures whose shorter side is `size`: in memory (None for a broken one), or else to be read when wanted."""
 
     listing: Listing
     size: int
-    decoded: list[Picture] | None
+    decoded: list[Picture | None] | None
 
 
 def list_pictures(url: str) -> Listing:
@@ -57,10 +57,10 @@ def open_pictures(listing: Listing, size: int, *, memory_gb: float) -> tuple[Pic
     folder = Folder(listing.url)
     with ThreadPoolExecutor(DECODERS) as pool:
         found = list(pool.map(lambda key: _decoded(folder, key, size), listing.keys))
-    decoded = [picture for picture in found if not isinstance(picture, BadImage)]
     broken = [f"{key}: {why}" for key, why in zip(listing.keys, found, strict=True) if isinstance(why, BadImage)]
-    if not decoded:
-        raise BadInput(f"{listing.url}: none of its {len(found)} pictures can be used; the first {broken[0]}")
+    if len(broken) == len(found):
+        raise BadInput(f"{listing.url}: none of its {len(found)} pictures can be used; the first, {broken[0]}")
+    decoded = [None if isinstance(picture, BadImage) else picture for picture in found]
     return Pictures(listing, size, decoded), broken
 
 
@@ -69,7 +69,7 @@ class PictureLoader:
 
     def __init__(self, pictures: Pictures, *, flip: bool) -> None:
         self.num_broken = 0
-        """Pictures that could not be decoded, each time that one was wanted; the next one took its place."""
+        """Pictures that could not be decoded, each time that one was wanted: the next one took its place."""
         self._pictures = pictures
         self._flip = flip
         self._folder = Folder(pictures.listing.url)
@@ -78,8 +78,7 @@ class PictureLoader:
 
     @property
     def num_rows(self) -> int:
-        decoded = self._pictures.decoded
-        return len(self._pictures.listing.keys if decoded is None else decoded)
+        return len(self._pictures.listing.keys)
 
     def announce(self, indices: Sequence[int]) -> None:
         """Begin to decode what will be wanted next."""
@@ -107,16 +106,18 @@ class PictureLoader:
         return crop[:, ::-1] if self._flip and chance % 2 else crop
 
     def _picture(self, index: int) -> Picture:
-        if self._pictures.decoded is not None:
-            return self._pictures.decoded[index]
         for _ in range(self.num_rows):
-            announced = self._announced.pop(index, None)
-            picture = announced.result() if announced is not None else self._decode(index)
-            if not isinstance(picture, BadImage):
+            picture = self._stored(index) if self._pictures.decoded is None else self._pictures.decoded[index]
+            if picture is not None:
                 return picture
             self.num_broken += 1
             index = (index + 1) % self.num_rows
         raise BadInput(f"{self._folder}: none of its {self.num_rows} pictures can be used")
+
+    def _stored(self, index: int) -> Picture | None:
+        announced = self._announced.pop(index, None)
+        picture = announced.result() if announced is not None else self._decode(index)
+        return None if isinstance(picture, BadImage) else picture
 
     def _decode(self, index: int) -> Picture | BadImage:
         return _decoded(self._folder, self._pictures.listing.keys[index], self._pictures.size)

@@ -119,6 +119,13 @@ def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path) ->
     assert results["fingerprint"] == checkpoint.fingerprint(undisturbed.result())
 
 
+@pytest.mark.ray
+def test_workers_that_the_cluster_has_no_room_for_are_refused(ray_here: str, tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    for workers in (WorkersConfig(num=3), WorkersConfig(cpus=5), WorkersConfig(gpu=True)):
+        assert "do not fit into the cluster's 2 CPUs and 0 GPUs" in refused(tmp_path, workers=workers)
+
+
 def refused(folder: Path, **changes: object) -> str:
     with pytest.raises(BadInput) as found:
         train(tiny_training(folder, **changes))

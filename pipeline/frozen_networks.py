@@ -1,15 +1,13 @@
-"""The frozen networks of the tokenizer's losses: from the libraries that keep them, weights from a path or a hub."""
+"""The frozen networks of the tokenizer's training: from the libraries that keep them, weights from a path or a hub."""
 
-import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bar_model.discriminator import DINO_BLOCKS, DinoFeatures
@@ -17,9 +15,8 @@ from bar_model.encoder import Encoder
 from bar_model.errors import BadInput
 from bar_model.tokenizer import TokenizerConfig
 from bar_model.tokenizer_loss import FrozenNetworks, TokenizerLossConfig
-from pipeline.storage import local_copy
-
-Network = TypeVar("Network", bound=nn.Module)
+from pipeline.inception import SHA256 as INCEPTION_SHA256
+from pipeline.weights import Wanted, read_weights
 
 _DINO = "vit_small_patch8_224.dino"
 _SIGLIP = "google/siglip2-so400m-patch16-naflex"
@@ -37,6 +34,10 @@ class FrozenNetworksConfig:
     """DINO's ViT-S/8, for the discriminator."""
     siglip: str | None = None
     """SigLIP 2 so400m patch16 NaFlex as transformers has it (a folder), for the encoder and the semantic loss."""
+    inception: str | None = None
+    """Inception-v3 as torch-fidelity has it, for rFID."""
+    inception_sha256: str = INCEPTION_SHA256
+    """Of that file. With another one, rFID compares with nobody else's."""
 
 
 def load_frozen_networks(
@@ -64,10 +65,10 @@ def load_vgg(source: str | None) -> nn.Sequential:
     with torch.device("meta"):
         features = vgg16().get_submodule("features")
     assert isinstance(features, nn.Sequential)
-    wanted = _torchvision("vgg", VGG16_Weights.IMAGENET1K_V1.url)
+    wanted, weights = _torchvision("vgg", VGG16_Weights.IMAGENET1K_V1.url, source)
     # The classifier, nine tenths of the file, is left there.
-    weights = {key: tensor for key, tensor in _read(wanted, source).items() if key.startswith("features.")}
-    return _fill(features, {key.removeprefix("features."): tensor for key, tensor in weights.items()}, wanted)
+    convolutions = {key: tensor for key, tensor in weights.items() if key.startswith("features.")}
+    return wanted.fill(features, {key.removeprefix("features."): tensor for key, tensor in convolutions.items()})
 
 
 def load_lpips(vgg: nn.Sequential) -> nn.Module:
@@ -78,7 +79,7 @@ def load_lpips(vgg: nn.Sequential) -> nn.Module:
         # The library asks torchvision for a network without weights in a way that torchvision deprecates.
         warnings.filterwarnings("ignore", category=UserWarning, message="The parameter 'pretrained'|Arguments other")
         network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)
-    linears = _read_file(Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth")
+    linears = read_weights(Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth")
     network.load_state_dict(linears, strict=False, assign=True)
     # "slice2.5.weight": the slices number the layers as VGG-16 does.
     convolutions = {key: vgg.state_dict()[key.partition(".")[2]] for key in network.net.state_dict()}
@@ -91,8 +92,8 @@ def load_convnext(source: str | None) -> nn.Module:
 
     with torch.device("meta"):
         network = convnext_small()
-    wanted = _torchvision("convnext", ConvNeXt_Small_Weights.IMAGENET1K_V1.url)
-    return _fill(network, _read(wanted, source), wanted)
+    wanted, weights = _torchvision("convnext", ConvNeXt_Small_Weights.IMAGENET1K_V1.url, source)
+    return wanted.fill(network, weights)
 
 
 def load_dino(source: str | None) -> nn.Module:
@@ -102,10 +103,11 @@ def load_dino(source: str | None) -> nn.Module:
 
     hub = timm.get_pretrained_cfg_value(_DINO, "hf_hub_id")
     origin = timm.get_pretrained_cfg_value(_DINO, "url")
-    wanted = _Wanted("dino", str(origin), lambda: load_state_dict_from_hf(str(hub)))
+    wanted = Wanted("dino", str(origin))
+    weights = wanted.get(source, read_weights, lambda: load_state_dict_from_hf(str(hub)))
     with torch.device("meta"):
         network = timm.create_model(_DINO, act_layer="gelu_tanh")
-    return _fill(network, _read(wanted, source), wanted)
+    return wanted.fill(network, weights)
 
 
 def dino_features(dino: nn.Module) -> DinoFeatures:
@@ -118,58 +120,25 @@ def dino_features(dino: nn.Module) -> DinoFeatures:
 
 def load_siglip(source: str | None, tokenizer: TokenizerConfig) -> Encoder:
     """SigLIP 2 as this tokenizer's encoder: what its training starts from, and the target of the semantic loss."""
-    wanted = _Wanted("siglip", _SIGLIP, lambda: _vision_tower(_SIGLIP))
-    weights = _read(wanted, source, lambda path: _vision_tower(str(path)))
+    wanted = Wanted("siglip", _SIGLIP)
+    weights = wanted.get(source, _vision_tower, lambda: _vision_tower(_SIGLIP))
     with torch.device("meta"):
         encoder = Encoder(tokenizer.encoder, grid=tokenizer.codes.grid, patch=tokenizer.patch)
-    _fill(encoder.tower, {key: tensor for key, tensor in weights.items() if not key.startswith("head.")}, wanted)
+    wanted.fill(encoder.tower, {key: tensor for key, tensor in weights.items() if not key.startswith("head.")})
     return encoder.eval().requires_grad_(False)
 
 
-class _Wanted(NamedTuple):
-    """Weights: the field that names their place, where they are kept, and how the library downloads them."""
-
-    field: str
-    origin: str
-    download: Callable[[], Mapping[str, Tensor]]
+def _torchvision(field: str, url: str, source: str | None) -> tuple[Wanted, Mapping[str, Tensor]]:
+    wanted = Wanted(field, url)
+    download = partial(torch.hub.load_state_dict_from_url, url, map_location="cpu", weights_only=True)
+    return wanted, wanted.get(source, read_weights, download)
 
 
-def _torchvision(field: str, url: str) -> _Wanted:
-    return _Wanted(field, url, lambda: torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True))
-
-
-def _vision_tower(name: str) -> Mapping[str, Tensor]:
+def _vision_tower(name: str | Path) -> Mapping[str, Tensor]:
     from transformers import Siglip2VisionModel
 
-    loaded = Siglip2VisionModel.from_pretrained(name, output_loading_info=True)
+    loaded = Siglip2VisionModel.from_pretrained(str(name), output_loading_info=True)
     tower, report = cast("tuple[nn.Module, dict[str, list[str]]]", loaded)
     if report["missing_keys"]:
         raise BadInput(f"{name} holds no SigLIP 2 vision tower")
     return tower.state_dict()
-
-
-def _read_file(path: Path) -> Mapping[str, Tensor]:
-    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _read(
-    wanted: _Wanted, source: str | None, read: Callable[[Path], Mapping[str, Tensor]] = _read_file
-) -> Mapping[str, Tensor]:
-    try:
-        return wanted.download() if source is None else read(local_copy(source))
-    except (OSError, RuntimeError, BadInput, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise BadInput(f"no {wanted.field} weights from {source or 'the hub'} ({reason}); {_remedy(wanted)}") from error
-
-
-def _fill(network: Network, weights: Mapping[str, Tensor], wanted: _Wanted) -> Network:
-    try:
-        network.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"the {wanted.field} weights are another network's ({reason} …); {_remedy(wanted)}") from error
-    return network.eval().requires_grad_(False)
-
-
-def _remedy(wanted: _Wanted) -> str:
-    return f"download {wanted.origin} and give its path as networks.{wanted.field}"

@@ -69,6 +69,7 @@ def train_digits() -> TrainConfig:
         batch=32,
         optimization=OptimizationConfig(learning_rate=2e-3, final_learning_rate=2e-5, warmup=0.1),
         cadence=Cadence(log_every=20, validate_every=300, picture_every=300, checkpoint_every=300),
+        workers=WorkersConfig(cpus=1),
     )
 
 
@@ -118,7 +119,9 @@ def train_digits_tokenizer() -> TrainTokenizerConfig:
         ),
         loss=TokenizerLossConfig(l1=0.1, l2=1.0, lpips=0.0, convnext=0.0, semantic=0.0, gram=0.0, adversarial=0.0),
         flip=False,
+        rfid=False,
         cadence=Cadence(log_every=20, validate_every=200, picture_every=200, checkpoint_every=200),
+        workers=WorkersConfig(cpus=1),
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich import print as show
 from torch import Tensor
 
 from bar_model.tokenizer import Tokenizer, TokenizerConfig, TokenizerOutput
@@ -16,10 +15,11 @@ from pipeline.batches import Rows, in_order
 from pipeline.fit import Trained, fit
 from pipeline.frozen_networks import FrozenNetworksConfig, load_frozen_networks, load_siglip
 from pipeline.images import from_model, to_grid, to_model
-from pipeline.metrics import psnr
+from pipeline.inception import Inception, load_inception
 from pipeline.optimization import OptimizationConfig, parameter_groups
 from pipeline.pictures import PictureLoader, Pictures, list_pictures, open_pictures
 from pipeline.players import Objective, Player, Ranks, Tally, autocast
+from pipeline.reconstruction import ReconstructionQuality
 from pipeline.tracking import Run
 from pipeline.training import TrainingConfig
 
@@ -45,6 +45,8 @@ class TrainTokenizerConfig(TrainingConfig):
     networks: FrozenNetworksConfig = field(default_factory=FrozenNetworksConfig)
     flip: bool = True
     """Whether pictures are mirrored at random."""
+    rfid: bool = True
+    """Whether rFID is measured on the held-out pictures, for which Inception's weights are wanted."""
     memory_gb: float = 0.5
     """Pictures are decoded once, into shared memory, if they take no more than this; else whenever they are wanted."""
 
@@ -60,11 +62,12 @@ def train_tokenizer(config: TrainTokenizerConfig, run: Run | None = None) -> Tra
         run.input("pictures", config.source, listing.inputs.digest)
     # Here too, and not in the workers alone: what is missing is to be said before any of them starts.
     load_frozen_networks(config.networks, config.loss, config.model, torch.device("cpu"))
+    _load_inception(config, torch.device("cpu"))
     data = {"pictures": _opened(config, config.source)}
     if config.held_out is not None:
         data["held_out"] = _opened(config, config.held_out)
     recipe = {
-        **config.recipe(besides=("source", "held_out", "networks", "memory_gb")),
+        **config.recipe(besides=("source", "held_out", "networks", "rfid", "memory_gb")),
         "pictures": listing.inputs.digest,
     }
     return fit(STAGE, config, TokenizerLearner, data, recipe=recipe, inputs=listing.inputs, run=run)
@@ -125,10 +128,13 @@ class TokenizerLearner:
         self._device = device
         self._loader = PictureLoader(data["pictures"], flip=config.flip)
         self._held_out = PictureLoader(data["held_out"], flip=False) if "held_out" in data else None
+        self._inception = _load_inception(config, device)
         self.share = config.share(self._loader.num_rows, ranks)
         tokenizer = Tokenizer(config.model)
         if config.model.encoder.frozen_embeddings:
             tokenizer.encoder.load_state_dict(load_siglip(config.networks.siglip, config.model).state_dict())
+        if config.loss.semantic == 0 and tokenizer.decoder.semantic_projector is not None:
+            tokenizer.decoder.semantic_projector.requires_grad_(False)  # Workers wait for gradients of all that learns.
         tokenizer.to(device)
         networks = load_frozen_networks(config.networks, config.loss, config.model, device)
         loss = TokenizerLoss(config.loss, networks, seed=config.seed).to(device)
@@ -176,21 +182,22 @@ class TokenizerLearner:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Losses, without the adversarial one, and PSNR on the middles of the held-out pictures."""
+        """Losses, without the adversarial one, PSNR, SSIM and rFID on the middles of the held-out pictures."""
         if self._held_out is None:
             return {}
         objective = ReconstructionObjective(self.result().eval(), self._loss, num_steps=self._config.steps)
-        sums = torch.zeros(3 + objective.num_parts, device=self._device)
+        quality = ReconstructionQuality(self._inception, self._device)
+        sums = torch.zeros(2 + objective.num_parts, device=self._device)
         for rows in self.share.all_once(self._held_out.num_rows):
             pictures = self._held_out.centres(rows)
             images = to_model(pictures).to(self._device)
             with autocast(self._device, self._config.precision):
                 output = objective.tokenizer(images)
                 total, weight, parts = objective.tally(output, images, step=0)
-            decibels = total.new_tensor(psnr(pictures, from_model(output.reconstruction)).sum())
-            sums += torch.cat((torch.stack((total, weight, decibels)), parts))
-        total, weight, decibels, *parts = self._ranks.sum(sums).tolist()
-        return {"loss": total / weight, "psnr": decibels / weight, **objective.metrics(weight, parts)}
+            quality.add(pictures, from_model(output.reconstruction))
+            sums += torch.cat((torch.stack((total, weight)), parts))
+        total, weight, *parts = self._ranks.sum(sums).tolist()
+        return {"loss": total / weight, **quality.result(self._ranks), **objective.metrics(weight, parts)}
 
     def picture(self) -> np.ndarray:
         """Pictures, held out if any are, above what the tokenizer makes of them."""
@@ -209,13 +216,19 @@ class TokenizerLearner:
         return self._config.encoder_learning_rate if name.startswith("encoder.") else 1.0
 
 
+def _load_inception(config: TrainTokenizerConfig, device: torch.device) -> Inception | None:
+    """None where no rFID is to be measured."""
+    if not config.rfid or config.held_out is None:
+        return None
+    return load_inception(config.networks.inception, config.networks.inception_sha256, device)
+
+
 def _opened(config: TrainTokenizerConfig, url: str) -> Pictures:
     listing = list_pictures(url)
     pictures, broken = open_pictures(listing, config.model.image_size, memory_gb=config.memory_gb)
     if broken:
-        show(
-            f"{url}: {len(broken):,} of {len(listing.keys):,} pictures can't be used and are left out ({broken[0]}, …)"
-        )
+        num = f"{len(broken):,} of {len(listing.keys):,} pictures"
+        print(f"{url}: {num} can't be used; the next ones take their places ({broken[0]}, …)", flush=True)
     return pictures
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bar_model.bits import CodeShape, merge_patches, split_patches
 from bar_model.errors import BadInput
-from bar_model.heads import BitMask, HeadConfig, Known, Loss, make_head
+from bar_model.head import BitMask, Known, Loss
+from bar_model.heads import HeadConfig, make_head
 from bar_model.layers import initialize
 from bar_model.noise import CounterNoise, SamplingNoise, Stream, normal, uniforms
 from bar_model.sampling import Sampling, draw, random_order, raster_order

@@ -68,13 +68,17 @@ def bar_l_512() -> BarConfig:
 
 
 def digits() -> BarConfig:
-    """The handwritten digits at 32 px in 16 tokens, 1.2 M parameters: trains in minutes on two cores."""
+    """The handwritten digits at 32 px in 16 tokens, 1.2 M parameters: trains in minutes on two cores.
+
+    Of 25 pairs of guidance and temperature, the one whose samples come nearest to the validation scans (Frechet
+    distance, `benchmarks/digits_settings.py`).
+    """
     return BarConfig(
         codes=CodeShape(grid=4, bits=16),
         num_classes=10,
         transformer=TransformerConfig(width=96, depth=4, heads=4, class_repeats=2),
         head=HeadConfig(width=128, depth=2),
-        sampling=Sampling(guidance_scale=1.7, temperature=2.5, allocation=(2, 2, 5, 7)),
+        sampling=Sampling(guidance_scale=1.5, temperature=2.5, allocation=(2, 2, 5, 7)),
     )
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from bar_model.errors import BadInput
-from bar_model.heads import Head, Known
+from bar_model.head import Contexts, Head, Known, TokenSampling
 from bar_model.noise import SamplingNoise, Stream, uniforms
 from bar_model.transformer import Transformer
 
@@ -86,11 +86,8 @@ def draw(
     for token in range(num_tokens):
         place = order[:, token]
         bits = head.sample(
-            contexts[:batch],
-            unconditional=contexts[batch:] if sampling.guided else None,
-            guidance=sampling.guidance_at(token, num_tokens),
-            temperature=sampling.temperature,
-            allocation=sampling.allocation,
+            Contexts(contexts[:batch], contexts[batch:] if sampling.guided else None),
+            TokenSampling(sampling.guidance_at(token, num_tokens), sampling.temperature, sampling.allocation),
             noise=lambda step, count, token=token: noise.draw(token, step, count),
             known=None if known is None else Known(known.bits[rows, place], known.mask[rows, place]),
         )

@@ -15,11 +15,17 @@ LINE_EVERY_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """How far a training is."""
+    """How far a training is; without figures until the first are known."""
 
     step: int
-    loss: float
-    rows_per_s: float
+    loss: float | None = None
+    rows_per_s: float | None = None
+
+    @property
+    def figures(self) -> str:
+        loss = None if self.loss is None else f"loss {self.loss:.4f}"
+        rate = None if self.rows_per_s is None else f"{self.rows_per_s:,.0f} rows/s"
+        return ", ".join(filter(None, (loss, rate))) or "starting"
 
 
 class Board:
@@ -79,7 +85,7 @@ def _watch(board: Any, title: str, num_steps: int, ended: threading.Event) -> No
                 return  # The cluster is going away: what is wrong is told elsewhere.
             silent_s += READ_EVERY_S
             if note is not None and note != last:
-                figures = f"loss {note.loss:.4f}, {note.rows_per_s:,.0f} rows/s"
+                figures = note.figures
                 bar.update(task, completed=note.step, figures=figures)
                 if not console.is_terminal and (silent_s >= LINE_EVERY_S or note.step == num_steps):
                     console.print(f"{title}: step {note.step:,} of {num_steps:,}, {figures}")

@@ -25,6 +25,7 @@ from jaxtyping import Int32, UInt8
 from bar_model import checkpoint
 from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
+from pipeline.command import parse
 from pipeline.images import from_model, to_grid, to_png
 from pipeline.manifest import FileEntry, Manifest, Quarantined, open_stage
 from pipeline.shards import CodeMetadata, Shard, decode_shard, encode_shard
@@ -203,8 +204,9 @@ class ShowConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit code: 1 where the folder is damaged, 2 for bad input."""
-    config = tyro.cli(ShowConfig, args=arguments, prog="python -m pipeline.codes", description=__doc__)
     try:
+        program, given = "python -m pipeline.codes", sys.argv[1:] if arguments is None else list(arguments)
+        config = parse(ShowConfig, given, program=program, description=str(__doc__))
         if (config.decode is None) != (config.tokenizer is None):
             raise BadInput("--decode OUT.png and --tokenizer PATH belong together: give both or neither")
         _show(config.folder)

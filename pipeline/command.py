@@ -3,6 +3,7 @@
 What a person can mend is one line on stderr: `error: what, where, what to do`. Defects keep their traceback.
 """
 
+import dataclasses
 import difflib
 import json
 import os
@@ -59,6 +60,45 @@ def bad_input(error: Exception) -> BadInput | None:
     return BadInput(found[1])
 
 
+def parse(
+    kind: type[Configuration],
+    arguments: list[str],
+    *,
+    program: str,
+    description: str,
+    default: Configuration | None = None,
+) -> Configuration:
+    """The configuration, by default that one, with the options' values; BadInput for those it has not or can't take."""
+    names = [each.name for each in dataclasses.fields(kind)] if default is None else list(parameters(default))  # pyright: ignore[reportArgumentType]
+
+    def refuse(event: tyro_errors.ParseErrorEvent) -> None:
+        match event:
+            case tyro_errors.UnrecognizedArgs(tokens=[token, *_]):
+                options = [f"--{name.replace('_', '-')}" for name in names]
+                meant = _nearest(token.partition("=")[0], options)
+                raise BadInput(f"unknown option {token!r}{meant}: `{program} --help` lists them")
+            case tyro_errors.InvalidChoice(argument=argument, value=value, choices=choices):
+                raise BadInput(f"{_flag(argument)} can't be {value!r}: choose from {', '.join(choices)}")
+            case tyro_errors.BadValue(argument=argument):
+                raise BadInput(f"{_flag(argument)} needs a value: `{program} --help` says which")
+            case tyro_errors.MissingArgs(missing_arguments=missing):
+                raise BadInput(f"missing: {', '.join(_flag(one.arg) for one in missing)}")
+            case tyro_errors.InstantiationFailure(message=message, argument=None):
+                raise BadInput(" ".join(message.split()))
+            case tyro_errors.InstantiationFailure(message=message, argument=argument):
+                raise BadInput(f"{_flag(argument)}: {' '.join(message.split())}")
+
+    with tyro_errors.on_parse_error(refuse):
+        return tyro.cli(
+            kind,
+            prog=program,
+            description=description,
+            args=arguments,
+            default=tyro.MISSING_NONPROP if default is None else default,
+            config=(tyro.conf.AvoidSubcommands,),  # A part that may be None is no command of its own.
+        )
+
+
 def _exit_code(job: Callable[[Configuration], object], configuration: Configuration) -> int:
     """Carries out the job; SIGTERM leaves its blocks in order, so that a tracked run is closed."""
     terminated = False
@@ -93,48 +133,18 @@ def _configuration(
     if name not in presets:
         raise BadInput(f"unknown preset {name!r}{_nearest(name, presets)}: there are {', '.join(presets)}")
     preset = presets[name]()
-    configuration = _overridden(
-        preset,
+    configuration = parse(
+        type(preset),
         [option for option in options if option != "--print-config"],
         program=f"{program} {name}",
         description=f"{summary}\n\nPreset {name}: {_first_line(presets[name].__doc__)} "
         "With --print-config, prints the resulting configuration and ends.",
+        default=preset,
     )
     if "--print-config" in options:
         print(_as_yaml(plain(configuration)))
         raise SystemExit(0)
     return configuration
-
-
-def _overridden(preset: Configuration, arguments: list[str], *, program: str, description: str) -> Configuration:
-    """The preset with the options' values; BadInput for those that it has not or can't take."""
-
-    def refuse(event: tyro_errors.ParseErrorEvent) -> None:
-        match event:
-            case tyro_errors.UnrecognizedArgs(tokens=[token, *_]):
-                options = [f"--{name.replace('_', '-')}" for name in parameters(preset)]
-                meant = _nearest(token.partition("=")[0], options)
-                raise BadInput(f"unknown option {token!r}{meant}: `{program} --help` lists them")
-            case tyro_errors.InvalidChoice(argument=argument, value=value, choices=choices):
-                raise BadInput(f"{_flag(argument)} can't be {value!r}: choose from {', '.join(choices)}")
-            case tyro_errors.BadValue(argument=argument):
-                raise BadInput(f"{_flag(argument)} needs a value: `{program} --help` says which")
-            case tyro_errors.MissingArgs(missing_arguments=missing):
-                raise BadInput(f"missing: {', '.join(_flag(one.arg) for one in missing)}")
-            case tyro_errors.InstantiationFailure(message=message, argument=None):
-                raise BadInput(" ".join(message.split()))
-            case tyro_errors.InstantiationFailure(message=message, argument=argument):
-                raise BadInput(f"{_flag(argument)}: {' '.join(message.split())}")
-
-    with tyro_errors.on_parse_error(refuse):
-        return tyro.cli(
-            type(preset),
-            prog=program,
-            description=description,
-            args=arguments,
-            default=preset,
-            config=(tyro.conf.AvoidSubcommands,),  # A part that may be None is no command of its own.
-        )
 
 
 def _flag(argument: Any) -> str:

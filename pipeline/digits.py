@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from bar_model.errors import BadInput
 from pipeline.images import to_png
 from pipeline.storage import Folder
 
@@ -19,6 +20,9 @@ def write_digits(url: str, *, seed: int = 0) -> None:
     """Writes `SPLIT/CLASS/NUMBER.png`; the seed decides which digits are in which split.
 
     What is there stays as it is, so that a second run changes nothing, not even a time.
+
+    Raises:
+        BadInput: the folder holds something else, such as the splits of another seed, which these would mix with.
     """
     from sklearn.datasets import load_digits
 
@@ -28,6 +32,9 @@ def write_digits(url: str, *, seed: int = 0) -> None:
         f"{name}/{labels[row]}/{row:04d}.png": row for name, rows in split(labels, seed=seed).items() for row in rows
     }
     folder = Folder(url)
+    others = [entry.name for entry in folder.walk() if entry.name not in names] if folder.exists() else []
+    if others:
+        raise BadInput(f"{url} holds {others[0]}, which seed {seed} does not put there: choose another folder")
     with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
         list(pool.map(lambda name: folder.create(name, to_png(images[names[name]])), names))
 

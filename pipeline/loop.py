@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 import tempfile
 import time
 import uuid
@@ -141,7 +140,7 @@ class Loop:
         self._finite: list[Bool[Tensor, ""]] = []
         self._done = self._checked = self._reported = 0
         self._since, self._paused_s = time.perf_counter(), 0.0
-        self._note = Note(step=0, loss=math.nan, rows_per_s=math.nan)
+        self._note = Note(step=0)
         self._noted = 0.0
         self._attempt = uuid.uuid4().hex[:8]
 

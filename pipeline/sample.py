@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from pipeline.samples import STAGE, Drawing, SampleFolder, Samples, encode_sampl
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
 from pipeline.train import trained_with
-from pipeline.units import Row, Unit, Work, Workers, run_units
+from pipeline.units import Device, Row, Unit, Work, place, run_units
 
 MAX_SHOWN = 100
 
@@ -54,7 +53,7 @@ class SampleConfig:
     """Images drawn at once. Float products depend on it: only with the same one are images the same bit for bit."""
     unit_size: int = 500
     """Images of a file, a multiple of `batch_size`; 100 MB of memory at 256 px."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where images are drawn (auto: on the cluster's GPUs, where it has any)."""
     workers: int | None = None
     """Copies of the models, each on a GPU or a CPU of its own (else: every GPU, or every CPU but one)."""
@@ -77,7 +76,7 @@ class SampleConfig:
 
 def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
     """Draws the images that aren't yet in `config.out`, inside a Ray session."""
-    device, workers = _place(config)
+    device, workers = place(config.device, config.workers)
     drawing = describe_drawing(config, device)
     if run is not None:
         run.input("generator", config.generator, drawing.generator)
@@ -228,14 +227,3 @@ def _sampling(config: SampleConfig, default: Sampling) -> Sampling:
     """The generator's own settings, but for those that the configuration names."""
     names = ("guidance_scale", "temperature", "allocation")
     return replace(default, **{name: getattr(config, name) for name in names if getattr(config, name) is not None})
-
-
-def _place(config: SampleConfig) -> tuple[str, Workers]:
-    import ray
-
-    resources: dict[str, Any] = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
-    if device == "cuda":
-        return device, Workers(num=config.workers or max(gpus, 1), gpus=1)
-    return device, Workers(num=config.workers or max(cpus - 1, 1))

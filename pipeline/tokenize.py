@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from pipeline.shards import CodeMetadata
 from pipeline.sources import ImageFolder, Source, read_classes
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
-from pipeline.units import Row, Unit, Work, Workers, run_units
+from pipeline.units import Device, Row, Unit, Work, place, run_units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class TokenizeConfig:
     """Of the encoder. The published codes were made in float32; bfloat16 flips some bits."""
     max_bad: float = 0.01
     """Share of pictures that may be quarantined before the run fails."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where the encoder runs (auto: on the cluster's GPUs, where it has any)."""
     workers: int | None = None
     """Encoders, each on a GPU or a CPU of its own (else: every GPU, or every CPU but one)."""
@@ -75,7 +75,7 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
     """Encodes the pictures that aren't yet in `config.out`, inside a Ray session."""
     source = ImageFolder.open(config.source, read_classes(config.classes) if config.classes else None)
     metadata = describe_codes(config.tokenizer, config.views)
-    device, workers = _place(config)
+    device, workers = place(config.device, config.workers)
     if run is not None:
         run.input("tokenizer", config.tokenizer, metadata.tokenizer)
     manifest = run_units(
@@ -194,14 +194,3 @@ def load_encoder(config: TokenizeConfig, metadata: CodeMetadata, device: str) ->
     return EncodeImages(
         tokenizer, views=config.views, batch_size=config.batch_size, device=device, precision=config.precision
     )
-
-
-def _place(config: TokenizeConfig) -> tuple[str, Workers]:
-    import ray
-
-    resources: dict[str, Any] = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    device = config.device if config.device != "auto" else "cuda" if gpus else "cpu"
-    if device == "cuda":
-        return device, Workers(num=config.workers or max(gpus, 1), gpus=1)
-    return device, Workers(num=config.workers or max(cpus - 1, 1))

@@ -9,7 +9,7 @@ import torch
 from bar_model.bar import Bar, BarConfig
 from bar_model.checkpoint import fingerprint, load_tokenizer
 from bar_model.errors import BadInput
-from bar_model.heads import NUM_RATIO_BUCKETS
+from bar_model.head import NUM_RATIO_BUCKETS
 from bar_model.tokenizer import Tokenizer
 from pipeline.batches import CodeBatch, Codes, Rows, code_batch
 from pipeline.codes import CodeTable, open_codes, read_codes

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bar_model.errors import BadInput
 from pipeline.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
@@ -21,6 +21,9 @@ from pipeline.storage import Folder
 
 Row = dict[str, Any]
 """What a step hands to the next: numpy arrays, strings and numbers by name, as Ray Data can hold them."""
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a stage's models run; auto: on the cluster's GPUs, where it has any."""
 
 INSPECTIONS_AT_ONCE = 16
 READ_MEMORY_BYTES = 2**30
@@ -98,6 +101,17 @@ class Workers:
     def __post_init__(self) -> None:
         if self.num < 1:
             raise BadInput(f"workers: {self.num}; at least 1 is needed")
+
+
+def place(device: Device, num: int | None) -> tuple[str, Workers]:
+    """The device that a stage's models run on, and its workers: by default every GPU, or every CPU but one."""
+    import ray
+
+    resources: dict[str, Any] = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    if device == "cuda" or (device == "auto" and gpus):
+        return "cuda", Workers(num=num or max(gpus, 1), gpus=1)
+    return "cpu", Workers(num=num or max(cpus - 1, 1))
 
 
 def run_units(

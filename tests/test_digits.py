@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from bar_model.errors import BadInput
 from pipeline.digits import SPLITS, enlarge, split, write_digits
 from pipeline.digits_reader import DigitsReader, features_8x8
 from pipeline.sources import ImageFolder
@@ -19,6 +21,9 @@ def test_the_folder_has_imagenets_layout(tmp_path: Path) -> None:
         assert source.classes == {str(digit): digit for digit in range(10)}
         assert sum(unit.size for unit in source.plan(100)) == num
     write_digits(str(tmp_path))
+    assert list(Folder(str(tmp_path)).walk()) == before
+    with pytest.raises(BadInput, match=r"which seed 1 does not put there"):
+        write_digits(str(tmp_path), seed=1)
     assert list(Folder(str(tmp_path)).walk()) == before
 
 

@@ -6,8 +6,11 @@ import pytest
 import torch
 from scipy import stats
 
+from bar_model.baseline_heads import LinearHead
 from bar_model.errors import BadInput
-from bar_model.heads import BitMask, Head, HeadConfig, Known, LinearHead, MaskedBitHead, make_head
+from bar_model.head import BitMask, Contexts, Head, Known, TokenSampling
+from bar_model.heads import HeadConfig, make_head
+from bar_model.masked_bit_head import MaskedBitHead
 from bar_model.noise import CounterNoise
 from tests.tiny import random_bits
 
@@ -36,11 +39,8 @@ def draw_tokens(
     noise = CounterNoise(0, torch.arange(count))
     context = torch.linspace(-1, 1, WIDTH).expand(count, -1)
     return head.sample(
-        context,
-        unconditional=None if guidance is None else -context,
-        guidance=guidance or 1.0,
-        temperature=temperature,
-        allocation=allocation,
+        Contexts(context, None if guidance is None else -context),
+        TokenSampling(guidance or 1.0, temperature, allocation),
         noise=lambda step, elements: noise.draw(0, step, elements),
         known=known,
     )
@@ -204,13 +204,9 @@ def test_a_linear_head_that_can_not_fit_is_refused_with_its_bytes() -> None:
     head = head_of("linear", 16)
     with pytest.raises(BadInput, match=r"logits of 100000000 tokens over 2\^16 entries need 47.7 TiB"):
         head.sample(
-            torch.zeros(1, WIDTH).expand(100_000_000, -1),
-            unconditional=None,
-            guidance=1.0,
-            temperature=1.0,
-            allocation=(16,),
+            Contexts(torch.zeros(1, WIDTH).expand(100_000_000, -1)),
+            TokenSampling(1.0, 1.0, (16,)),
             noise=CounterNoise(0, torch.arange(1)).draw,  # pyright: ignore[reportArgumentType]
-            known=None,
         )
 
 

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from bar_model.errors import BadInput
-from bar_model.heads import Known
+from bar_model.head import Known
 from bar_model.sampling import Sampling, random_order
 from tests.tiny import make_bar, random_bits, tiny_config
 

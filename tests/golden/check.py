@@ -19,7 +19,9 @@ from torch import Tensor
 
 from bar_model.bar import Bar, BarConfig, TrainingDraw
 from bar_model.bits import CodeShape, merge_patches
-from bar_model.heads import BitMask, HeadConfig, MaskedBitHead
+from bar_model.head import BitMask
+from bar_model.heads import HeadConfig
+from bar_model.masked_bit_head import MaskedBitHead
 from bar_model.noise import StepNoise
 from bar_model.presets import bar_fsq
 from bar_model.published import import_published

@@ -28,15 +28,19 @@ class KeyValueCache:
         self._keys = torch.empty(shape, device=device, dtype=dtype)
         self._values = torch.empty(shape, device=device, dtype=dtype)
 
-    def extend(
-        self, keys: Float[Tensor, "batch heads new head_width"], values: Float[Tensor, "batch heads new head_width"]
-    ) -> tuple[Float[Tensor, "batch heads slots head_width"], Float[Tensor, "batch heads slots head_width"]]:
-        """Append, and return all keys and values up to here."""
+    def attend(
+        self,
+        queries: Float[Tensor, "batch heads new head_width"],
+        keys: Float[Tensor, "batch heads new head_width"],
+        values: Float[Tensor, "batch heads new head_width"],
+    ) -> Float[Tensor, "batch heads new head_width"]:
+        """Append keys and values; what the queries find in all of them: the first slots, or one after the others."""
         end = self.num_filled + keys.shape[2]
         self._keys[:, :, self.num_filled : end] = keys
         self._values[:, :, self.num_filled : end] = values
         self.num_filled = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
+        keys, values = self._keys[:, :, :end], self._values[:, :, :end]
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[2] > 1)
 
 
 class CausalAttention(nn.Module):
@@ -61,6 +65,7 @@ class CausalAttention(nn.Module):
         queries = torch.cat((rotate(own, rotations.own), rotate(target, rotations.target)), dim=1)
         keys = rotate(keys, rotations.own)
         if cache is not None:
-            keys, values = cache.extend(keys, values)
-        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=x.shape[1] > 1)
+            attended = cache.attend(queries, keys, values)
+        else:
+            attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
         return self.dropout(self.out(rearrange(attended, "b h n d -> b n (h d)")))

@@ -58,11 +58,12 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch slots width"],
-        condition: Float[Tensor, "batch slots width"],
+        modulation: tuple[Float[Tensor, "batch slots width"], ...],
         rotations: SlotRotations,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch slots width"]:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
+        """`modulation`: what `self.modulation` makes of the class and the slot."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation
         x = x + gate1 * self.attention(modulate(self.attention_norm(x), shift1, scale1), rotations, cache)
         return x + gate2 * self.feed_forward(modulate(self.feed_forward_norm(x), shift2, scale2))
 
@@ -182,7 +183,7 @@ class Transformer(nn.Module):
         table = Rotation(self.cos, self.sin)
         rotations = SlotRotations(own=table.at(own), target=table.at(target))
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
-            x = block(x, condition, rotations, cache)
+            x = block(x, block.modulation(condition), rotations, cache)
         return x
 
     def _contexts(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch context_width"]:

@@ -54,8 +54,12 @@ def test_any_bits_and_any_grid(bits: int, image_size: int, patch: int) -> None:
 
 
 def test_five_seeded_steps_of_the_digits_tokenizer() -> None:
-    """A change of these numbers is a change of the model, its initialisation or its loss."""
+    """A change of these numbers is a change of the model or its gradients."""
     tokenizer = Tokenizer(TOKENIZERS["digits"]())
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():  # The tower's own initialisation is another in every version of transformers.
+        for parameter in tokenizer.parameters():
+            parameter.normal_(0, 0.1, generator=generator)
     optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=2e-3, weight_decay=0)
     pixels = torch.linspace(-1, 1, 32)
     images = torch.stack([(pixels[:, None] * pixels * turn).cos() for turn in range(8)])[:, None].expand(-1, 3, -1, -1)
@@ -66,7 +70,7 @@ def test_five_seeded_steps_of_the_digits_tokenizer() -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses == pytest.approx([0.686842, 0.676459, 0.655390, 0.626347, 0.590905], rel=1e-4)
+    assert losses == pytest.approx([0.724822, 0.705848, 0.691570, 0.677177, 0.661023], rel=1e-4)
 
 
 def test_gradients_reach_every_parameter_through_the_rounding() -> None:

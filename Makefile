@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Made last and named by the lock's content: another lock, or an interrupted installation, is made anew.
 INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16)
 
-.PHONY: quickstart test test-fast test-slow check lint ui venv lock clean
+.PHONY: quickstart test test-fast test-slow bench check lint ui venv lock clean
 
 quickstart: venv
 	$(BIN)/python jobs/quickstart.py digits
@@ -23,6 +23,11 @@ test-fast: venv
 
 test-slow: venv
 	$(BIN)/python -m pytest -m "slow and not gpu and not browser" --durations=0
+
+# PUBLISHED: a checkout of the published code, beside which the engine is measured.
+bench: venv
+	@test -n "$(PUBLISHED)" || { echo "error: PUBLISHED=DIR is missing, a checkout of the published code" >&2; exit 2; }
+	$(BIN)/python benchmarks/engine.py bar-b-patch4 --published $(PUBLISHED) --batch 4 --repeats 2
 
 check: lint test
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,11 +22,12 @@ class SlotRotations(NamedTuple):
 class KeyValueCache:
     """Keys and values of the slots seen so far, in memory of fixed size: one layer of one batch."""
 
-    def __init__(self, shape: tuple[int, int, int, int], *, device: torch.device, dtype: torch.dtype) -> None:
-        """`shape`: batch, heads, slots, head width."""
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        """`shape`: batch, heads, slots, head width. Device and type are those of the first keys."""
         self.num_filled = 0
-        self._keys = torch.empty(shape, device=device, dtype=dtype)
-        self._values = torch.empty(shape, device=device, dtype=dtype)
+        self._shape = shape
+        self._keys = torch.empty(0)
+        self._values = torch.empty(0)
 
     def attend(
         self,
@@ -36,11 +37,20 @@ class KeyValueCache:
     ) -> Float[Tensor, "batch heads new head_width"]:
         """Append keys and values; what the queries find in all of them: the first slots, or one after the others."""
         end = self.num_filled + keys.shape[2]
+        if not self.num_filled:
+            self._keys, self._values = keys.new_empty(self._shape), values.new_empty(self._shape)
         self._keys[:, :, self.num_filled : end] = keys
         self._values[:, :, self.num_filled : end] = values
         self.num_filled = end
         keys, values = self._keys[:, :, :end], self._values[:, :, :end]
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[2] > 1)
+
+    def start_from(self, other: "KeyValueCache", rows: Int64[Tensor, " batch"]) -> None:
+        """Be as if all that the other has seen had been seen here, by rows in this order."""
+        self.num_filled = other.num_filled
+        self._keys, self._values = other._keys.new_empty(self._shape), other._values.new_empty(self._shape)
+        self._keys[:, :, : self.num_filled] = other._keys[rows, :, : self.num_filled]
+        self._values[:, :, : self.num_filled] = other._values[rows, :, : self.num_filled]
 
 
 class CausalAttention(nn.Module):

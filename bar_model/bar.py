@@ -14,7 +14,7 @@ from bar_model.head import BitMask, Known, Loss
 from bar_model.heads import HeadConfig, make_head
 from bar_model.layers import initialize
 from bar_model.noise import CounterNoise, SamplingNoise, Stream, normal, uniforms
-from bar_model.sampling import Sampling, draw, random_order, raster_order
+from bar_model.sampling import Decoder, Sampling, draw, random_order, raster_order
 from bar_model.transformer import Transformer, TransformerConfig
 
 
@@ -142,6 +142,22 @@ class Bar(nn.Module):
         Raises:
             BadInput: a label out of range, or an allocation that does not sum to the bits of a token.
         """
+        return self.generate_by(
+            self.transformer, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
+        )
+
+    def generate_by(
+        self,
+        decoder: Decoder,
+        labels: Int64[Tensor, " batch"] | Sequence[int],
+        *,
+        seed: int,
+        images: Int64[Tensor, " batch"] | None,
+        sampling: Sampling | None,
+        known: Known | None,
+        noise: SamplingNoise | None,
+    ) -> Bool[Tensor, "batch tokens bits"]:
+        """As `generate`, the transformer's part being done by `decoder`."""
         sampling = sampling or self.config.sampling
         self.head.check_allocation(sampling.allocation)
         labels = torch.as_tensor(labels, device=self.transformer.class_token.device)
@@ -155,7 +171,7 @@ class Bar(nn.Module):
         if known is not None:
             known = Known(*(merge_patches(part, self.config.patch) for part in known))
         tokens = draw(
-            self.transformer,
+            decoder,
             self.head,
             labels,
             dropped_class=self.dropped_class,

@@ -41,7 +41,14 @@ class Modulation(nn.Module):
         self.linear = nn.Linear(width, parts * width)
 
     def forward(self, condition: Float[Tensor, "*batch width"]) -> tuple[Float[Tensor, "*batch width"], ...]:
-        return self.linear(F.silu(condition)).chunk(self.parts, dim=-1)
+        return self.split(self.joined(condition))
+
+    def joined(self, condition: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch parts_width"]:
+        """The parts side by side, to be split later."""
+        return self.linear(F.silu(condition))
+
+    def split(self, joined: Float[Tensor, "*batch parts_width"]) -> tuple[Float[Tensor, "*batch width"], ...]:
+        return joined.chunk(self.parts, dim=-1)
 
 
 def modulate(

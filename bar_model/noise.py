@@ -42,8 +42,8 @@ class Uniforms(NamedTuple):
 class StepNoise(NamedTuple):
     """The uniforms behind one unmasking step: for each value of each element, and for its confidence."""
 
-    values: Float[Tensor, "batch elements 2"]
-    confidence: Float[Tensor, "batch elements"]
+    values: Float[Tensor, "*batch elements 2"]
+    confidence: Float[Tensor, "*batch elements"]
 
 
 @runtime_checkable
@@ -51,6 +51,21 @@ class SamplingNoise(Protocol):
     def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
         """The noise of `num_elements` bits (or codebook entries) of the token at unmasking step `step`."""
         ...
+
+
+class NoiseTape:
+    """Noise that is there already."""
+
+    def __init__(
+        self,
+        values: Float[Tensor, "tokens steps batch elements 2"],
+        confidence: Float[Tensor, "tokens steps batch elements"],
+    ) -> None:
+        self._values = values
+        self._confidence = confidence
+
+    def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
+        return StepNoise(self._values[token, step], self._confidence[token, step])
 
 
 class CounterNoise:
@@ -61,9 +76,18 @@ class CounterNoise:
         self._images = images[:, None]
 
     def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
+        return self._at(torch.tensor(token * _MAX_STEPS + step, device=self._images.device), num_elements)
+
+    def tape(self, num_tokens: int, num_steps: int, num_elements: int) -> NoiseTape:
+        """The same noise, drawn at once."""
+        device = self._images.device
+        tokens, steps = torch.arange(num_tokens, device=device), torch.arange(num_steps, device=device)
+        positions = tokens[:, None] * _MAX_STEPS + steps
+        return NoiseTape(*self._at(positions[..., None, None], num_elements))
+
+    def _at(self, positions: Int64[Tensor, "..."], num_elements: int) -> StepNoise:
         elements = torch.arange(num_elements, device=self._images.device)
-        position = torch.tensor(token * _MAX_STEPS + step, device=self._images.device)
-        counters = (self._images & _WORD, self._images >> 32, position, elements)
+        counters = (self._images & _WORD, self._images >> 32, positions, elements)
         a, b, confidence, _ = uniforms(self._seed, Stream.SAMPLING, *counters)
         return StepNoise(torch.stack((a, b), dim=-1), confidence)
 

@@ -1,16 +1,15 @@
 """How an image is drawn: guidance and unmasking schedules, and the plain sampler that defines what is right."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from bar_model.errors import BadInput
 from bar_model.head import Contexts, Head, Known, TokenSampling
 from bar_model.noise import SamplingNoise, Stream, uniforms
-from bar_model.transformer import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +46,21 @@ class Sampling:
         return 1 + (self.guidance_scale - 1) * token / num_tokens
 
 
+@runtime_checkable
+class Decoder(Protocol):
+    """What gives the context of one token after another: the transformer, or what stands for it."""
+
+    def prefill(
+        self, classes: Int64[Tensor, " rows"], order: Int64[Tensor, "rows tokens"]
+    ) -> tuple[Float[Tensor, "rows context_width"], Any]:
+        """The context of the first token, and the state from which `decode` goes on."""
+        ...
+
+    def decode(self, token: Bool[Tensor, "rows bits"], state: Any) -> Float[Tensor, "rows context_width"]:
+        """Append the token just drawn; the context of the one after it."""
+        ...
+
+
 def raster_order(batch: int, num_tokens: int, device: torch.device) -> Int64[Tensor, "batch tokens"]:
     return torch.arange(num_tokens, device=device).expand(batch, -1)
 
@@ -61,7 +75,7 @@ def random_order(seed: int, images: Int64[Tensor, " batch"], num_tokens: int) ->
 
 @torch.no_grad()
 def draw(
-    transformer: Transformer,
+    decoder: Decoder,
     head: Head,
     classes: Int64[Tensor, " batch"],
     *,
@@ -82,7 +96,7 @@ def draw(
         guided_order = torch.cat((order, order))
     rows = torch.arange(batch, device=order.device)
     drawn = torch.zeros(batch, num_tokens, head.bits, dtype=torch.bool, device=order.device)
-    contexts, state = transformer.prefill(guided_classes, guided_order)
+    contexts, state = decoder.prefill(guided_classes, guided_order)
     for token in range(num_tokens):
         place = order[:, token]
         bits = head.sample(
@@ -93,5 +107,5 @@ def draw(
         )
         drawn[rows, place] = bits
         if token < num_tokens - 1:
-            contexts = transformer.decode(torch.cat((bits, bits)) if sampling.guided else bits, state)
+            contexts = decoder.decode(torch.cat((bits, bits)) if sampling.guided else bits, state)
     return drawn

@@ -75,12 +75,19 @@ class Tokenizer(nn.Module):
     @torch.no_grad()
     def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
         """Images around [-1, 1], not clamped."""
+        return self.decode_by(self.decoder, bits)
+
+    @torch.no_grad()
+    def decode_by(
+        self, decoder: Decoder, bits: Bool[Tensor, "batch tokens bits"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """As `decode`, by a decoder that stands for this tokenizer's own."""
         expected = (self.config.codes.num_tokens, self.config.bits)
         if bits.shape[1:] != expected:
             raise BadInput(
                 f"bits of shape {tuple(bits.shape)}: this tokenizer decodes (batch, {expected[0]}, {expected[1]})"
             )
-        return self.decoder(self.quantizer.tokens(bits_to_signs(bits)), semantics=False).images
+        return decoder(self.quantizer.tokens(bits_to_signs(bits)), semantics=False).images
 
     def pre_quantise(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens bits"]:
         """The float32 values z whose signs about the quantiser's threshold are the bits."""

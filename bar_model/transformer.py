@@ -1,7 +1,7 @@
 """The causal transformer: a class and the codes so far → one context for each token to come."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from einops import repeat
@@ -118,6 +118,10 @@ class Transformer(nn.Module):
         self.register_buffer("sin", rotation.sin, persistent=False)
         nn.init.trunc_normal_(self.class_token, std=0.02)
 
+    @property
+    def layers(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
+
     def forward(
         self,
         tokens: Bool[Tensor, "batch tokens bits"],
@@ -125,39 +129,39 @@ class Transformer(nn.Module):
         order: Int64[Tensor, "batch tokens"],
     ) -> Float[Tensor, "batch tokens context_width"]:
         """The context of every token, teacher forced; `tokens` and the contexts are in generation order."""
-        class_vectors = self._class_vectors(classes)
-        x = torch.cat((self._prefix(class_vectors), self.bit_embedding(tokens[:, :-1].long())), dim=1)
-        hidden = self._run(x, class_vectors, self._positions(order), first=0)
-        return self._contexts(hidden[:, self.config.prefix - 1 :])
+        class_vectors = self.class_vectors(classes)
+        x = torch.cat((self.prefix(class_vectors), self.bit_embedding(tokens[:, :-1].long())), dim=1)
+        hidden = self._run(x, class_vectors, self.positions(order), first=0)
+        return self.contexts(hidden[:, self.config.prefix - 1 :])
 
     def prefill(
         self, classes: Int64[Tensor, " batch"], order: Int64[Tensor, "batch tokens"]
     ) -> tuple[Float[Tensor, "batch context_width"], Generation]:
         """The context of the first token, and the state from which `decode` goes on."""
-        class_vectors, (batch, width) = self._class_vectors(classes), (classes.shape[0], self.config.width)
+        class_vectors, (batch, width) = self.class_vectors(classes), (classes.shape[0], self.config.width)
         num_slots = self.config.prefix + self.num_tokens - 1
         shape = (batch, self.config.heads, num_slots, width // self.config.heads)
-        caches = [KeyValueCache(shape, device=class_vectors.device, dtype=class_vectors.dtype) for _ in self.blocks]
-        state = Generation(class_vectors, self._positions(order), caches)
-        hidden = self._run(self._prefix(class_vectors), class_vectors, state.positions, first=0, caches=caches)
-        return self._contexts(hidden[:, -1]), state
+        caches = [KeyValueCache(shape) for _ in self.blocks]
+        state = Generation(class_vectors, self.positions(order), caches)
+        hidden = self._run(self.prefix(class_vectors), class_vectors, state.positions, first=0, caches=caches)
+        return self.contexts(hidden[:, -1]), state
 
     def decode(self, token: Bool[Tensor, "batch bits"], state: Generation) -> Float[Tensor, "batch context_width"]:
         """Append the token just drawn; the context of the one after it."""
         x = self.bit_embedding(token.long())[:, None]
         slot = state.caches[0].num_filled
         hidden = self._run(x, state.class_vectors, state.positions, first=slot, caches=state.caches)
-        return self._contexts(hidden[:, -1])
+        return self.contexts(hidden[:, -1])
 
-    def _class_vectors(self, classes: Int64[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
+    def class_vectors(self, classes: Int64[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
         return self.class_embedding(classes + _FIRST_CLASS)
 
-    def _prefix(self, class_vectors: Float[Tensor, "batch width"]) -> Float[Tensor, "batch prefix width"]:
+    def prefix(self, class_vectors: Float[Tensor, "batch width"]) -> Float[Tensor, "batch prefix width"]:
         class_token = repeat(self.class_token, "1 width -> batch 1 width", batch=class_vectors.shape[0])
         repeats = repeat(class_vectors, "batch width -> batch repeats width", repeats=self.config.class_repeats)
         return torch.cat((class_token, repeats), dim=1)
 
-    def _positions(self, order: Int64[Tensor, "batch tokens"]) -> Positions:
+    def positions(self, order: Int64[Tensor, "batch tokens"]) -> Positions:
         prefix = self.config.prefix
         own = torch.arange(prefix, device=order.device).expand(order.shape[0], -1)
         first_target = order[:, :1].expand(-1, prefix)
@@ -177,14 +181,26 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "batch slots width"]:
         """The blocks over the slots from `first` on."""
         last = first + x.shape[1]
-        own, target = positions.between(first, last)
-        x = x + self.position_embedding(own) + self.target_embedding(target)
-        condition = class_vectors[:, None] + self.slot_embedding.weight[first:last]
-        table = Rotation(self.cos, self.sin)
-        rotations = SlotRotations(own=table.at(own), target=table.at(target))
-        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+        x, rotations = self.placed(x, positions.between(first, last))
+        condition = self.condition(class_vectors, first, last)
+        for block, cache in zip(self.layers, caches or [None] * len(self.blocks), strict=True):
             x = block(x, block.modulation(condition), rotations, cache)
         return x
 
-    def _contexts(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch context_width"]:
+    def placed(
+        self, x: Float[Tensor, "batch slots width"], positions: Positions
+    ) -> tuple[Float[Tensor, "batch slots width"], SlotRotations]:
+        """The input of the first block for slots at these positions, and how their vectors turn."""
+        own, target = positions
+        table = Rotation(self.cos, self.sin)
+        x = x + self.position_embedding(own) + self.target_embedding(target)
+        return x, SlotRotations(own=table.at(own), target=table.at(target))
+
+    def condition(
+        self, class_vectors: Float[Tensor, "batch width"], first: int, last: int
+    ) -> Float[Tensor, "batch slots width"]:
+        """What the slots from `first` to before `last` are modulated by."""
+        return class_vectors[:, None] + self.slot_embedding.weight[first:last]
+
+    def contexts(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch context_width"]:
         return self.context(self.norm(hidden))

@@ -1,8 +1,10 @@
 """Drawing many images: codes from a generator, pictures from a tokenizer, on Ray Data, in units that are done whole."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,12 +14,14 @@ from rich import print as show
 from bar_model import checkpoint
 from bar_model.bar import Bar
 from bar_model.bits import pack_bits
+from bar_model.engine import Engine, FastDecoder
 from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
 from bar_model.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.images import from_model, to_grid
 from pipeline.manifest import Manifest
+from pipeline.npz import NPZ, write_npz
 from pipeline.provenance import plain
 from pipeline.samples import STAGE, Drawing, SampleFolder, Samples, encode_samples, inspect_samples
 from pipeline.storage import Folder, local_copy
@@ -26,6 +30,7 @@ from pipeline.train import trained_with
 from pipeline.units import Device, Row, Unit, Work, place, run_units
 
 MAX_SHOWN = 100
+_LABELS_WANTED = "a list of classes is wanted, such as [207, 360]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,8 @@ class SampleConfig:
     seed: int = 0
     labels: tuple[int, ...] | None = None
     """Classes drawn in turn (else: all, in their order)."""
+    labels_file: str | None = None
+    """JSON list of such classes, of any URL: one an image, say."""
     guidance_scale: float | None = None
     """1 draws without guidance (else, as for the two below: the generator's own setting)."""
     temperature: float | None = None
@@ -53,6 +60,10 @@ class SampleConfig:
     """Images drawn at once. Float products depend on it: only with the same one are images the same bit for bit."""
     unit_size: int = 500
     """Images of a file, a multiple of `batch_size`; 100 MB of memory at 256 px."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the generator's products, keys and values (auto: bfloat16 on GPUs, float32 on CPUs)."""
+    npz: bool = False
+    """Also write OUT/samples.npz, as the published evaluation reads it."""
     device: Device = "auto"
     """Where images are drawn (auto: on the cluster's GPUs, where it has any)."""
     workers: int | None = None
@@ -72,6 +83,8 @@ class SampleConfig:
             raise BadInput(f"seed: {self.seed}; must be between 0 and {2**32 - 1}")
         if self.labels is not None and not self.labels:
             raise BadInput("labels: none; name at least one class, or leave them out for all")
+        if self.labels is not None and self.labels_file is not None:
+            raise BadInput("labels and labels_file: both are given, but one says which classes are drawn")
 
 
 def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
@@ -94,6 +107,8 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
         workers=workers,
         run=run,
     )
+    if config.npz and not Folder(config.out).exists(NPZ):
+        write_npz(SampleFolder.open(config.out), NPZ)
     if run is not None:
         run.output("samples", config.out, manifest.fingerprint)
         first = next(SampleFolder.open(config.out).shards()).images[:MAX_SHOWN]
@@ -108,7 +123,7 @@ def describe_drawing(config: SampleConfig, device: str) -> Drawing:
     tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer))
     _check_fit(config, generator, tokenizer)
     num_classes = generator.config.num_classes
-    labels = tuple(range(num_classes)) if config.labels is None else config.labels
+    labels = _labels(config) or tuple(range(num_classes))
     for label in labels:
         if not 0 <= label < num_classes:
             raise BadInput(f"labels: {label}; {config.generator} knows the classes 0 to {num_classes - 1}")
@@ -123,6 +138,7 @@ def describe_drawing(config: SampleConfig, device: str) -> Drawing:
         labels=labels,
         sampling=sampling,
         batch_size=config.batch_size,
+        precision=_precision(config, device),
         device=device,
     )
 
@@ -164,8 +180,8 @@ class DrawImages:
     """
 
     def __init__(self, generator: Bar, tokenizer: Tokenizer, drawing: Drawing) -> None:
-        self._generator = generator
-        self._tokenizer = tokenizer
+        self._engine = Engine(generator, dtype=getattr(torch, drawing.precision))
+        self._decoder = FastDecoder(tokenizer, dtype=torch.float32)
         self._drawing = drawing
 
     def __call__(self, row: Row) -> Row:
@@ -179,13 +195,13 @@ class DrawImages:
 
     def _draw(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         device = self._drawing.device
-        bits = self._generator.generate(
+        bits = self._engine.generate(
             torch.from_numpy(self._drawing.label_of(indices)).long().to(device),
             seed=self._drawing.seed,
             images=torch.from_numpy(indices).to(device),
             sampling=self._drawing.sampling,
         )
-        images = from_model(self._tokenizer.decode(bits))
+        images = from_model(self._decoder.decode(bits))
         codes = pack_bits(rearrange(bits, "image token bit -> image (token bit)"))
         return images, codes.cpu().numpy()
 
@@ -221,6 +237,25 @@ def _check_fit(config: SampleConfig, generator: Bar, tokenizer: Tokenizer) -> No
             f"{config.tokenizer} is tokenizer {fingerprint}, but {config.generator} was trained on the codes of "
             f"{expected}: give that one"
         )
+
+
+def _labels(config: SampleConfig) -> tuple[int, ...] | None:
+    if config.labels_file is None:
+        return config.labels
+    path = local_copy(config.labels_file)
+    try:
+        labels = json.loads(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise BadInput(f"labels_file: {config.labels_file} is no JSON ({error}): {_LABELS_WANTED}") from error
+    if not isinstance(labels, list) or not labels or not all(type(label) is int for label in labels):
+        raise BadInput(f"labels_file: {config.labels_file} is something else: {_LABELS_WANTED}")
+    return tuple(labels)
+
+
+def _precision(config: SampleConfig, device: str) -> str:
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if device == "cuda" else "float32"
 
 
 def _sampling(config: SampleConfig, default: Sampling) -> Sampling:

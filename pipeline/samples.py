@@ -45,6 +45,7 @@ class Drawing:
     """Image i is of class labels[i mod their number]."""
     sampling: Sampling
     batch_size: int
+    precision: str
     device: str
     pixel_rule: str = PIXEL_RULE
 

@@ -91,6 +91,25 @@ class Folder:
         else:
             _filesystem(self.url).pipe_file(self.path(name), data)
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A stream whose file is put in place, whole, when the block ends; after an error nothing is."""
+        if not self.is_local:
+            with _filesystem(self.url).open(self.path(name), "wb") as file:
+                try:
+                    yield cast(BinaryIO, file)
+                except BaseException:
+                    file.discard()  # pyright: ignore[reportAttributeAccessIssue]
+                    file.closed = True  # pyright: ignore  (else the block's end would complete it)
+                    raise
+            return
+        with _written_aside(Path(self.path(name))) as aside:
+            with aside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.path(name))
+
     def create(self, name: str, data: bytes) -> bool:
         """Puts the file in place unless its name is taken: of several writers exactly one gets True.
 
@@ -239,7 +258,7 @@ def _local_info(entry: os.DirEntry[str]) -> dict:
 
 
 @contextmanager
-def _written_aside(path: Path, data: bytes) -> Iterator[Path]:
+def _written_aside(path: Path, data: bytes = b"") -> Iterator[Path]:
     """The data, safe on the disk, under a hidden name beside the path, to be moved or linked; gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".{path.name}.{uuid.uuid4().hex}"

@@ -79,6 +79,7 @@ def protocol(evidence: Evidence) -> DigitsProtocol:
         labels=tuple(range(10)),
         sampling=Sampling(guidance_scale=2.0, temperature=1.0, allocation=(16,)),
         batch_size=100,
+        precision="float32",
         device="cpu",
     )
     unguided = replace(guided, sampling=replace(guided.sampling, guidance_scale=1.0))

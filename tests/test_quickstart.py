@@ -16,12 +16,13 @@ from bar_model.bar import BarConfig
 from bar_model.errors import BadInput
 from bar_model.presets import digits, digits_tokenizer
 from bar_model.transformer import TransformerConfig
-from pipeline import cluster, presets, tracking
-from pipeline.cluster import ClusterConfig
+from pipeline import presets, tracking
 from pipeline.quickstart import STAGE, QuickstartConfig, quickstart
 from pipeline.report import Report
 from pipeline.samples import SampleFolder
 from pipeline.tracking import TrackingConfig
+
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 STAGES = {
     "train tokenizer",
@@ -74,15 +75,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickstartConfig:
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_every_stage_leaves_its_run_and_a_second_walk_repeats_none(
-    config: QuickstartConfig, capfd: pytest.CaptureFixture[str]
+    config: QuickstartConfig, ray_here: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with cluster.connect(ClusterConfig(address="local", num_cpus=2, object_store_gb=0.3)):
-        report = run_quickstart(config)
-        first = capfd.readouterr().out
-        with pytest.raises(BadInput, match="seed: 0 there, 1 here"):
-            run_quickstart(replace(config, seed=1))
-        again = run_quickstart(config)
-        second = capfd.readouterr().out
+    report = run_quickstart(config)
+    first = capfd.readouterr().out
+    with pytest.raises(BadInput, match="seed: 0 there, 1 here"):
+        run_quickstart(replace(config, seed=1))
+    again = run_quickstart(config)
+    second = capfd.readouterr().out
     assert again.results == report.results
     assert "finished before" not in first
     assert second.count("(finished before)") == len(STAGES)

@@ -1,7 +1,7 @@
 """Drawing: an image is a function of seed and number, files are whole, a second run draws nothing."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from bar_model.decoder import DecoderConfig
 from bar_model.encoder import EncoderConfig
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
-from pipeline import cluster
-from pipeline.cluster import ClusterConfig
 from pipeline.images import from_model
 from pipeline.manifest import Inputs, Manifest
 from pipeline.sample import SampleConfig, describe_drawing, load_models, plan, read_range, sample
 from pipeline.samples import SampleFolder, Samples, decode_samples, encode_samples, inspect_samples, read_samples
 from pipeline.storage import Folder
 from tests.tiny import make_bar, tiny_config
+
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 
 def make_tokenizer(*, bits: int = 6) -> Tokenizer:
@@ -86,6 +86,27 @@ def test_labels_are_cyclic_and_codes_belong_to_the_pictures(config: SampleConfig
     tokenizer = checkpoint.load_tokenizer(config.tokenizer)
     np.testing.assert_array_equal(from_model(tokenizer.decode(bits[4:8])), samples.images[4:8])
     assert len(np.unique(samples.codes, axis=0)) == 10
+
+
+def test_labels_come_from_a_file(config: SampleConfig, tmp_path: Path) -> None:
+    file = tmp_path / "labels.json"
+    file.write_text("[4, 0, 2]")
+    from_file = replace(config, labels_file=str(file), num_images=5)
+    np.testing.assert_array_equal(drawn(from_file).labels, [4, 0, 2, 4, 0])
+    for text, message in [("4 0", "is no JSON"), ("{}", "something else"), ("[]", "something"), ("[7]", "labels: 7")]:
+        file.write_text(text)
+        with pytest.raises(BadInput, match=message):
+            describe_drawing(from_file, "cpu")
+    with pytest.raises(BadInput, match="both are given"):
+        replace(from_file, labels=(1,))
+
+
+def test_precision_is_part_of_how_images_are_drawn(config: SampleConfig) -> None:
+    assert [describe_drawing(config, device).precision for device in ("cpu", "cuda")] == ["float32", "bfloat16"]
+    bfloat16 = replace(config, precision="bfloat16")
+    assert describe_drawing(bfloat16, "cpu").precision == "bfloat16"
+    assert len(np.unique(drawn(bfloat16).codes, axis=0)) == 10
+    assert drawn(bfloat16).images.std() > 0
 
 
 def test_an_image_does_not_depend_on_the_range_it_is_drawn_in(config: SampleConfig) -> None:
@@ -168,12 +189,6 @@ def test_models_that_change_under_way_are_noticed(config: SampleConfig) -> None:
         load_models(config.generator, config.tokenizer, drawing)
 
 
-@pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
-    with cluster.connect(ClusterConfig(address="local", num_cpus=3, object_store_gb=0.2)):
-        yield
-
-
 def digests(config: SampleConfig) -> dict[str, tuple[str, int]]:
     """Checksum and time of each file of samples."""
     files = sorted(Path(config.out).glob("*.parquet"))
@@ -181,10 +196,12 @@ def digests(config: SampleConfig) -> dict[str, tuple[str, int]]:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("ray")
+@pytest.mark.usefixtures("ray_here")
 def test_a_folder_is_drawn_once_and_completed_where_files_are_missing(config: SampleConfig) -> None:
     expected = drawn(config)
-    manifest = sample(replace(config, workers=2))
+    manifest = sample(replace(config, workers=2, npz=True))
+    with np.load(Path(config.out, "samples.npz")) as archive:
+        np.testing.assert_array_equal(archive["arr_0"], expected.images)
     assert (manifest.rows, len(manifest.files)) == (10, 2)
     for one, other in zip(read_samples(config.out), expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -208,13 +225,8 @@ def test_a_folder_is_drawn_once_and_completed_where_files_are_missing(config: Sa
     with pytest.raises(BadInput, match="is not the file that the manifest names"):
         read_samples(config.out)
 
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray")
-def test_a_folder_of_other_samples_is_refused(config: SampleConfig) -> None:
-    sample(replace(config, num_images=2))
     assert SampleFolder.open(config.out).drawing == describe_drawing(config, "cpu")
     with pytest.raises(BadInput, match=r"drawing\.seed: 0 there, 1 here"):
-        sample(replace(config, num_images=2, seed=1))
-    with pytest.raises(BadInput, match="num_images: 2 there, 3 here"):
+        sample(replace(config, seed=1))
+    with pytest.raises(BadInput, match="num_images: 10 there, 3 here"):
         sample(replace(config, num_images=3))

@@ -44,6 +44,27 @@ def test_a_file_is_created_once(folder: Folder) -> None:
     assert folder.read("manifest.json") == b"mine"
 
 
+def test_a_stream_becomes_a_whole_file_or_none(folder: Folder) -> None:
+    with folder.writing("a.bin") as file:
+        for part in range(3):
+            file.write(bytes([part]) * 6_000_000)
+        assert not folder.exists("a.bin")
+    assert folder.read("a.bin") == b"".join(bytes([part]) * 6_000_000 for part in range(3))
+
+
+def test_a_stream_that_breaks_off_leaves_nothing(folder: Folder) -> None:
+    folder.write("a.bin", b"before")
+
+    def write_half() -> None:
+        with folder.writing("b.bin") as file:
+            file.write(b"half" * 3_000_000)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert [entry.name for entry in folder.walk()] == ["a.bin"]
+
+
 def test_of_many_writers_exactly_one_wins(folder: Folder) -> None:
     contents = [bytes([writer]) * 1000 for writer in range(8)]
     with ThreadPoolExecutor(8) as pool:

@@ -22,7 +22,6 @@ from bar_model import checkpoint, presets
 from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
-from pipeline.cluster import ClusterConfig, connect
 from pipeline.codes import read_codes, verify
 from pipeline.images import load_image, to_model
 from pipeline.manifest import Manifest
@@ -31,7 +30,7 @@ from pipeline.storage import Folder
 from pipeline.tokenize import EncodeImages, ReadImages, TokenizeConfig, tokenize
 from pipeline.units import Unit
 
-pytest_plugins = ["tests.fixtures_s3"]
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 
 class SignOfPixels:
@@ -59,13 +58,6 @@ def write_pictures(folder: Folder, num: int, broken: tuple[int, ...] = ()) -> No
 
 
 @pytest.fixture(scope="module")
-def ray_here(s3_server: str) -> Iterator[None]:
-    """Ray whose workers know the S3 server."""
-    with connect(ClusterConfig(address="local", num_cpus=3)):
-        yield
-
-
-@pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tokenizer(tmp_path_factory.mktemp("models") / "tokenizer", seed=0)
 
@@ -81,7 +73,7 @@ KEYS = sorted(f"{'abc'[seed % 3]}/{seed:03d}.png" for seed in range(NUM))
 
 
 @pytest.fixture(scope="module")
-def done(tokenizer: Path, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> TokenizeConfig:
+def done(tokenizer: Path, ray_here: str, tmp_path_factory: pytest.TempPathFactory) -> TokenizeConfig:
     """A configuration whose codes are there, made by one worker without disturbance."""
     folder = tmp_path_factory.mktemp("tokenize")
     write_pictures(Folder(str(folder / "images")), NUM)
@@ -171,13 +163,6 @@ def test_codes_are_the_tokenizers_bits_of_every_picture(done: TokenizeConfig) ->
         assert (bits == model.encode(to_model(pixels)).flatten(1)).float().mean() > 0.999
 
 
-@pytest.mark.ray
-def test_any_number_of_workers_gives_the_same_bytes(done: TokenizeConfig, tmp_path: Path) -> None:
-    more = replace(done, workers=2, out=str(tmp_path))
-    assert tokenize(more) == Manifest.read(Folder(done.out))
-    assert shards(more.out) == shards(done.out)
-
-
 @dataclass(frozen=True)
 class CountedFolder(ImageFolder):
     """Notes each unit that is read."""
@@ -252,18 +237,24 @@ def test_bad_input_is_named_before_any_work(done: TokenizeConfig, tmp_path: Path
 
 DRIVER = """
 import sys
-from tests.test_tokenize import *
-source, model, out = sys.argv[1:]
-with connect(ClusterConfig(address="local", num_cpus=2)):
-    tokenize(TokenizeConfig(source=source, tokenizer=model, out=out, views=("crop", "flip"), unit_size=2, batch_size=4))
+from pipeline.cluster import ClusterConfig, connect
+from pipeline.tokenize import TokenizeConfig, tokenize
+address, source, model, out = sys.argv[1:]
+views = ("crop", "flip")
+with connect(ClusterConfig(address=address)):
+    tokenize(
+        TokenizeConfig(source=source, tokenizer=model, out=out, views=views, unit_size=2, batch_size=4, workers=1)
+    )
 """
 
 
 @pytest.mark.ray
-def test_on_s3_a_killed_driver_is_taken_up_and_gives_the_undisturbed_bits(done: TokenizeConfig, s3_folder: str) -> None:
-    there = replace(done, out=f"{s3_folder}/codes")
+def test_on_s3_a_killed_driver_is_taken_up_by_more_workers_and_gives_the_undisturbed_bits(
+    done: TokenizeConfig, ray_here: str, s3_folder: str
+) -> None:
+    there = replace(done, out=f"{s3_folder}/codes", workers=2)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-c", DRIVER, there.source, there.tokenizer, there.out]
+    command = [sys.executable, "-c", DRIVER, ray_here, there.source, there.tokenizer, there.out]
     driver = subprocess.Popen(command, env=environment)
     deadline = time.monotonic() + 200
     while len(shards(there.out)) < 3:

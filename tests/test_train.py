@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ import torch
 
 from bar_model import checkpoint
 from bar_model.errors import BadInput
-from pipeline import cluster, tracking
-from pipeline.cluster import ClusterConfig
+from pipeline import tracking
 from pipeline.fit import Trained
 from pipeline.train import STAGE, TrainConfig, train
 from pipeline.training import Cadence, WorkersConfig
@@ -33,13 +31,7 @@ with cluster.connect(ClusterConfig(address=sys.argv[1])):
 """
 
 
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[str]:
-    """The address of a cluster of two CPUs, to which this process is connected."""
-    with cluster.connect(ClusterConfig(address="local", num_cpus=2)):
-        import ray
-
-        yield ray.get_runtime_context().gcs_address
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 
 def run_training(config: TrainConfig) -> Trained:
@@ -63,7 +55,9 @@ def killable(folder: Path) -> TrainConfig:
 
 
 @pytest.mark.ray
-def test_one_worker_and_two_learn_the_same(ray_here: str, tmp_path: Path) -> None:
+def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
+    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     curves = []
     for num in (1, 2):
         folder = tmp_path / str(num)
@@ -81,14 +75,8 @@ def test_one_worker_and_two_learn_the_same(ray_here: str, tmp_path: Path) -> Non
     assert len(one) == 13
     assert two == pytest.approx(one, rel=1e-5)
 
-
-@pytest.mark.ray
-def test_a_finished_training_is_left_as_it_is(ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    tiny_codes(tmp_path / "codes")
-    config = tiny_training(tmp_path, steps=2)
-    first = run_training(config)
     before = {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")}
-    assert run_training(dataclasses.replace(config, workers=WorkersConfig(num=2))) == first
+    assert run_training(dataclasses.replace(config, workers=WorkersConfig(num=1))) == trained
     assert "nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")} == before
     with pytest.raises(BadInput, match=r"batch: 8 there, 4 here.*choose another output folder"):
@@ -122,8 +110,8 @@ def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path) ->
 @pytest.mark.ray
 def test_workers_that_the_cluster_has_no_room_for_are_refused(ray_here: str, tmp_path: Path) -> None:
     tiny_codes(tmp_path / "codes")
-    for workers in (WorkersConfig(num=3), WorkersConfig(cpus=5), WorkersConfig(gpu=True)):
-        assert "do not fit into the cluster's 2 CPUs and 0 GPUs" in refused(tmp_path, workers=workers)
+    for workers in (WorkersConfig(num=4), WorkersConfig(cpus=5), WorkersConfig(gpu=True)):
+        assert "do not fit into the cluster's 3 CPUs and 0 GPUs" in refused(tmp_path, workers=workers)
 
 
 def refused(folder: Path, **changes: object) -> str:

@@ -1,7 +1,6 @@
 """The tokenizer's training: pictures and their crops, two players in turns, and the whole of it through Ray Train."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,7 @@ from bar_model.encoder import EncoderConfig
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
 from bar_model.tokenizer_loss import FrozenNetworks, TokenizerLoss, TokenizerLossConfig
-from pipeline import cluster
 from pipeline.batches import Rows, in_order
-from pipeline.cluster import ClusterConfig
 from pipeline.frozen_networks import FrozenNetworksConfig
 from pipeline.optimization import OptimizationConfig
 from pipeline.pictures import PictureLoader, list_pictures, open_pictures
@@ -27,6 +24,8 @@ from pipeline.players import Player, Ranks
 from pipeline.train_tokenizer import CriticObjective, ReconstructionObjective, TrainTokenizerConfig, train_tokenizer
 from pipeline.training import Cadence, WorkersConfig
 from tests.inception_weights import save_inception
+
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 SIZE = 8
 L2_ALONE = TokenizerLossConfig(l1=0.0, lpips=0.0, convnext=0.0, semantic=0.0, gram=0.0, adversarial=0.0)
@@ -140,14 +139,8 @@ def test_players_leave_each_others_weights_alone() -> None:
     assert set(reports[1]) == {"loss", "gradient_norm", "logits_real", "logits_fake"}
 
 
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    with cluster.connect(ClusterConfig(address="local", num_cpus=2)):
-        yield
-
-
 @pytest.mark.ray
-def test_a_tokenizer_is_trained_and_can_be_used(ray_here: None, tmp_path: Path) -> None:
+def test_a_tokenizer_is_trained_and_can_be_used(ray_here: str, tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures")
     inception = tmp_path / "inception.pth"
     config = tiny_training(

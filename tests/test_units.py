@@ -1,7 +1,6 @@
 """Units become whole files, once, whatever happens; the manifest tells of them."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
-from pipeline.cluster import ClusterConfig, connect
 from pipeline.command import bad_input
 from pipeline.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
 from pipeline.storage import Folder
 from pipeline.units import Contents, Row, Unit, Work, Workers, finish_unit, run_units
 
-pytest_plugins = ["tests.fixtures_s3"]
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 
 class Count:
@@ -72,12 +70,6 @@ def plan(numbers: list[list[int]]) -> list[Unit]:
 NUMBERS = [[1, 2, 3], [4], [], [5, 6, 7], [8, 9], [10, 11, 12]]
 
 
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    with connect(ClusterConfig(address="local", num_cpus=3)):
-        yield
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "out"))
@@ -98,7 +90,7 @@ def by_hand(folder: Folder, work: Work, units: list[Unit]) -> None:
 
 
 @pytest.mark.ray
-def test_any_number_of_workers_gives_the_same_bytes(folder: Folder, tmp_path: Path, ray_here: None) -> None:
+def test_any_number_of_workers_gives_the_same_bytes(folder: Folder, tmp_path: Path, ray_here: str) -> None:
     manifest = count(folder, Count().work(), plan(NUMBERS))
     assert manifest.rows == 12
     assert [file.rows for file in manifest.files] == [3, 1, 0, 3, 2, 3]
@@ -111,7 +103,7 @@ def test_any_number_of_workers_gives_the_same_bytes(folder: Folder, tmp_path: Pa
 
 
 @pytest.mark.ray
-def test_what_is_done_is_not_done_again(folder: Folder, tmp_path: Path, ray_here: None) -> None:
+def test_what_is_done_is_not_done_again(folder: Folder, tmp_path: Path, ray_here: str) -> None:
     log = tmp_path / "log"
     work = Count(str(log)).work()
     by_hand(folder, work, plan(NUMBERS)[:4])
@@ -131,7 +123,7 @@ def test_what_is_done_is_not_done_again(folder: Folder, tmp_path: Path, ray_here
 
 
 @pytest.mark.ray
-def test_bad_items_are_kept_apart_and_too_many_end_the_run(folder: Folder, ray_here: None) -> None:
+def test_bad_items_are_kept_apart_and_too_many_end_the_run(folder: Folder, ray_here: str) -> None:
     numbers = [[1, -2, 3], [4, 5], [-6, 7]]
     with pytest.raises(BadInput, match=r"of 7 numbers can't be used, more than the share of 0.2 .*is negative"):
         count(folder, Count().work(), plan(numbers), max_bad=0.2)
@@ -143,7 +135,7 @@ def test_bad_items_are_kept_apart_and_too_many_end_the_run(folder: Folder, ray_h
 
 
 @pytest.mark.ray
-def test_a_step_that_fails_names_its_own_error(folder: Folder, ray_here: None) -> None:
+def test_a_step_that_fails_names_its_own_error(folder: Folder, ray_here: str) -> None:
     def refuse(unit: Unit) -> Row:
         raise BadInput(f"unit {unit.index}: no such thing")
 
@@ -154,7 +146,7 @@ def test_a_step_that_fails_names_its_own_error(folder: Folder, ray_here: None) -
 
 
 @pytest.mark.ray
-def test_workers_must_leave_room_for_reading(folder: Folder, ray_here: None) -> None:
+def test_workers_must_leave_room_for_reading(folder: Folder, ray_here: str) -> None:
     with pytest.raises(BadInput, match="ask for fewer workers"):
         count(folder, Count().work(), plan(NUMBERS), workers=Workers(num=3))
 

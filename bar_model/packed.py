@@ -1,0 +1,37 @@
+"""Linear layers for drawing on a CPU: weights in the order in which oneDNN's kernels read them."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class PackedLinear(nn.Module):
+    """nn.Linear, without gradients. A few rows at a time it takes a fifth of the time, for the weights' reading is all.
+
+    In bfloat16 the products are summed in float32, as the processor's instructions do it.
+    """
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(dtype).contiguous(), None)
+        self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._weight, self._bias, "none", [], "")
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this processor and this PyTorch have the kernels."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def pack(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace all linear layers below the module."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, PackedLinear(child, dtype))
+        else:
+            pack(child, dtype)

@@ -1,0 +1,108 @@
+import dataclasses
+
+import pytest
+import torch
+from scipy import stats
+
+from bar_model.bar import Bar
+from bar_model.engine import Engine
+from bar_model.errors import BadInput
+from bar_model.head import Known
+from bar_model.noise import CounterNoise
+from bar_model.packed import PackedLinear, can_pack
+from tests.tiny import make_bar, random_bits, tiny_config
+
+LABELS = torch.tensor([0, 1, 2, 2, 4, 5, 5, 0])  # 5 is the dropped class
+FLOAT32 = torch.float32
+
+
+def bar_of(**changes) -> Bar:
+    return make_bar(tiny_config(allocation=(1, 2, 3), **changes))
+
+
+@pytest.mark.parametrize("kind", ["masked_bit", "bit", "linear"])
+@pytest.mark.parametrize("order", ["raster", "random"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_in_float32_it_draws_what_the_plain_sampler_draws(kind: str, order: str, guidance: float) -> None:
+    bar = bar_of(kind=kind)
+    sampling = dataclasses.replace(bar.config.sampling, order=order, guidance_scale=guidance)
+    images = torch.tensor([7, 0, 3, 100, 2**40, 5, 1, 2])
+    drawn = Engine(bar, dtype=FLOAT32).generate(LABELS, seed=3, images=images, sampling=sampling)
+    assert torch.equal(drawn, bar.generate(LABELS, seed=3, images=images, sampling=sampling))
+
+
+def test_patches_and_known_bits() -> None:
+    bar = make_bar(tiny_config(patch=2, bits=3, allocation=(2, 4, 6)))
+    known = Known(random_bits(8, 16, 3, seed=1), random_bits(8, 16, 3, seed=2))
+    drawn = Engine(bar, dtype=FLOAT32).generate(LABELS, known=known)
+    assert torch.equal(drawn[known.mask], known.bits[known.mask])
+    assert torch.equal(drawn, bar.generate(LABELS, known=known))
+
+
+def test_modulations_are_made_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = bar_of()
+    expected = bar.generate(LABELS)
+    for slots in (1, 3, 100):
+        monkeypatch.setattr("bar_model.engine.MODULATION_BYTES", slots * 4 * 6 * 6 * 32 * 2)
+        assert torch.equal(Engine(bar, dtype=FLOAT32).generate(LABELS), expected)
+    monkeypatch.setattr("bar_model.engine.TAPE_BYTES", 0)
+    assert torch.equal(Engine(bar, dtype=FLOAT32).generate(LABELS), expected)
+
+
+def test_a_tape_holds_the_counted_noise() -> None:
+    counted = CounterNoise(9, torch.tensor([5, 2**40]))
+    tape = counted.tape(3, 2, 4)
+    for token in range(3):
+        for step in range(2):
+            for one, other in zip(tape.draw(token, step, 4), counted.draw(token, step, 4), strict=True):
+                assert torch.equal(one, other)
+
+
+def test_an_image_does_not_depend_on_its_batch() -> None:
+    engine, images = Engine(bar_of(), dtype=FLOAT32), torch.tensor([7, 0, 3, 100, 2**40, 5, 1, 2])
+    together = engine.generate(LABELS, seed=3, images=images)
+    for place in range(len(LABELS)):
+        alone = engine.generate(LABELS[place : place + 1], seed=3, images=images[place : place + 1])
+        assert torch.equal(alone[0], together[place])
+
+
+def test_the_model_can_change_behind_it() -> None:
+    bar = bar_of()
+    engine, before = Engine(bar, dtype=FLOAT32), bar.generate(LABELS)
+    with torch.no_grad():
+        for parameter in bar.parameters():
+            parameter.zero_()
+    assert torch.equal(engine.generate(LABELS), before)
+
+
+def test_bad_input_is_refused_as_by_the_plain_sampler() -> None:
+    engine = Engine(bar_of())
+    with pytest.raises(BadInput, match="label 6"):
+        engine.generate([6])
+    with pytest.raises(BadInput, match="but a token has 6"):
+        engine.generate([0], sampling=dataclasses.replace(bar_of().config.sampling, allocation=(1, 2)))
+
+
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="this processor has no bfloat16")
+def test_in_bfloat16_tokens_are_distributed_as_the_plain_sampler_draws_them() -> None:
+    """Tokens of 2 bits at each place of 2 × 2, by class: two-sample chi-square tests on other seeds."""
+    bar = make_bar(tiny_config(grid=2, bits=2, allocation=(1, 1)), scale=0.1)
+    labels = torch.arange(4000) % 2
+    samples = [bar.generate(labels, seed=1), Engine(bar, dtype=torch.bfloat16).generate(labels, seed=2)]
+    values = [(sample * torch.tensor([2, 1])).sum(-1) for sample in samples]
+    for label in range(2):
+        for place in range(4):
+            counts = [torch.bincount(value[labels == label, place], minlength=4).numpy() for value in values]
+            assert stats.chi2_contingency(counts)[1] > 1e-4  # pyright: ignore[reportOperatorIssue]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_packed_layer_is_the_layer(dtype: torch.dtype) -> None:
+    if not can_pack(dtype):
+        pytest.skip(f"this processor has no {dtype}")
+    linear = torch.nn.Linear(33, 47)
+    packed, x = PackedLinear(linear, dtype), torch.randn(2, 5, 33)
+    with torch.no_grad():
+        rounded = torch.nn.functional.linear(x.to(dtype).float(), linear.weight.to(dtype).float())
+        expected = rounded + linear.bias.to(dtype).float()
+    torch.testing.assert_close(packed(x).float(), expected, atol=1e-5 if dtype == FLOAT32 else 2e-2, rtol=1e-2)

@@ -36,6 +36,8 @@ __all__ = ["Run", "TrackingConfig", "start"]
 logger = logging.getLogger(__name__)
 
 SERVERS = ("http", "https", "databricks")
+# So that MLflow's pages show training runs and their curves, not the traces of agents.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
 MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
@@ -219,7 +221,7 @@ class MlflowRun:
         if (experiment := self._client.get_experiment_by_name(name)) is not None:
             return experiment.experiment_id
         try:
-            return self._client.create_experiment(name)
+            return self._client.create_experiment(name, tags=EXPERIMENT_TAGS)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

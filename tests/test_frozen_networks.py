@@ -93,6 +93,18 @@ def test_frozen_networks_feed_the_losses(vgg_file: str, tmp_path: Path) -> None:
     assert tokenizer.encoder.tower.get_parameter("post_layernorm.weight").grad is not None
 
 
+def test_convnext_has_the_weights_of_its_file(tmp_path: Path) -> None:
+    from torchvision.models import convnext_small
+
+    expected = convnext_small().eval()
+    torch.save(expected.state_dict(), tmp_path / "convnext.pth")
+    convnext = load_convnext(str(tmp_path / "convnext.pth"))
+    assert_frozen(convnext)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(convnext(images), expected(images))
+
+
 def test_dino_gives_five_depths_of_slots(tmp_path: Path) -> None:
     import timm
 

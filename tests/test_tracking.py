@@ -106,6 +106,7 @@ def found(config: TrackingConfig) -> dict[str, MlflowEntity]:
     experiment = client.get_experiment_by_name(config.experiment or "")
     if experiment is None:
         return {}
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     entities = client.search_runs([experiment.experiment_id])
     by_name = {str(entity.info.run_name): entity for entity in entities}
     assert len(by_name) == len(entities)

@@ -32,11 +32,11 @@ def write_digits(url: str, *, seed: int = 0) -> None:
         f"{name}/{labels[row]}/{row:04d}.png": row for name, rows in split(labels, seed=seed).items() for row in rows
     }
     folder = Folder(url)
-    others = [entry.name for entry in folder.walk() if entry.name not in names] if folder.exists() else []
-    if others:
+    there = {entry.name for entry in folder.walk()} if folder.exists() else set()
+    if others := sorted(there - names.keys()):
         raise BadInput(f"{url} holds {others[0]}, which seed {seed} does not put there: choose another folder")
     with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
-        list(pool.map(lambda name: folder.create(name, to_png(images[names[name]])), names))
+        list(pool.map(lambda name: folder.create(name, to_png(images[names[name]])), names.keys() - there))
 
 
 def split(labels: Int[np.ndarray, "digits"], *, seed: int) -> dict[str, Int[np.ndarray, "rows"]]:

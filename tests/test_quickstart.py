@@ -63,7 +63,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickstartConfig:
     shrunk = {
         "TRAINING": replace(train, model=tiny_generator(), steps=3, batch=8),
         "TOKENIZER_TRAINING": replace(train_tokenizer, model=tiny_tokenizer, steps=3, batch=8),
-        "TOKENIZING": replace(tokenize, unit_size=1000),
+        "TOKENIZING": replace(tokenize, unit_size=2000),
         "SAMPLING": replace(sample, num_images=300, unit_size=300),
     }
     for name, preset in shrunk.items():

@@ -1,8 +1,8 @@
-"""The engine: draws what the plain sampler draws, near the machine's limit.
+"""The engine: draws what the plain sampler draws, faster.
 
 What a token needs of its class and place alone (adaLN: a third of the transformer) is computed for many tokens in large
-products; a class's prefix once, however many images of a batch are of that class; noise for all tokens at once; weights
-are read once a token, in bfloat16 where the processor has it. Residual streams, norms, rotations, guidance and noise
+products; a class's prefix once, however many images of a batch are of that class; noise for all tokens at once. In
+bfloat16 the linear layers, keys and values are; the transformer's residual stream, norms, rotations, guidance and noise
 stay in float32.
 """
 

@@ -27,9 +27,9 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Ours are in units.py.
-    # How long OpenMP's threads spin for each other before they sleep. Two of them on two CPUs, one of which something
-    # else wants too, trained the digits' generator at 33 rows/s with the default of 300,000, at 153 with this; where
-    # they only sleep (OMP_WAIT_POLICY=PASSIVE), at 168 on idle CPUs instead of 277.
+    # How long OpenMP's threads spin for each other before they sleep. At the default of 300,000 they fall to a fraction
+    # of their speed where something else wants a CPU; if they only sleep (OMP_WAIT_POLICY=PASSIVE), two are slower than
+    # one. Measured on the digits' generator.
     "GOMP_SPINCOUNT": "1000",
 }
 AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

@@ -4,6 +4,7 @@ The loss of a step is the sum of `total` over all of its micro-batches and ranks
 is the same for any number of workers. Nothing here waits for the device until `Player.report` is asked.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Tally(NamedTuple):
     parts: Float[Tensor, " parts"]
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """What a player makes small. Its trained parameters are registered; frozen networks that it asks need not be."""
 
     num_parts: int
@@ -38,9 +39,9 @@ class Objective(nn.Module):
     # Called with the learner's micro-batches, whatever they are.
     forward: Callable[..., Tally]
 
+    @abstractmethod
     def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
         """What the sums over some steps say."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.spool import Courier, Journal, Record, first_record, remove_if_empty, try_lock
+from pipeline.spool import Courier, Journal, Record, first_record, has_writer, remove_if_empty, try_lock
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,13 @@ def sweep_from_now_on(spools: Path, courier_of: Callable[[Path, Record], Courier
 
 
 def _sweep(spools: Path, courier_of: Callable[[Path, Record], Courier]) -> None:
+    """Spools that somebody writes to are left to their own couriers, which would find them locked meanwhile."""
     waiting: dict[Path, Courier] = {}  # Kept, for each says only once that its server is away.
     while spools.exists():
         for spool in sorted(path for path in spools.iterdir() if path.is_dir()):
             try:
                 _close_abandoned(spool)
-                if (header := first_record(spool)) is not None:
+                if not has_writer(spool) and (header := first_record(spool)) is not None:
                     courier = waiting.pop(spool, None) or courier_of(spool, header)
                     if not courier.turn():
                         waiting[spool] = courier

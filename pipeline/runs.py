@@ -31,7 +31,7 @@ from pipeline.storage import Folder
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 10.0  # How long the beginning and the end of a run wait for the server.
+PATIENCE_S = 60.0  # How long the beginning and the end of a run wait for a server that answers, however slowly.
 KEY_FILE = "tracking.json"  # In the output folder: which run it belongs to.
 
 

@@ -80,6 +80,7 @@ class Courier:
         self._stopping = False
         self._turned = threading.Condition()
         self._begun = self._ended = self._delivered = 0  # The number of the last turn that did so.
+        self._num_failed = 0
         self._thread = threading.Thread(target=self._work, name=f"courier {spool.name}", daemon=True)
 
     def start(self) -> None:
@@ -87,11 +88,15 @@ class Courier:
         self._thread.start()
 
     def flush(self, timeout_s: float) -> bool:
-        """Tries at once and waits for the end of it: True if all that was appended before has arrived."""
+        """Tries at once: True as soon as all that was appended before has arrived, False if a try fails.
+
+        A slow server is waited for, up to `timeout_s`; one that is away costs what its client takes to find that out.
+        """
         with self._turned:
-            before = self._begun  # It may have read the journals already: only a later turn counts.
+            before, failed_before = self._begun, self._num_failed
             self._wake.set()
-            self._turned.wait_for(lambda: self._ended > before, timeout_s)
+            # A turn that is under way may have read the journals already: only its failure tells anything.
+            self._turned.wait_for(lambda: self._ended > before or self._num_failed > failed_before, timeout_s)
             return self._delivered > before
 
     def stop(self) -> None:
@@ -115,6 +120,8 @@ class Courier:
             self._ended = self._begun
             if arrived:
                 self._delivered = self._begun
+            else:
+                self._num_failed += 1
             self._turned.notify_all()
         return arrived
 
@@ -182,6 +189,11 @@ def remove_if_empty(spool: Path) -> None:
         spool.rmdir()
     except OSError as error:
         logger.debug("%s is in use again, or gone: %s", spool, error)
+
+
+def has_writer(spool: Path) -> bool:
+    """Whether a living process has a journal there, and so a courier."""
+    return not all(_is_unlocked(journal) for journal in spool.glob("*.jsonl"))
 
 
 def first_record(spool: Path) -> Record | None:

@@ -4,12 +4,14 @@ import json
 import multiprocessing
 import os
 import signal
+import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
-from pipeline import spool
+from pipeline import leftovers, spool
 from pipeline.spool import Courier, Journal, Record, first_record, remove_if_empty, try_lock
 
 
@@ -134,3 +136,32 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path, caplog: pytest.LogCapture
     assert inbox.numbers == [1, 2]
     assert "torn line" in caplog.text
     courier.release()
+
+
+def test_what_a_living_process_writes_is_left_to_its_own_courier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweeper that took its lock would keep it from sending the end of its run in time."""
+    monkeypatch.setattr(leftovers, "SWEEP_S", 0.01)
+    inbox, swept = Inbox(), []
+
+    def courier_of(folder: Path, header: Record) -> Courier:
+        swept.append(header["of"])
+        return Courier(folder, inbox.deliver, "inbox")
+
+    alive, ended = Journal(tmp_path / "a", {"of": "the living"}), Journal(tmp_path / "b", {"of": "the dead"})
+    ended.close()
+    leftovers.sweep_from_now_on(tmp_path, courier_of)
+    wait_for(lambda: not (tmp_path / "b").exists())
+    assert swept == ["the dead"]
+    alive.close()
+    wait_for(lambda: not (tmp_path / "a").exists())
+    assert swept == ["the dead", "the living"]
+    tmp_path.rename(tmp_path.with_name("gone"))  # Ends the sweeper.
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowEntity
 
 from bar_model.errors import BadInput
-from pipeline import leftovers, runs, tracking
+from pipeline import leftovers, tracking
 from pipeline.tracking import Run, TrackingConfig
 
 REPOSITORY = Path(__file__).parent.parent
@@ -321,7 +321,6 @@ def test_a_server_that_is_away_costs_no_point_and_no_time(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(runs, "PATIENCE_S", 4.0)
     monkeypatch.setattr(leftovers, "SWEEP_S", 1.0)
     config = replace(config, uri=server.uri)
     seconds: list[float] = []

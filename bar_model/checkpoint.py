@@ -5,12 +5,13 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from bar_model.bar import Bar, BarConfig
 from bar_model.configuration import from_dict
@@ -19,10 +20,11 @@ from bar_model.published import import_published, read_published
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
 
 Model = Bar | Tokenizer
+Config = BarConfig | TokenizerConfig
 
 _FORMAT = 1
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-_KINDS: dict[str, tuple[type[Bar], type[BarConfig]] | tuple[type[Tokenizer], type[TokenizerConfig]]] = {
+_KINDS: dict[str, tuple[type[Model], type[Config]]] = {
     "bar": (Bar, BarConfig),
     "tokenizer": (Tokenizer, TokenizerConfig),
 }
@@ -71,24 +73,60 @@ def load_bar(path: str | Path, *, device: str | torch.device = "cpu") -> Bar:
     return model
 
 
-def load_tokenizer(path: str | Path, *, device: str | torch.device = "cpu") -> Tokenizer:
-    """`load`, for a tokenizer.  Raises: BadInput where it is none."""
-    model = load(path, device=device)
+def load_tokenizer(path: str | Path, *, device: str | torch.device = "cpu", decode_only: bool = False) -> Tokenizer:
+    """`load`, for a tokenizer; `decode_only` takes neither time nor memory for its encoder.
+
+    Raises:
+        BadInput: as `load`, and where it is no tokenizer.
+    """
+    path = Path(path)
+    model = _load_folder(path, decode_only=decode_only) if path.is_dir() else load(path)
     if not isinstance(model, Tokenizer):
         raise BadInput(f"{path}: holds a generator; a tokenizer is wanted here")
-    return model
+    if decode_only:
+        model.encoder = None
+    return model.to(device).eval()
 
 
 def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits of SHA-256 over the names and values of all parameters: the same wherever it is loaded."""
+    if isinstance(model, Tokenizer) and model.encoder is None:
+        raise ValueError("a tokenizer without its encoder: take fingerprint_of the file")
+    return _digest(model.state_dict())
+
+
+def fingerprint_of(path: str | Path) -> str:
+    """The `fingerprint` of the model that `load` would make of `path`, which need not be built for it.
+
+    Raises:
+        BadInput: as `load`.
+    """
+    path = Path(path)
+    return _digest(_read_folder(path)[1]) if path.is_dir() else fingerprint(load(path))
+
+
+def _digest(parameters: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(parameters.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 
-def _load_folder(folder: Path) -> Model:
+def _load_folder(folder: Path, *, decode_only: bool = False) -> Model:
+    config, weights = _read_folder(folder, leave_out="encoder." if decode_only else None)
+    # Built without memory for its own weights, which those of the file replace.
+    with torch.device("meta"):
+        model = Bar(config) if isinstance(config, BarConfig) else Tokenizer(config, decode_only=decode_only)
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise BadInput(f"{folder / _WEIGHTS}: does not fit {_CONFIG}: {error}".replace("\n", " ")) from error
+    return model
+
+
+def _read_folder(folder: Path, leave_out: str | None = None) -> tuple[Config, dict[str, Tensor]]:
+    """Configuration and weights, less those whose names begin with `leave_out`, which are not read."""
     config_file, weights_file = folder / _CONFIG, folder / _WEIGHTS
     for file in (config_file, weights_file):
         if not file.is_file():
@@ -97,17 +135,11 @@ def _load_folder(folder: Path) -> Model:
         record = json.loads(config_file.read_text())
         if record["format"] != _FORMAT:
             raise BadInput(f"{config_file}: format {record['format']}, but this version reads {_FORMAT}")
-        model_class, config_class = _KINDS[record["kind"]]
-        weights = load_file(weights_file)
+        config = from_dict(_KINDS[record["kind"]][1], record["config"], str(config_file))
+        with safe_open(weights_file, "pt") as file:
+            names = [name for name in file.keys() if leave_out is None or not name.startswith(leave_out)]  # noqa: SIM118
+            return config, {name: file.get_tensor(name) for name in names}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise BadInput(f"{config_file}: is no model's configuration ({error})") from error
     except SafetensorError as error:
         raise BadInput(f"{weights_file}: damaged ({error}); copy or train it again") from error
-    # Built without memory for its own weights, which those of the file replace.
-    with torch.device("meta"):
-        model = model_class(from_dict(config_class, record["config"], str(config_file)))  # pyright: ignore[reportArgumentType]
-    try:
-        model.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise BadInput(f"{weights_file}: does not fit {config_file.name}: {error}".replace("\n", " ")) from error
-    return model

@@ -46,17 +46,17 @@ class TokenizerOutput(NamedTuple):
 
 
 class Tokenizer(nn.Module):
-    """Images in [-1, 1] <-> bits in raster order.
+    """Images in [-1, 1] <-> bits in raster order; `decode_only` leaves out the encoder, most of the parameters.
 
     The frozen copy of the encoder that gives the semantic loss its target is one of that loss's frozen networks
     (`tokenizer_loss.FrozenNetworks`), no part of the tokenizer: it is neither stored here nor needed to encode.
     """
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self, config: TokenizerConfig, *, decode_only: bool = False) -> None:
         super().__init__()
         self.config = config
         grid, patch = config.codes.grid, config.patch
-        self.encoder = Encoder(config.encoder, grid=grid, patch=patch)
+        self.encoder = None if decode_only else Encoder(config.encoder, grid=grid, patch=patch)
         self.quantizer = BinaryQuantizer(
             config.encoder.width, config.bits, config.decoder.width, balanced_start=config.balanced_start
         )
@@ -94,4 +94,6 @@ class Tokenizer(nn.Module):
         size = self.config.image_size
         if images.shape[1:] != (3, size, size):
             raise BadInput(f"images of shape {tuple(images.shape)}: this tokenizer encodes (batch, 3, {size}, {size})")
+        if self.encoder is None:
+            raise BadInput("this tokenizer was loaded to decode only: load it whole to encode")
         return self.quantizer.pre_quantise(self.encoder(images))

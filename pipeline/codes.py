@@ -244,8 +244,9 @@ def _show(url: str) -> None:
 
 def _decode(url: str, out: str, tokenizer: str, num: int) -> None:
     """The first pictures of a folder, in their first view, as one PNG file."""
-    model = checkpoint.load_tokenizer(local_copy(tokenizer))
-    table = first_codes(url, num, expect_tokenizer=checkpoint.fingerprint(model))
+    path = local_copy(tokenizer)
+    table = first_codes(url, num, expect_tokenizer=checkpoint.fingerprint_of(path))
+    model = checkpoint.load_tokenizer(path, decode_only=True)
     bits = unpack_bits(torch.from_numpy(table.codes[:, 0]), table.metadata.shape.num_bits)
     shaped = rearrange(bits, "row (token bit) -> row token bit", bit=table.metadata.bits)
     images = np.concatenate([from_model(model.decode(some)) for some in shaped.split(16)])

@@ -120,8 +120,10 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
 def describe_drawing(config: SampleConfig, device: str) -> Drawing:
     """How images will be drawn; BadInput where generator, tokenizer, labels and settings do not go together."""
     generator = checkpoint.load_bar(local_copy(config.generator))
-    tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer))
-    _check_fit(config, generator, tokenizer)
+    tokenizer_path = local_copy(config.tokenizer)
+    tokenizer = checkpoint.load_tokenizer(tokenizer_path, decode_only=True)
+    maker = checkpoint.fingerprint_of(tokenizer_path)
+    _check_fit(config, generator, tokenizer, maker)
     num_classes = generator.config.num_classes
     labels = _labels(config) or tuple(range(num_classes))
     for label in labels:
@@ -131,7 +133,7 @@ def describe_drawing(config: SampleConfig, device: str) -> Drawing:
     generator.head.check_allocation(sampling.allocation)
     return Drawing(
         generator=checkpoint.fingerprint(generator),
-        tokenizer=checkpoint.fingerprint(tokenizer),
+        tokenizer=maker,
         codes=generator.config.codes,
         image_size=tokenizer.config.image_size,
         seed=config.seed,
@@ -216,22 +218,22 @@ def load_models(generator: str, tokenizer: str, drawing: Drawing) -> DrawImages:
     if drawing.device == "cpu":
         # Threads divide the sums among them, so that bits would depend on their number.
         torch.set_num_threads(1)
-    bar = checkpoint.load_bar(local_copy(generator), device=drawing.device)
-    decoder = checkpoint.load_tokenizer(local_copy(tokenizer), device=drawing.device)
-    for url, model, expected in ((generator, bar, drawing.generator), (tokenizer, decoder, drawing.tokenizer)):
-        if checkpoint.fingerprint(model) != expected:
+    paths = [local_copy(url) for url in (generator, tokenizer)]
+    for url, path, expected in zip((generator, tokenizer), paths, (drawing.generator, drawing.tokenizer), strict=True):
+        if checkpoint.fingerprint_of(path) != expected:
             raise BadInput(f"{url}: has changed since the run began, or differs between machines: run again")
-    return DrawImages(bar, decoder, drawing)
+    bar = checkpoint.load_bar(paths[0], device=drawing.device)
+    return DrawImages(bar, checkpoint.load_tokenizer(paths[1], device=drawing.device, decode_only=True), drawing)
 
 
-def _check_fit(config: SampleConfig, generator: Bar, tokenizer: Tokenizer) -> None:
+def _check_fit(config: SampleConfig, generator: Bar, tokenizer: Tokenizer, fingerprint: str) -> None:
     wanted, given = generator.config.codes, tokenizer.config.codes
     if wanted != given:
         raise BadInput(
             f"{config.tokenizer} makes codes of grid {given.grid} and {given.bits} bits, but {config.generator} draws "
             f"grid {wanted.grid} and {wanted.bits} bits: give the tokenizer that the generator was trained with"
         )
-    fingerprint, expected = checkpoint.fingerprint(tokenizer), trained_with(config.generator)
+    expected = trained_with(config.generator)
     if expected not in (None, fingerprint):
         raise BadInput(
             f"{config.tokenizer} is tokenizer {fingerprint}, but {config.generator} was trained on the codes of "

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bar_model.bar import Bar, BarConfig
-from bar_model.checkpoint import fingerprint, load_tokenizer
+from bar_model.checkpoint import fingerprint_of, load_tokenizer
 from bar_model.errors import BadInput
 from bar_model.head import NUM_RATIO_BUCKETS
 from bar_model.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ def train(config: TrainConfig, run: Run | None = None) -> Trained:
     Raises:
         BadInput: the codes, held-out codes, tokenizer and model do not fit each other, or `out` is another training's.
     """
-    maker = fingerprint(load_tokenizer(local_copy(config.tokenizer))) if config.tokenizer else None
+    maker = fingerprint_of(local_copy(config.tokenizer)) if config.tokenizer else None
     codes = read_codes(config.codes, expect_tokenizer=maker)
     _check_fit(config, config.codes, codes)
     data = {"codes": _shared(codes)}
@@ -139,7 +139,7 @@ class GeneratorLearner:
         self.share = config.share(len(self._codes.labels), ranks)
         self._tokenizer: Tokenizer | None = None
         if config.tokenizer is not None and ranks.rank == 0:
-            self._tokenizer = load_tokenizer(local_copy(config.tokenizer), device=device)
+            self._tokenizer = load_tokenizer(local_copy(config.tokenizer), device=device, decode_only=True)
 
     def player_at(self, step: int) -> Player:
         return self._player

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from bar_model import checkpoint
 from bar_model.bits import CodeShape
 from bar_model.decoder import Block, Decoder, DecoderConfig, SemanticConfig
 from bar_model.encoder import Encoder, EncoderConfig
@@ -19,6 +20,7 @@ from bar_model.published_tokenizer import (
     siglip_as_published,
 )
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
+from tests.tiny import random_bits
 
 ENCODER = EncoderConfig(width=24, depth=2, heads=2, mlp_width=40, position_grid=4, frozen_embeddings=False)
 DECODER = DecoderConfig(width=16, depth=3, heads=2, semantic=SemanticConfig(after_block=1, hidden_width=20))
@@ -39,6 +41,21 @@ def test_encoding_and_decoding_are_the_halves_of_the_forward_pass() -> None:
     assert bits.any()
     torch.testing.assert_close(tokenizer.decode(bits), output.reconstruction)
     assert output.semantics.shape == (3, 16, ENCODER.width)
+
+
+def test_whoever_only_decodes_loads_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = Tokenizer(TINY).eval()
+    checkpoint.save(tokenizer, tmp_path / "tokenizer")
+    bits = random_bits(2, 16, 5)
+    # transformers, which has the encoder's layers, takes seconds to import.
+    monkeypatch.setattr("bar_model.encoder.vision_tower", None)
+    decoder = checkpoint.load_tokenizer(tmp_path / "tokenizer", decode_only=True)
+    assert torch.equal(decoder.decode(bits), tokenizer.decode(bits))
+    assert checkpoint.fingerprint_of(tmp_path / "tokenizer") == checkpoint.fingerprint(tokenizer)
+    with pytest.raises(BadInput, match="load it whole"):
+        decoder.encode(torch.zeros(2, 3, 16, 16))
+    with pytest.raises(ValueError, match="fingerprint_of"):
+        checkpoint.fingerprint(decoder)
 
 
 @pytest.mark.parametrize(("bits", "image_size", "patch"), [(1, 8, 4), (7, 12, 4), (256, 16, 8)])

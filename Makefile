@@ -9,17 +9,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Made last and named by the lock's content: another lock, or an interrupted installation, is made anew.
 INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16)
+ORDINARY := not slow and not gpu and not browser
+FAST := not ray and not system and $(ORDINARY)
 
 .PHONY: quickstart test test-fast test-slow bench check lint ui venv lock clean
 
 quickstart: venv
 	$(BIN)/python jobs/quickstart.py digits
 
+# What starts other processes has the machine to itself; the rest is spread over its cores.
 test: venv
-	$(BIN)/python -m pytest --durations=5
+	$(BIN)/python -m pytest -m "$(FAST)" --numprocesses auto
+	$(BIN)/python -m pytest -m "(ray or system) and $(ORDINARY)" --durations=5
 
+# For the moment between two edits: shapes are not checked at run time, which takes as long as the rest.
 test-fast: venv
-	$(BIN)/python -m pytest -m "not ray and not slow and not gpu and not browser"
+	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest -m "$(FAST)" --numprocesses auto
 
 test-slow: venv
 	$(BIN)/python -m pytest -m "slow and not gpu and not browser" --durations=0

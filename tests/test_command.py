@@ -161,6 +161,7 @@ def test_being_stopped_has_the_shells_exit_code(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.system
 def test_answering_needs_nothing_heavy_and_less_than_a_second() -> None:
     script = (
         "import sys, time, torch; began = time.process_time()\n"

@@ -92,6 +92,7 @@ def test_no_file_names_a_registry_or_a_machine():
         assert found is None, f"{name}: {found and found.group()}"
 
 
+@pytest.mark.system
 def test_pipeline_imports_quickly():
     names = [f"pipeline.{module.name}" for module in pkgutil.iter_modules(pipeline.__path__)]
     script = f"import sys, {', '.join(names)}; print(*sys.modules)"
@@ -99,6 +100,7 @@ def test_pipeline_imports_quickly():
     assert LAZY.isdisjoint(run.stdout.split()), "import these inside the functions that use them"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("command", sorted(JOBS))
 def test_a_command_of_infra_is_a_job_of_the_readme(command: str):
     python, *arguments = shlex.split(command)

@@ -52,6 +52,7 @@ def test_a_run_that_is_taken_up_goes_on_bit_for_bit(tmp_path: Path, average: flo
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
+@pytest.mark.system
 def test_three_ranks_take_a_run_up_bit_for_bit(tmp_path: Path) -> None:
     """Three, since a sum of two is the same in either order."""
     tiny_codes(tmp_path / "codes")

@@ -20,15 +20,14 @@ def test_guidance_grows_linearly_from_one() -> None:
 
 
 @pytest.mark.parametrize("kind", ["masked_bit", "bit", "linear"])
-@pytest.mark.parametrize("order", ["raster", "random"])
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
+@pytest.mark.parametrize(("order", "schedule"), [("raster", "linear"), ("random", "constant")])
 def test_an_image_does_not_depend_on_its_batch(kind: str, order: str, schedule: str) -> None:
     bar = make_bar(tiny_config(kind=kind, patch=1, allocation=(1, 2, 3)))
     sampling = dataclasses.replace(bar.config.sampling, order=order, guidance_schedule=schedule)
     images = torch.tensor([7, 0, 3, 100, 2**40, 5])
     together = bar.generate(LABELS, seed=3, images=images, sampling=sampling)
     assert together.shape == (6, 16, 6)
-    for place in range(6):
+    for place in (0, 3, 5):
         alone = bar.generate(LABELS[place : place + 1], seed=3, images=images[place : place + 1], sampling=sampling)
         assert torch.equal(alone[0], together[place])
     assert not torch.equal(together, bar.generate(LABELS, seed=4, images=images, sampling=sampling))

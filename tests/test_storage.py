@@ -154,6 +154,7 @@ for number in range(100_000):
 """
 
 
+@pytest.mark.system
 def test_a_killed_writer_leaves_no_half_file(tmp_path: Path) -> None:
     chance = random.Random(0)
     for attempt in range(8):

@@ -22,6 +22,7 @@ from bar_model.errors import BadInput
 from pipeline import leftovers, tracking
 from pipeline.tracking import Run, TrackingConfig
 
+pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -1,13 +1,18 @@
 """Train BAR on codes.    python jobs/train.py bar-b --codes s3://bucket/codes --out s3://bucket/runs/bar-b"""
 
 from pipeline import cluster, command, tracking
+from pipeline.fit import dry_run
 from pipeline.presets import TRAINING
-from pipeline.train import STAGE, TrainConfig, train
+from pipeline.train import STAGE, TrainConfig, prepare, train
 
 
 def main(config: TrainConfig) -> None:
-    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
-        train(config, run)
+    with cluster.connect(config.cluster):
+        if config.dry_run:
+            dry_run(prepare(config))
+            return
+        with tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+            train(config, run)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
 """Train BAR-FSQ on pictures.    python jobs/train_tokenizer.py bar-fsq-16 --source s3://bucket/train --out s3://bucket/runs/bar-fsq-16"""
 
 from pipeline import cluster, command, tracking
+from pipeline.fit import dry_run
 from pipeline.presets import TOKENIZER_TRAINING
-from pipeline.train_tokenizer import STAGE, TrainTokenizerConfig, train_tokenizer
+from pipeline.train_tokenizer import STAGE, TrainTokenizerConfig, prepare, train_tokenizer
 
 
 def main(config: TrainTokenizerConfig) -> None:
-    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
-        train_tokenizer(config, run)
+    with cluster.connect(config.cluster):
+        if config.dry_run:
+            dry_run(prepare(config))
+            return
+        with tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+            train_tokenizer(config, run)
 
 
 if __name__ == "__main__":

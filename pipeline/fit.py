@@ -4,14 +4,18 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from bar_model import checkpoint
 from bar_model.errors import BadInput
 from pipeline.board import shown
 from pipeline.cluster import is_fixed
+from pipeline.dry_run import DryRun, try_out
+from pipeline.initial import load_initial, new_classes
 from pipeline.loop import MODEL, BuildLearner, Job, Outcome, work, write_file
 from pipeline.manifest import Inputs, Manifest, open_stage
 from pipeline.players import Diverged
@@ -34,24 +38,33 @@ class Trained(NamedTuple):
     metrics: dict[str, float]
 
 
-def fit(
-    stage: str,
-    config: TrainingConfig,
-    build: BuildLearner,
-    data: Mapping[str, Any],
-    *,
-    recipe: Mapping[str, Any],
-    inputs: Inputs,
-    run: Run | None,
-) -> Trained:
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training whose input has been read and found good.
+
+    `data` goes to the workers through shared memory; `build` makes the learner from it in each of them. `recipe` is all
+    that determines the weights, but for the model to begin with.
+    """
+
+    stage: str
+    config: TrainingConfig
+    build: BuildLearner
+    data: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    inputs: Inputs
+
+
+def fit(training: Training, run: Run | None) -> Trained:
     """Train inside a Ray session, from the last checkpoint in `config.out` if there is one; does nothing if finished.
 
-    `data` goes to the workers through shared memory; `build` makes the learner from it in each of them.
-
     Raises:
-        BadInput: `config.out` was made by another recipe, or is damaged; or the workers don't fit into the cluster.
+        BadInput: `config.out` was made by another recipe, or is damaged; the model to begin with is another one; or the
+            workers don't fit into the cluster.
         Diverged: losses stopped being finite.
     """
+    stage, config, recipe = training.stage, training.config, dict(training.recipe)
+    if config.init is not None:
+        recipe["init"] = _announce_initial(config.init, config, run)
     out = Folder(config.out)
     if Manifest.newest(out) is None:
         _check_room(config.workers)
@@ -60,35 +73,69 @@ def fit(
         print(f"{out}: trained before, nothing to do", flush=True)
     else:
         remove_orphans(out)
-        outcome = _run_workers(stage, config, build, data, run)
-        trained = _publish(out, stage, recipe, inputs, outcome)
+        outcome: Outcome = _run_workers(training, work, out, run)
+        if outcome.diverged:
+            raise Diverged(outcome.diverged)
+        trained = _publish(out, stage, recipe, training.inputs, outcome)
         print(f"{out}: trained for {config.steps:,} steps", flush=True)
     if run is not None:
         run.output("model", trained.model, trained.fingerprint)
     return trained
 
 
-def _run_workers(
-    stage: str, config: TrainingConfig, build: BuildLearner, data: Mapping[str, Any], run: Run | None
-) -> Outcome:
+def dry_run(training: Training) -> None:
+    """Two steps by the workers, inside a Ray session, and a line on what they took; `config.out` is left alone.
+
+    Raises:
+        BadInput: the model to begin with is another one, or the workers don't fit into the cluster.
+    """
+    config = training.config
+    if config.init is not None:
+        _announce_initial(config.init, config, None)
+    _check_room(config.workers)
+    scratch = Folder(f"{config.out.rstrip('/')}.dry-run")
+    try:
+        found: DryRun = _run_workers(training, try_out, scratch, None)
+    finally:
+        if scratch.exists():
+            filesystem, path = ray_storage(scratch)
+            filesystem.delete_dir(path)
+    print(found.told(steps=config.steps, batch=config.batch), flush=True)
+
+
+def _announce_initial(url: str, config: TrainingConfig, run: Run | None) -> str:
+    """The fingerprint of the model to begin with, and a line on what of it is not taken over."""
+    initial = load_initial(url, config.model)
+    fingerprint = checkpoint.fingerprint(initial)
+    num_new = new_classes(initial, config.model)
+    new = f"the vectors of {num_new:,} classes are drawn anew, all else is" if num_new else "all weights are"
+    print(f"{url}: {new} taken over", flush=True)
+    if run is not None:
+        run.input("init", url, fingerprint)
+    return fingerprint
+
+
+def _run_workers(training: Training, task: Callable[[Job], Any], out: Folder, run: Run | None) -> Any:
+    """What the first worker's `task` returns; Ray Train keeps its list and its checkpoints below `out`."""
     for name, value in _RAY_TRAIN.items():
         os.environ.setdefault(name, value)
     import ray
     from ray import train
 
+    config = training.config
     workers, cpus = config.workers, _cpus_each(config.workers)
-    filesystem, path = ray_storage(Folder(config.out))
-    with shown(stage, config.steps) as board:
+    filesystem, path = ray_storage(out)
+    with shown(training.stage, config.steps) as board:
         job = Job(
             config=config,
-            build=build,
-            data={name: ray.put(value) for name, value in data.items()},
+            build=training.build,
+            data={name: ray.put(value) for name, value in training.data.items()},
             run=run,
             board=board,
             num_threads=cpus,
         )
         trainer = _make_trainer(
-            partial(work, job),
+            partial(task, job),
             scaling_config=train.ScalingConfig(
                 num_workers=workers.num,
                 use_gpu=workers.gpu,
@@ -104,10 +151,7 @@ def _run_workers(
             ),
         )
         with _sigint_as_it_was():
-            outcome: Any = trainer.fit().return_value
-    if outcome.diverged:
-        raise Diverged(outcome.diverged)
-    return outcome
+            return trainer.fit().return_value
 
 
 def _cpus_each(workers: WorkersConfig) -> int:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from bar_model import checkpoint
 from pipeline.batches import Rows, Share
 from pipeline.board import Note
+from pipeline.initial import load_initial, start_from
 from pipeline.manifest import FileEntry
-from pipeline.players import Diverged, Guard, Player, Ranks, seed_dropout
+from pipeline.players import SPIKE, Diverged, Guard, Player, Ranks, Step, seed_dropout
 from pipeline.snapshots import checkpoint_name, read_state, write_state
 from pipeline.storage import Folder
 from pipeline.tracking import Run
@@ -28,6 +27,8 @@ from pipeline.training import TrainingConfig
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+
+logger = logging.getLogger(__name__)
 
 MODEL = "model"
 """Folder of the finished model, below the output folder."""
@@ -96,20 +97,10 @@ class Outcome(NamedTuple):
 
 def work(job: Job) -> Outcome:
     """From the last checkpoint to the end; the first rank saves the model."""
-    import ray
     from ray import train
-    from ray.train.torch import get_device
 
-    logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
-    context = train.get_context()
-    ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
-    device = get_device()
-    torch.set_num_threads(job.num_threads)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    torch.manual_seed(job.config.seed)
-    data = {name: ray.get(reference) for name, reference in job.data.items()}
-    loop = Loop(job, job.build(job.config, data, ranks, device), ranks)
+    learner, ranks, device = built(job)
+    loop = Loop(job, learner, ranks)
     if found := train.get_checkpoint():
         with found.as_directory() as folder:
             loop.resume(read_state(Path(folder), device))
@@ -126,6 +117,34 @@ def work(job: Job) -> Outcome:
     return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
 
 
+def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
+    """The learner in its worker, before the first step."""
+    import ray
+    from ray import train
+    from ray.train.torch import get_device
+
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
+    context = train.get_context()
+    ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
+    device = get_device()
+    torch.set_num_threads(job.num_threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    torch.manual_seed(job.config.seed)
+    data = {name: ray.get(reference) for name, reference in job.data.items()}
+    learner = job.build(job.config, data, ranks, device)
+    begin(learner, job.config)
+    return learner, ranks, device
+
+
+def begin(learner: Learner, config: TrainingConfig) -> None:
+    """Weights as they are before the first step: those of the model to begin with, where there is one."""
+    if config.init is not None:
+        initial = load_initial(config.init, config.model)
+        for model in learner.players[0].models():
+            start_from(model, initial)
+
+
 class Loop:
     """What a training is beside its learner: how many steps are done, how many were skipped, what was measured."""
 
@@ -137,7 +156,7 @@ class Loop:
         self._board = job.board
         self._ranks = ranks
         self._guard = Guard()
-        self._finite: list[Bool[Tensor, ""]] = []
+        self._steps: list[Step] = []
         self._done = self._checked = self._reported = 0
         self._since, self._paused_s = time.perf_counter(), 0.0
         self._note = Note(step=0)
@@ -151,7 +170,7 @@ class Loop:
             parts = learner.share.parts(step)
             seed_dropout(self._config.seed, step, self._ranks.rank)
             micro_batches = (learner.micro_batch(rows, step) for rows in parts)
-            self._finite.append(learner.player_at(step).learn(micro_batches, num=len(parts), step=step))
+            self._steps.append(learner.player_at(step).learn(micro_batches, num=len(parts), step=step))
             self._done = step + 1
             if self._is_due(cadence.log_every):
                 self._report()
@@ -192,22 +211,36 @@ class Loop:
                 values |= {f"{player.name}/{name}": value for name, value in found.items()}
         seconds = time.perf_counter() - self._since - self._paused_s
         rows_per_s = (self._done - self._reported) * self._config.batch / seconds
-        self._log({**values, "train/rows_per_s": rows_per_s, "train/skipped_steps": float(self._guard.skipped)})
+        counted = {"train/skipped_steps": self._guard.skipped, "train/loss_spikes": self._guard.spikes}
+        self._log({**values, "train/rows_per_s": rows_per_s, **{name: float(num) for name, num in counted.items()}})
         loss = values.get(f"{self.learner.players[0].name}/loss", self._note.loss)
         self._note = Note(step=self._done, loss=loss, rows_per_s=rows_per_s)
         self._reported, self._since, self._paused_s = self._done, time.perf_counter(), 0.0
 
     def _check_finite(self) -> None:
-        """Count the steps that were skipped since this was last asked.  Raises: Diverged at the third in a row."""
-        finite = torch.stack(self._finite).tolist() if self._finite else []
-        for step, good in enumerate(finite, start=self._checked):
-            if self._guard.is_third_bad(good):
-                rows = ", ".join(map(str, self.learner.share.shuffle.rows(step).indices[:8]))
+        """Count the steps that were skipped since this was last asked, and the losses that leapt.
+
+        Raises: Diverged at the third skipped in a row.
+        """
+        pairs = [torch.stack((step.finite.float(), step.loss)) for step in self._steps]
+        found = torch.stack(pairs).tolist() if pairs else []
+        for step, (good, loss) in enumerate(found, start=self._checked):
+            if self._guard.is_third_bad(bool(good)):
                 raise Diverged(
-                    f"loss or gradient was not finite in steps {step - 2} to {step} (rows of the last: {rows}, …): "
-                    "the last checkpoint is from before; lower the learning rate, or look at these rows"
+                    f"loss or gradient was not finite in steps {step - 2} to {step} (rows of the last: "
+                    f"{self._first_rows(step)}): the last checkpoint is from before; lower the learning rate, or look "
+                    "at these rows"
                 )
-        self._finite, self._checked = [], self._done
+            # Players that take turns have losses of their own: it is the first one's that is watched.
+            if good and self.learner.player_at(step) is self.learner.players[0]:
+                deviation = self._guard.deviation(loss)
+                if deviation > SPIKE and self._leads:
+                    text = "step %d: loss %.4g is %.0f standard deviations above the steps before (rows %s)"
+                    logger.warning(text, step, loss, deviation, self._first_rows(step))
+        self._steps, self._checked = [], self._done
+
+    def _first_rows(self, step: int) -> str:
+        return ", ".join(map(str, self.learner.share.shuffle.rows(step).indices[:8])) + ", …"
 
     def _log(self, values: dict[str, float]) -> None:
         self.metrics |= values

@@ -4,8 +4,9 @@ The loss of a step is the sum of `total` over all of its micro-batches and ranks
 is the same for any number of workers. Nothing here waits for the device until `Player.report` is asked.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.optimization import Average, OptimizationConfig, make_optimizer, parameter_groups, set_learning_rate
 
+SPIKE = 10.0
+"""Standard deviations above the mean from which on a loss is a spike."""
+SPIKE_MEMORY = 100
+"""Steps over which mean and deviation are taken, the older ones counting less and less."""
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -28,6 +34,14 @@ class Tally(NamedTuple):
     total: Float[Tensor, ""]
     weight: Float[Tensor, ""]
     parts: Float[Tensor, " parts"]
+
+
+class Step(NamedTuple):
+    """What is known of a step without waiting for the device."""
+
+    finite: Bool[Tensor, ""]
+    """Whether loss and gradient were: where not, the weights stayed as they were."""
+    loss: Float[Tensor, ""]
 
 
 class Objective(nn.Module, ABC):
@@ -97,11 +111,8 @@ class Player:
     def learning_rate_at(self, step: int) -> float:
         return self._config.learning_rate_at(step - self._steps.start, len(self._steps))
 
-    def learn(self, micro_batches: Iterable[Sequence[Any]], *, num: int, step: int) -> Bool[Tensor, ""]:
-        """The optimizer step over this rank's `num` micro-batches and all the others'.
-
-        Returns whether loss and gradient were finite: where not, the weights stay as they are.
-        """
+    def learn(self, micro_batches: Iterable[Sequence[Any]], *, num: int, step: int) -> Step:
+        """The optimizer step over this rank's `num` micro-batches and all the others'."""
         self.model.train()
         sums = self._accumulate(micro_batches, num)
         # DDP averages over the ranks what is to be summed.
@@ -119,7 +130,7 @@ class Player:
             self.average.update(self.model, self.num_updates)
         found = torch.cat((sums[:2], torch.stack((norm, torch.ones_like(norm))), sums[2:]))
         self._sums += torch.where(finite, found, torch.zeros_like(found))
-        return finite
+        return Step(finite, sums[0] / sums[1])
 
     def rehearse(self, micro_batch: Sequence[Any]) -> None:
         """One backward pass to no effect, after which DDP adds up gradients in the order that it will keep.
@@ -138,6 +149,12 @@ class Player:
         if steps == 0:
             return {}
         return {"loss": total / weight, "gradient_norm": norm / steps, **self.objective.metrics(weight, parts)}
+
+    def models(self) -> Iterator[nn.Module]:
+        """What holds the weights: the model, and the average where there is one."""
+        yield self.model
+        if self.average is not None:
+            yield self.average.model
 
     def evaluated(self) -> nn.Module:
         """The weights that count: the average where there is one."""
@@ -182,16 +199,31 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Guard:
-    """Counts the steps that were skipped, and those in a row."""
+    """Watches the losses: counts the steps that were skipped, those in a row, and the spikes."""
 
     skipped: int = 0
     in_row: int = 0
+    spikes: int = 0
+    seen: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
 
     def is_third_bad(self, finite: bool) -> bool:
         """Take in the next step; whether it is the third in a row that was skipped."""
         self.skipped += not finite
         self.in_row = 0 if finite else self.in_row + 1
         return self.in_row == 3
+
+    def deviation(self, loss: float) -> float:
+        """By how many standard deviations of the last hundred steps or so a loss exceeds their mean; 0 before."""
+        known = self.seen >= SPIKE_MEMORY and self.variance > 0
+        deviation = (loss - self.mean) / math.sqrt(self.variance) if known else 0.0
+        self.spikes += deviation > SPIKE
+        self.seen += 1
+        share = max(1 / self.seen, 1 / SPIKE_MEMORY)
+        self.variance = (1 - share) * (self.variance + share * (loss - self.mean) ** 2)
+        self.mean += share * (loss - self.mean)
+        return deviation
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

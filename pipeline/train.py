@@ -13,7 +13,7 @@ from bar_model.head import NUM_RATIO_BUCKETS
 from bar_model.tokenizer import Tokenizer
 from pipeline.batches import CodeBatch, Codes, Rows, code_batch
 from pipeline.codes import CodeTable, open_codes, read_codes
-from pipeline.fit import Trained, fit
+from pipeline.fit import Trained, Training, fit
 from pipeline.images import from_model, to_grid
 from pipeline.loop import MODEL
 from pipeline.manifest import Inputs, Manifest
@@ -53,7 +53,16 @@ def train(config: TrainConfig, run: Run | None = None) -> Trained:
     """Train the generator, inside a Ray session; what is done already is not done again.
 
     Raises:
-        BadInput: the codes, held-out codes, tokenizer and model do not fit each other, or `out` is another training's.
+        BadInput: as `prepare`, or `out` is another training's.
+    """
+    return fit(prepare(config, run), run)
+
+
+def prepare(config: TrainConfig, run: Run | None = None) -> Training:
+    """Read what the generator learns from.
+
+    Raises:
+        BadInput: the codes, held-out codes, tokenizer and model do not fit each other.
     """
     maker = fingerprint_of(local_copy(config.tokenizer)) if config.tokenizer else None
     codes = read_codes(config.codes, expect_tokenizer=maker)
@@ -72,7 +81,7 @@ def train(config: TrainConfig, run: Run | None = None) -> Trained:
         "tokenizer": codes.metadata.tokenizer,
     }
     inputs = Inputs(len(codes.labels), version)
-    return fit(STAGE, config, GeneratorLearner, data, recipe=recipe, inputs=inputs, run=run)
+    return Training(stage=STAGE, config=config, build=GeneratorLearner, data=data, recipe=recipe, inputs=inputs)
 
 
 def trained_with(generator: str) -> str | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bar_model.tokenizer import Tokenizer, TokenizerConfig, TokenizerOutput
 from bar_model.tokenizer_loss import LossTerms, TokenizerLoss, TokenizerLossConfig
 from pipeline.batches import Rows, in_order
-from pipeline.fit import Trained, fit
+from pipeline.fit import Trained, Training, fit
 from pipeline.frozen_networks import FrozenNetworksConfig, load_frozen_networks, load_siglip
 from pipeline.images import from_model, to_grid, to_model
 from pipeline.inception import Inception, load_inception
@@ -55,7 +55,16 @@ def train_tokenizer(config: TrainTokenizerConfig, run: Run | None = None) -> Tra
     """Train the tokenizer, inside a Ray session; what is done already is not done again.
 
     Raises:
-        BadInput: no pictures, or no weights for a frozen network that the losses want, or another training's `out`.
+        BadInput: as `prepare`, or `out` is another training's.
+    """
+    return fit(prepare(config, run), run)
+
+
+def prepare(config: TrainTokenizerConfig, run: Run | None = None) -> Training:
+    """Look at what the tokenizer learns from.
+
+    Raises:
+        BadInput: no pictures, or no weights for a frozen network that the losses want.
     """
     listing = list_pictures(config.source)
     if run is not None:
@@ -70,7 +79,7 @@ def train_tokenizer(config: TrainTokenizerConfig, run: Run | None = None) -> Tra
         **config.recipe(besides=("source", "held_out", "networks", "rfid", "memory_gb")),
         "pictures": listing.inputs.digest,
     }
-    return fit(STAGE, config, TokenizerLearner, data, recipe=recipe, inputs=listing.inputs, run=run)
+    return Training(stage=STAGE, config=config, build=TokenizerLearner, data=data, recipe=recipe, inputs=listing.inputs)
 
 
 class ReconstructionObjective(Objective):

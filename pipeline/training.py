@@ -4,7 +4,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from bar_model.bar import BarConfig
 from bar_model.errors import BadInput
+from bar_model.tokenizer import TokenizerConfig
 from pipeline.batches import Share, Shuffle
 from pipeline.cluster import ClusterConfig
 from pipeline.players import Precision, Ranks
@@ -60,10 +62,15 @@ class TrainingConfig:
     """Optimizer steps of the whole run; all schedules are shares of it."""
     batch: int
     """Rows of a step, over all workers and micro-batches."""
+    model: BarConfig | TokenizerConfig
+    init: str | None = None
+    """Model to begin with, a folder or a published .bin file, of any URL (else: weights drawn from the seed)."""
     seed: int = 0
     """Of the initial weights, the order of rows and everything that is left to chance."""
     precision: Precision = "float32"
     """Of matrix products; weights and their averages are kept in float32."""
+    dry_run: bool = False
+    """Build everything, train for two steps, say what they take and how long the rest would, and leave nothing."""
     cadence: Cadence = field(default_factory=Cadence)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -85,6 +92,6 @@ class TrainingConfig:
 
     def recipe(self, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
         """All that determines the weights, as JSON values; fields named in `besides` don't."""
-        free = {"out", "cadence", "workers", "cluster", "tracking", *besides}
+        free = {"out", "init", "dry_run", "cadence", "workers", "cluster", "tracking", *besides}
         fields = [each.name for each in dataclasses.fields(self) if each.name not in free]
         return {name: plain(getattr(self, name)) for name in fields}

@@ -12,6 +12,7 @@ from bar_model.sampling import Sampling
 from bar_model.transformer import TransformerConfig
 from pipeline.batches import Codes
 from pipeline.codes import CodeTable, read_codes, write_codes
+from pipeline.loop import begin
 from pipeline.optimization import OptimizationConfig
 from pipeline.players import Ranks, seed_dropout
 from pipeline.shards import CodeMetadata
@@ -69,7 +70,9 @@ def learner(config: TrainConfig, ranks: Ranks = ALONE) -> GeneratorLearner:
     """As a worker builds it."""
     table = read_codes(config.codes)
     torch.manual_seed(config.seed)
-    return GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, ranks, torch.device("cpu"))
+    built = GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, ranks, torch.device("cpu"))
+    begin(built, config)
+    return built
 
 
 def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list[float]:

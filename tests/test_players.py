@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -110,7 +111,7 @@ def line_player(*, max_gradient_norm: float = 1.0, average: float | None = None)
 def test_the_loss_is_normalised_over_the_whole_step() -> None:
     player = line_player(max_gradient_norm=100.0)
     x = torch.tensor([1.0, 2.0])
-    assert player.learn([(x, 1.0), (2 * x, 3.0)], num=2, step=0)
+    assert player.learn([(x, 1.0), (2 * x, 3.0)], num=2, step=0).finite
     report = player.report()
     # Gradient (1·x + 3·2x) / (1 + 3).
     assert report["gradient_norm"] == pytest.approx((7 / 4) * 5**0.5)
@@ -139,7 +140,7 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     x = torch.tensor([1.0, 2.0])
     player.learn([(x, 1.0)], num=1, step=0)
     before = copy.deepcopy(player.state_dict())
-    assert not player.learn([(x * bad, 1.0)], num=1, step=1)
+    assert not player.learn([(x * bad, 1.0)], num=1, step=1).finite
     for kind in ("model", "average"):
         torch.testing.assert_close(player.state_dict()[kind], before[kind], rtol=0, atol=0)
     assert player.report()["loss"] == pytest.approx(11.0)
@@ -150,6 +151,18 @@ def test_the_guard_counts_skipped_steps_and_stops_at_the_third_in_a_row() -> Non
     assert not any(guard.is_third_bad(finite) for finite in (False, False, True, False, False))
     assert guard.is_third_bad(False)
     assert guard.skipped == 5
+
+
+def test_the_guard_tells_a_spike_from_the_noise_of_the_steps_before() -> None:
+    guard, noise = Guard(), np.random.default_rng(0).normal(2.0, 0.1, 500)
+    assert guard.deviation(1e9) == 0  # Nothing is known yet.
+    guard = Guard()
+    assert max(guard.deviation(float(loss)) for loss in noise) < 6
+    assert guard.spikes == 0
+    kept = Guard(**dataclasses.asdict(guard))  # As a checkpoint keeps it.
+    for each in (guard, kept):
+        assert each.deviation(4.0) == pytest.approx(20, rel=0.2)
+        assert each.spikes == 1
 
 
 def test_dropout_is_a_function_of_seed_step_and_rank() -> None:

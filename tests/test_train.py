@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import pytest
 import torch
 
 from bar_model import checkpoint
+from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from pipeline import tracking
-from pipeline.fit import Trained
-from pipeline.train import STAGE, TrainConfig, train
+from pipeline.fit import Trained, dry_run
+from pipeline.train import STAGE, TrainConfig, prepare, train
 from pipeline.training import Cadence, WorkersConfig
 from tests.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 
@@ -49,9 +51,11 @@ def curve(config: TrainConfig, name: str = "train/loss") -> dict[int, float]:
 
 
 def killable(folder: Path) -> TrainConfig:
-    """With steps enough to be killed in the middle."""
-    cadence = Cadence(log_every=1, checkpoint_every=10)
-    return tiny_training(folder, model=tiny_bar(dropout=0.1), steps=60, cadence=cadence)
+    """With steps enough to be killed in the middle, from a model of other classes."""
+    cadence, initial = Cadence(log_every=1, checkpoint_every=10), folder / "initial"
+    if not initial.exists():
+        checkpoint.save(Bar(dataclasses.replace(tiny_bar(), num_classes=NUM_CLASSES + 1)), initial)
+    return tiny_training(folder, model=tiny_bar(dropout=0.1), init=str(initial), steps=60, cadence=cadence)
 
 
 @pytest.mark.ray
@@ -105,6 +109,22 @@ def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path) ->
     assert curve(config) == dict(enumerate(losses(undisturbed, config, range(config.steps)), start=1))
     results = json.loads((Path(config.out) / "results.json").read_text())
     assert results["fingerprint"] == checkpoint.fingerprint(undisturbed.result())
+
+
+@pytest.mark.ray
+def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
+    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tiny_codes(tmp_path / "codes")
+    dry_run(prepare(tiny_training(tmp_path, steps=100_000)))
+    said = re.search(
+        r"dry run: ([\d,]+) parameters learn; .* a worker; 100,000 steps would take (\S+)", capsys.readouterr().out
+    )
+    assert said is not None
+    assert int(said[1].replace(",", "")) == sum(
+        each.numel() for each in Bar(tiny_bar()).parameters() if each.requires_grad
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["codes"]
 
 
 @pytest.mark.ray

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +19,14 @@ class SlotRotations(NamedTuple):
     target: Rotation
 
 
+class Heads(NamedTuple):
+    """Queries, keys and values of some slots, turned to their places."""
+
+    queries: Float[Tensor, "batch heads slots head_width"]
+    keys: Float[Tensor, "batch heads slots head_width"]
+    values: Float[Tensor, "batch heads slots head_width"]
+
+
 class KeyValueCache:
     """Keys and values of the slots seen so far, in memory of fixed size: one layer of one batch."""
 
@@ -29,13 +37,9 @@ class KeyValueCache:
         self._keys = torch.empty(0)
         self._values = torch.empty(0)
 
-    def attend(
-        self,
-        queries: Float[Tensor, "batch heads new head_width"],
-        keys: Float[Tensor, "batch heads new head_width"],
-        values: Float[Tensor, "batch heads new head_width"],
-    ) -> Float[Tensor, "batch heads new head_width"]:
+    def attend(self, heads: Heads) -> Float[Tensor, "batch heads new head_width"]:
         """Append keys and values; what the queries find in all of them: the first slots, or one after the others."""
+        queries, keys, values = heads
         end = self.num_filled + keys.shape[2]
         if not self.num_filled:
             self._keys, self._values = keys.new_empty(self._shape), values.new_empty(self._shape)
@@ -44,13 +48,6 @@ class KeyValueCache:
         self.num_filled = end
         keys, values = self._keys[:, :, :end], self._values[:, :, :end]
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[2] > 1)
-
-    def start_from(self, other: "KeyValueCache", rows: Int64[Tensor, " batch"]) -> None:
-        """Be as if all that the other has seen had been seen here, by rows in this order."""
-        self.num_filled = other.num_filled
-        self._keys, self._values = other._keys.new_empty(self._shape), other._values.new_empty(self._shape)
-        self._keys[:, :, : self.num_filled] = other._keys[rows, :, : self.num_filled]
-        self._values[:, :, : self.num_filled] = other._values[rows, :, : self.num_filled]
 
 
 class CausalAttention(nn.Module):
@@ -66,16 +63,22 @@ class CausalAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations, cache: KeyValueCache | None = None
+        self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations
     ) -> Float[Tensor, "batch slots width"]:
-        """With a cache, `x` is either the first slots of the sequence or the one slot after those in the cache."""
+        """Over a whole sequence; with a cache, its steps are taken one by one."""
+        return self.joined(attend_causally(self.heads_of(x, rotations)))
+
+    def heads_of(self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations) -> Heads:
         qkv = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         queries, keys, values = self.query_norm(qkv[0]), self.key_norm(qkv[1]), qkv[2]
         own, target = queries.chunk(2, dim=1)
         queries = torch.cat((rotate(own, rotations.own), rotate(target, rotations.target)), dim=1)
-        keys = rotate(keys, rotations.own)
-        if cache is not None:
-            attended = cache.attend(queries, keys, values)
-        else:
-            attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        return Heads(queries, rotate(keys, rotations.own), values)
+
+    def joined(self, attended: Float[Tensor, "batch heads slots head_width"]) -> Float[Tensor, "batch slots width"]:
         return self.dropout(self.out(rearrange(attended, "b h n d -> b n (h d)")))
+
+
+def attend_causally(heads: Heads) -> Float[Tensor, "batch heads slots head_width"]:
+    """What each query finds in its own slot and those before."""
+    return F.scaled_dot_product_attention(*heads, is_causal=True)

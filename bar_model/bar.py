@@ -1,7 +1,8 @@
 """BAR: the transformer and its head; the loss of training, and drawing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from bar_model.head import BitMask, Known, Loss
 from bar_model.heads import HeadConfig, make_head
 from bar_model.layers import initialize
 from bar_model.noise import CounterNoise, SamplingNoise, Stream, normal, uniforms
-from bar_model.sampling import Decoder, Sampling, draw, random_order, raster_order
+from bar_model.sampling import Request, Sampling, draw, random_order, raster_order
 from bar_model.transformer import Transformer, TransformerConfig
 
 
@@ -142,13 +143,14 @@ class Bar(nn.Module):
         Raises:
             BadInput: a label out of range, or an allocation that does not sum to the bits of a token.
         """
+        step_by_step = partial(draw, self.transformer, self.head)
         return self.generate_by(
-            self.transformer, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
+            step_by_step, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
         )
 
     def generate_by(
         self,
-        decoder: Decoder,
+        draw: Callable[[Request], Bool[Tensor, "batch tokens bits"]],
         labels: Int64[Tensor, " batch"] | Sequence[int],
         *,
         seed: int,
@@ -157,7 +159,7 @@ class Bar(nn.Module):
         known: Known | None,
         noise: SamplingNoise | None,
     ) -> Bool[Tensor, "batch tokens bits"]:
-        """As `generate`, the transformer's part being done by `decoder`."""
+        """As `generate`, the drawing being done by `draw`."""
         sampling = sampling or self.config.sampling
         self.head.check_allocation(sampling.allocation)
         labels = torch.as_tensor(labels, device=self.transformer.class_token.device)
@@ -170,17 +172,15 @@ class Bar(nn.Module):
             order = raster_order(len(labels), self.transformer.num_tokens, labels.device)
         if known is not None:
             known = Known(*(merge_patches(part, self.config.patch) for part in known))
-        tokens = draw(
-            decoder,
-            self.head,
-            labels,
+        request = Request(
+            classes=labels,
             dropped_class=self.dropped_class,
+            order=order,
             sampling=sampling,
             noise=noise or CounterNoise(seed, images),
-            order=order,
             known=known,
         )
-        return split_patches(tokens, self.config.patch)
+        return split_patches(draw(request), self.config.patch)
 
     def _check_labels(self, labels: Int64[Tensor, " batch"]) -> None:
         wrong = labels[(labels < 0) | (labels > self.dropped_class)]

@@ -1,6 +1,6 @@
 """The two heads that masked bit modelling is compared with (method.md, section 6)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -32,7 +32,7 @@ class BitHead(Head):
         super().__init__(bits)
         self.out = nn.Linear(width, 2 * bits)
 
-    def logits(self, context: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens bits 2"]:
+    def forward(self, context: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens bits 2"]:
         return self.out(context).unflatten(-1, (self.bits, 2))
 
     def training_mask(
@@ -41,12 +41,12 @@ class BitHead(Head):
         return all_masked(bit_uniforms)
 
     def loss(self, context: Float[Tensor, "tokens width"], bits: Bool[Tensor, "tokens bits"], masked: BitMask) -> Loss:
-        return bit_loss(self.logits(context), bits, masked, torch.ones_like(bits, dtype=torch.float32))
+        return bit_loss(self(context), bits, masked, torch.ones_like(bits, dtype=torch.float32))
 
     def sample(
         self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: Known | None = None
     ) -> Bool[Tensor, "batch bits"]:
-        logits = _guided(self.logits, contexts, sampling.guidance)
+        logits = _guided(self, contexts, sampling.guidance)
         drawn = (logits + sampling.temperature * gumbel(noise(0, self.bits).values)).argmax(-1).bool()
         return drawn if known is None else torch.where(known.mask, known.bits, drawn)
 
@@ -84,6 +84,9 @@ class LinearHead(Head):
             logits = logits.masked_fill(~agrees.all(-1), -torch.inf)
         scores = logits + sampling.temperature * gumbel(noise(0, 2**self.bits).values[..., 0])
         return self._bits(scores.argmax(-1))
+
+    def noise_shape(self, allocation: Sequence[int]) -> tuple[int, int]:
+        return 1, 2**self.bits
 
     def _logits(self, context: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens codebook"]:
         size = 4 * context.shape[0] * 2**self.bits

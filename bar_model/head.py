@@ -82,6 +82,10 @@ class Head(nn.Module, ABC):
     ) -> Bool[Tensor, "batch bits"]:
         """Draw a token. `noise(step, count)` gives the uniforms of an unmasking step for `count` elements."""
 
+    def noise_shape(self, allocation: Sequence[int]) -> tuple[int, int]:
+        """The unmasking steps of a token, and the elements of each, for which noise is drawn."""
+        return 1, self.bits
+
     def check_allocation(self, allocation: Sequence[int]) -> None:
         """Refuse an allocation that this head can't follow."""
 

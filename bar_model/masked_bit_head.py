@@ -30,7 +30,7 @@ class MaskedBitHead(Head):
         self.modulation = Modulation(width, parts=2)
         self.out = nn.Linear(width, 2 * bits)
 
-    def logits(
+    def forward(
         self, context: Float[Tensor, "tokens width"], bits: Bool[Tensor, "tokens bits"], masked: BitMask
     ) -> Float[Tensor, "tokens bits 2"]:
         """The logits of both values of every bit, given those that are not masked."""
@@ -51,7 +51,7 @@ class MaskedBitHead(Head):
 
     def loss(self, context: Float[Tensor, "tokens width"], bits: Bool[Tensor, "tokens bits"], masked: BitMask) -> Loss:
         weights = torch.where(masked.mask, 1.0, _UNMASKED_WEIGHT)
-        return bit_loss(self.logits(context, bits, masked), bits, masked, weights)
+        return bit_loss(self(context, bits, masked), bits, masked, weights)
 
     def sample(
         self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: Known | None = None
@@ -76,6 +76,9 @@ class MaskedBitHead(Head):
             mask = _rank(confidence.masked_fill(~mask, torch.inf)) < num_left[:, None]
         return bits
 
+    def noise_shape(self, allocation: Sequence[int]) -> tuple[int, int]:
+        return len(allocation), self.bits
+
     def check_allocation(self, allocation: Sequence[int]) -> None:
         if sum(allocation) != self.bits:
             raise BadInput(
@@ -91,9 +94,9 @@ class MaskedBitHead(Head):
         masked: BitMask,
     ) -> Float[Tensor, "batch bits 2"]:
         if contexts.unconditional is None:
-            return self.logits(contexts.conditional, bits, masked).float()
+            return self(contexts.conditional, bits, masked).float()
         both = BitMask(*(torch.cat((part, part)) for part in masked))
-        logits = self.logits(torch.cat((contexts.conditional, contexts.unconditional)), torch.cat((bits, bits)), both)
+        logits = self(torch.cat((contexts.conditional, contexts.unconditional)), torch.cat((bits, bits)), both)
         return guide(logits, guidance)
 
 

@@ -40,7 +40,7 @@ class Uniforms(NamedTuple):
 
 
 class StepNoise(NamedTuple):
-    """The uniforms behind one unmasking step: for each value of each element, and for its confidence."""
+    """The uniforms behind one unmasking step, or several: for each value of each element, and for its confidence."""
 
     values: Float[Tensor, "*batch elements 2"]
     confidence: Float[Tensor, "*batch elements"]
@@ -52,6 +52,14 @@ class SamplingNoise(Protocol):
         """The noise of `num_elements` bits (or codebook entries) of the token at unmasking step `step`."""
         ...
 
+    def tape(self, tokens: range, num_steps: int, num_elements: int) -> "NoiseTape":
+        """The noise of these tokens at once, numbered from 0 there."""
+        ...
+
+    def of_rows(self, rows: Int64[Tensor, " some"]) -> "SamplingNoise":
+        """The noise of some images of the batch."""
+        ...
+
 
 class NoiseTape:
     """Noise that is there already."""
@@ -61,11 +69,18 @@ class NoiseTape:
         values: Float[Tensor, "tokens steps batch elements 2"],
         confidence: Float[Tensor, "tokens steps batch elements"],
     ) -> None:
-        self._values = values
-        self._confidence = confidence
+        self.values = values
+        self.confidence = confidence
 
     def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
-        return StepNoise(self._values[token, step], self._confidence[token, step])
+        return StepNoise(self.values[token, step], self.confidence[token, step])
+
+    def tape(self, tokens: range, num_steps: int, num_elements: int) -> "NoiseTape":
+        some = slice(tokens.start, tokens.stop)
+        return NoiseTape(self.values[some, :num_steps], self.confidence[some, :num_steps])
+
+    def of_rows(self, rows: Int64[Tensor, " some"]) -> "NoiseTape":
+        return NoiseTape(self.values[:, :, rows], self.confidence[:, :, rows])
 
 
 class CounterNoise:
@@ -75,14 +90,16 @@ class CounterNoise:
         self._seed = seed
         self._images = images[:, None]
 
+    def of_rows(self, rows: Int64[Tensor, " some"]) -> "CounterNoise":
+        return CounterNoise(self._seed, self._images[rows, 0])
+
     def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
         return self._at(torch.tensor(token * _MAX_STEPS + step, device=self._images.device), num_elements)
 
-    def tape(self, num_tokens: int, num_steps: int, num_elements: int) -> NoiseTape:
-        """The same noise, drawn at once."""
+    def tape(self, tokens: range, num_steps: int, num_elements: int) -> NoiseTape:
         device = self._images.device
-        tokens, steps = torch.arange(num_tokens, device=device), torch.arange(num_steps, device=device)
-        positions = tokens[:, None] * _MAX_STEPS + steps
+        token = torch.arange(tokens.start, tokens.stop, device=device)
+        positions = token[:, None] * _MAX_STEPS + torch.arange(num_steps, device=device)
         return NoiseTape(*self._at(positions[..., None, None], num_elements))
 
     def _at(self, positions: Int64[Tensor, "..."], num_elements: int) -> StepNoise:

@@ -1,7 +1,7 @@
 """How an image is drawn: guidance and unmasking schedules, and the plain sampler that defines what is right."""
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -10,6 +10,7 @@ from torch import Tensor
 from bar_model.errors import BadInput
 from bar_model.head import Contexts, Head, Known, TokenSampling
 from bar_model.noise import SamplingNoise, Stream, uniforms
+from bar_model.transformer import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +47,6 @@ class Sampling:
         return 1 + (self.guidance_scale - 1) * token / num_tokens
 
 
-@runtime_checkable
-class Decoder(Protocol):
-    """What gives the context of one token after another: the transformer, or what stands for it."""
-
-    def prefill(
-        self, classes: Int64[Tensor, " rows"], order: Int64[Tensor, "rows tokens"]
-    ) -> tuple[Float[Tensor, "rows context_width"], Any]:
-        """The context of the first token, and the state from which `decode` goes on."""
-        ...
-
-    def decode(self, token: Bool[Tensor, "rows bits"], state: Any) -> Float[Tensor, "rows context_width"]:
-        """Append the token just drawn; the context of the one after it."""
-        ...
-
-
 def raster_order(batch: int, num_tokens: int, device: torch.device) -> Int64[Tensor, "batch tokens"]:
     return torch.arange(num_tokens, device=device).expand(batch, -1)
 
@@ -73,39 +59,63 @@ def random_order(seed: int, images: Int64[Tensor, " batch"], num_tokens: int) ->
     return uniforms(seed, Stream.SAMPLING_ORDER, image & 0xFFFFFFFF, image >> 32, zero, tokens).a.argsort(dim=-1)
 
 
-@torch.no_grad()
-def draw(
-    decoder: Decoder,
-    head: Head,
-    classes: Int64[Tensor, " batch"],
-    *,
-    dropped_class: int,
-    sampling: Sampling,
-    noise: SamplingNoise,
-    order: Int64[Tensor, "batch tokens"],
-    known: Known | None = None,
-) -> Bool[Tensor, "batch tokens bits"]:
-    """Draw the generator's tokens one by one; they and `known` are in raster order.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A batch that is to be drawn: an image a row. `known` is in raster order."""
 
-    With guidance the batch is doubled: the second half sees the dropped class.
-    """
-    batch, num_tokens = order.shape
-    guided_classes, guided_order = classes, order
-    if sampling.guided:
-        guided_classes = torch.cat((classes, torch.full_like(classes, dropped_class)))
-        guided_order = torch.cat((order, order))
-    rows = torch.arange(batch, device=order.device)
-    drawn = torch.zeros(batch, num_tokens, head.bits, dtype=torch.bool, device=order.device)
-    contexts, state = decoder.prefill(guided_classes, guided_order)
-    for token in range(num_tokens):
-        place = order[:, token]
-        bits = head.sample(
-            Contexts(contexts[:batch], contexts[batch:] if sampling.guided else None),
-            TokenSampling(sampling.guidance_at(token, num_tokens), sampling.temperature, sampling.allocation),
-            noise=lambda step, count, token=token: noise.draw(token, step, count),
-            known=None if known is None else Known(known.bits[rows, place], known.mask[rows, place]),
+    classes: Int64[Tensor, " batch"]
+    dropped_class: int
+    order: Int64[Tensor, "batch tokens"]
+    sampling: Sampling
+    noise: SamplingNoise
+    known: Known | None = None
+
+    def of_rows(self, rows: Int64[Tensor, " some"]) -> "Request":
+        return replace(
+            self,
+            classes=self.classes[rows],
+            order=self.order[rows],
+            noise=self.noise.of_rows(rows),
+            known=None if self.known is None else Known(*(part[rows] for part in self.known)),
         )
-        drawn[rows, place] = bits
+
+    def doubled(self) -> tuple[Int64[Tensor, " rows"], Int64[Tensor, "rows tokens"]]:
+        """Class and order of the rows that the transformer sees: with guidance, all again with the dropped class."""
+        if not self.sampling.guided:
+            return self.classes, self.order
+        dropped = torch.full_like(self.classes, self.dropped_class)
+        return torch.cat((self.classes, dropped)), torch.cat((self.order, self.order))
+
+
+@torch.no_grad()
+def draw(transformer: Transformer, head: Head, request: Request) -> Bool[Tensor, "batch tokens bits"]:
+    """Draw the generator's tokens one by one; they come in raster order."""
+    batch, num_tokens = request.order.shape
+    drawn = torch.zeros(batch, num_tokens, head.bits, dtype=torch.bool, device=request.order.device)
+    contexts, state = transformer.prefill(*request.doubled())
+    for token in range(num_tokens):
+        bits = draw_token(token, head, contexts, request, drawn)
         if token < num_tokens - 1:
-            contexts = decoder.decode(torch.cat((bits, bits)) if sampling.guided else bits, state)
+            contexts = transformer.decode(bits, state)
     return drawn
+
+
+def draw_token(
+    token: int,
+    head: Head,
+    contexts: Float[Tensor, "rows context_width"],
+    request: Request,
+    drawn: Bool[Tensor, "batch tokens bits"],
+) -> Bool[Tensor, "rows bits"]:
+    """Draw the token at this place of the order into `drawn`; its bits, for each of the transformer's rows."""
+    sampling, known = request.sampling, request.known
+    batch, num_tokens = request.order.shape
+    rows, place = torch.arange(batch, device=contexts.device), request.order[:, token]
+    bits = head.sample(
+        Contexts(contexts[:batch], contexts[batch:] if sampling.guided else None),
+        TokenSampling(sampling.guidance_at(token, num_tokens), sampling.temperature, sampling.allocation),
+        noise=lambda step, count: request.noise.draw(token, step, count),
+        known=None if known is None else Known(known.bits[rows, place], known.mask[rows, place]),
+    )
+    drawn[rows, place] = bits
+    return torch.cat((bits, bits)) if sampling.guided else bits

@@ -8,7 +8,7 @@ from einops import repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from bar_model.attention import CausalAttention, KeyValueCache, SlotRotations
+from bar_model.attention import CausalAttention, Heads, KeyValueCache, SlotRotations, attend_causally
 from bar_model.errors import BadInput
 from bar_model.layers import BitEmbedding, Modulation, RMSNorm, SwiGLU, modulate
 from bar_model.rotary import Rotation, axial_rotation
@@ -62,9 +62,31 @@ class Block(nn.Module):
         rotations: SlotRotations,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch slots width"]:
-        """`modulation`: what `self.modulation` makes of the class and the slot."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation
-        x = x + gate1 * self.attention(modulate(self.attention_norm(x), shift1, scale1), rotations, cache)
+        """`modulation`: what `self.modulation` makes of the class and the slot.
+
+        With a cache, `x` is either the first slots of the sequence or the one slot after those in the cache.
+        """
+        heads = self.before_attention(x, modulation, rotations)
+        attended = attend_causally(heads) if cache is None else cache.attend(heads)
+        return self.after_attention(x, modulation, attended)
+
+    def before_attention(
+        self,
+        x: Float[Tensor, "batch slots width"],
+        modulation: tuple[Float[Tensor, "batch slots width"], ...],
+        rotations: SlotRotations,
+    ) -> Heads:
+        shift, scale, *_ = modulation
+        return self.attention.heads_of(modulate(self.attention_norm(x), shift, scale), rotations)
+
+    def after_attention(
+        self,
+        x: Float[Tensor, "batch slots width"],
+        modulation: tuple[Float[Tensor, "batch slots width"], ...],
+        attended: Float[Tensor, "batch heads slots head_width"],
+    ) -> Float[Tensor, "batch slots width"]:
+        _, _, gate1, shift2, scale2, gate2 = modulation
+        x = x + gate1 * self.attention.joined(attended)
         return x + gate2 * self.feed_forward(modulate(self.feed_forward_norm(x), shift2, scale2))
 
 
@@ -104,6 +126,7 @@ class Transformer(nn.Module):
         width, num_tokens = config.width, grid**2
         self.config = config
         self.num_tokens = num_tokens
+        self.context_width = context_width
         self.class_token = nn.Parameter(torch.empty(1, width))
         self.class_embedding = nn.Embedding(_FIRST_CLASS + num_classes + 1, width)
         self.bit_embedding = BitEmbedding(bits, width)

@@ -43,15 +43,15 @@ def test_modulations_are_made_in_any_portions(monkeypatch: pytest.MonkeyPatch) -
     bar = bar_of()
     expected = bar.generate(LABELS)
     for slots in (1, 3, 100):
-        monkeypatch.setattr("bar_model.engine.MODULATION_BYTES", slots * 4 * 6 * 6 * 32 * 2)
+        monkeypatch.setattr("bar_model.canvas.MODULATION_BYTES", slots * 4 * 6 * 6 * 32 * 2)
         assert torch.equal(Engine(bar, dtype=FLOAT32).generate(LABELS), expected)
-    monkeypatch.setattr("bar_model.engine.TAPE_BYTES", 0)
+    monkeypatch.setattr("bar_model.canvas.NOISE_BYTES", 0)
     assert torch.equal(Engine(bar, dtype=FLOAT32).generate(LABELS), expected)
 
 
 def test_a_tape_holds_the_counted_noise() -> None:
     counted = CounterNoise(9, torch.tensor([5, 2**40]))
-    tape = counted.tape(3, 2, 4)
+    tape = counted.tape(range(3), 2, 4)
     for token in range(3):
         for step in range(2):
             for one, other in zip(tape.draw(token, step, 4), counted.draw(token, step, 4), strict=True):

@@ -55,9 +55,9 @@ def bit_probabilities(
     state = BitMask(mask, mask.sum(-1) / head.bits)
     values = torch.tensor([bits], dtype=torch.bool)
     with torch.no_grad():
-        logits = head.logits(context, values, state)[0]
+        logits = head(context, values, state)[0]
         if guidance is not None:
-            unconditional = head.logits(-context, values, state)[0]
+            unconditional = head(-context, values, state)[0]
             logits = unconditional + guidance * (logits - unconditional)
     return logits.double(), (logits.double() / temperature).softmax(-1)[:, 1]
 
@@ -123,7 +123,7 @@ def test_the_baselines_draw_from_their_logits(kind: str) -> None:
         if isinstance(head, LinearHead):
             probabilities = head.out(context)[0].softmax(-1).tolist()
         else:
-            ones = head.logits(context)[0].softmax(-1)[:, 1].tolist()  # pyright: ignore[reportCallIssue]
+            ones = head(context)[0].softmax(-1)[:, 1].tolist()  # pyright: ignore[reportCallIssue]
             probabilities = [math.prod(p if v else 1 - p for p, v in zip(ones, t, strict=True)) for t in tokens]
     expected = torch.tensor(probabilities, dtype=torch.float64)
     observed = [counts[token] for token in tokens]
@@ -179,7 +179,7 @@ def test_loss_weighs_masked_bits_fully_and_the_others_a_tenth() -> None:
     assert isinstance(head, MaskedBitHead)
     context, bits = torch.randn(4, WIDTH), random_bits(4, 5)
     masked = BitMask(random_bits(4, 5, seed=3), torch.full((4,), 0.5))
-    logits = head.logits(context, bits, masked)
+    logits = head(context, bits, masked)
     negative_log_likelihood = -logits.log_softmax(-1).gather(-1, bits[..., None].long())[..., 0]
     weights = torch.where(masked.mask, 1.0, 0.1)
     loss = head.loss(context, bits, masked)
@@ -195,7 +195,7 @@ def test_the_head_sees_no_masked_bit() -> None:
     context, bits = torch.randn(3, WIDTH), random_bits(3, 8)
     masked = BitMask(random_bits(3, 8, seed=1), torch.tensor([0.3, 0.5, 0.7]))
     other = bits ^ masked.mask
-    assert torch.equal(head.logits(context, bits, masked), head.logits(context, other, masked))
+    assert torch.equal(head(context, bits, masked), head(context, other, masked))
 
 
 def test_a_linear_head_that_can_not_fit_is_refused_with_its_bytes() -> None:

@@ -132,9 +132,7 @@ def check_training(
     )
     assert isinstance(bar.head, MaskedBitHead)
     tokens = merge_patches(bits, bar.config.patch)
-    logits = bar.head.logits(
-        contexts.flatten(0, 1), tokens.flatten(0, 1), BitMask(*(part.flatten(0, 1) for part in masked))
-    )
+    logits = bar.head(contexts.flatten(0, 1), tokens.flatten(0, 1), BitMask(*(part.flatten(0, 1) for part in masked)))
     golden.compare("head.logits", logits.unflatten(0, raster.shape)[:, places])
     nothing_dropped = torch.zeros_like(labels, dtype=torch.bool)
     loss = bar.loss(bits, labels, TrainingDraw(raster, nothing_dropped, masked))

@@ -60,6 +60,7 @@ class Prefixes:
     def num_bytes(self) -> int:
         return sum(prefix.num_bytes for prefix in self._kept.values())
 
+    @torch.no_grad()
     def of(self, kind: Kind) -> Prefix:
         prefix = self._kept.get(kind)
         if prefix is None:

@@ -3,13 +3,17 @@ import dataclasses
 import pytest
 import torch
 from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from bar_model.bar import Bar
+from bar_model.canvas import Canvas, CanvasShape
 from bar_model.engine import Engine
 from bar_model.errors import BadInput
 from bar_model.head import Known
 from bar_model.noise import CounterNoise
 from bar_model.packed import PackedLinear, can_pack
+from bar_model.prefixes import Kind, Prefixes
 from tests.tiny import make_bar, random_bits, tiny_config
 
 LABELS = torch.tensor([0, 1, 2, 2, 4, 5, 5, 0])  # 5 is the dropped class
@@ -37,6 +41,73 @@ def test_patches_and_known_bits() -> None:
     drawn = Engine(bar, dtype=FLOAT32).generate(LABELS, known=known)
     assert torch.equal(drawn[known.mask], known.bits[known.mask])
     assert torch.equal(drawn, bar.generate(LABELS, known=known))
+
+
+def two_requests(**changes) -> list[dict]:
+    """Batches of the same size that have nothing else in common."""
+    known = [Known(random_bits(8, 16, 6, seed=seed), random_bits(8, 16, 6, seed=seed + 1)) for seed in (1, 3)]
+    first = {"labels": LABELS, "seed": 3, "images": torch.tensor([7, 0, 3, 100, 2**40, 5, 1, 2]), "known": known[0]}
+    second = {"labels": LABELS.flip(0), "seed": 4, "images": torch.arange(8) + 50, "known": known[1]}
+    return [first | changes, second | changes]
+
+
+@pytest.mark.parametrize("order", ["raster", "random"])
+@pytest.mark.parametrize("inpainted", [False, True])
+def test_nothing_of_a_batch_is_left_for_the_next(order: str, inpainted: bool) -> None:
+    """The memory is the same one: other labels, numbers of distinct labels, noise, orders and known bits."""
+    bar = bar_of()
+    engine, sampling = Engine(bar, dtype=FLOAT32), dataclasses.replace(bar.config.sampling, order=order)
+    for request in two_requests(sampling=sampling, **({} if inpainted else {"known": None})):
+        assert torch.equal(engine.generate(**request), bar.generate(**request))
+    assert torch.equal(engine.generate([1] * 8, sampling=sampling), bar.generate([1] * 8, sampling=sampling))
+
+
+class OnTheDeviceAlone(TorchDispatchMode):
+    """Refuses tensors of the host, whose values would have to be sent."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
+        assert all(tensor.is_meta for tensor in tensors), f"{func} has a tensor of the host"
+        return result
+
+
+@pytest.mark.parametrize("kind", ["masked_bit", "bit", "linear"])
+def test_no_token_waits_for_its_device(kind: str) -> None:
+    """On tensors without data: whatever asks for a value, or has a shape that depends on one, raises."""
+    bar = bar_of(kind=kind).to("meta")
+    shape = CanvasShape(num_images=3, sampling=bar.config.sampling, inpaints=True)
+    with OnTheDeviceAlone(), torch.no_grad():
+        canvas = Canvas(bar, shape, dtype=FLOAT32)
+        for token in range(16):
+            canvas.draw_token(token)
+        for waiting in (lambda drawn: drawn.any().item(), torch.Tensor.nonzero, lambda drawn: drawn[drawn]):
+            with pytest.raises((RuntimeError, NotImplementedError)):
+                waiting(canvas.drawn)
+        with pytest.raises(AssertionError, match="tensor of the host"):
+            torch.tensor(1, device="meta") + torch.tensor([1])
+
+
+def test_prefixes_are_made_once_and_forgotten_by_age() -> None:
+    bar, made = bar_of(), []
+    prefixes = Prefixes(bar.transformer, dropped_class=bar.dropped_class, max_bytes=10**9)
+    one = prefixes.of(Kind(2, 0)).num_bytes
+    few = Prefixes(bar.transformer, dropped_class=bar.dropped_class, max_bytes=3 * one)
+    make = few._make
+    few._make = lambda kind: made.append(kind.class_index) or make(kind)
+    for name in (5, 0, 1, 0, 2, 0, 1, 5):
+        kept = few.of(Kind(name, 3))
+        assert few.num_bytes <= 3 * one
+        for part, other in zip(kept, prefixes.of(Kind(name, 3)), strict=True):
+            assert torch.equal(part, other)
+    assert made == [5, 0, 1, 2, 1]  # 2 drove out 1; the dropped class, 5, was the oldest and stayed
+
+
+def test_without_room_for_prefixes_the_same_is_drawn() -> None:
+    bar = bar_of()
+    engine = Engine(bar, dtype=FLOAT32, prefix_bytes=0)
+    assert torch.equal(engine.generate(LABELS), bar.generate(LABELS))
+    assert engine._prefixes.num_bytes == 0
 
 
 def test_modulations_are_made_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,5 +168,5 @@ class _Ring(NoiseTape):
 
 
 def fused(work: Callable) -> Callable:
-    """Compiled whole, for shapes that stay as they are."""
-    return torch.compile(work, fullgraph=True, dynamic=False)
+    """Compiled whole: where it can not be, that is said instead of running slowly."""
+    return torch.compile(work, fullgraph=True)

@@ -51,7 +51,7 @@ class Engine:
         self._compiled = device.type == "cuda" if compiled is None else compiled
         self._bar, self._autocast = _readied(bar, self.dtype, device, packed=not self._compiled)
         if self._compiled:
-            self._bar.head.compile(fullgraph=True, dynamic=False)
+            self._bar.head.compile(fullgraph=True)
         self._prefixes = Prefixes(
             self._bar.transformer,
             dropped_class=bar.dropped_class,

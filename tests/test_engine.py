@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -108,6 +110,33 @@ def test_without_room_for_prefixes_the_same_is_drawn() -> None:
     engine = Engine(bar, dtype=FLOAT32, prefix_bytes=0)
     assert torch.equal(engine.generate(LABELS), bar.generate(LABELS))
     assert engine._prefixes.num_bytes == 0
+
+
+COMPILED = """
+from functools import partial
+import torch
+from torch._dynamo.utils import counters
+from bar_model.engine import Engine
+from tests.tiny import make_bar, tiny_config
+
+bar, labels, plainly = make_bar(tiny_config(allocation=(1, 2, 3))), torch.tensor([0, 1, 2, 2, 4, 5, 5, 0]), torch.compile
+torch.compile = partial(plainly, backend="eager")  # Without a code generator: what Dynamo captures is run as it is.
+engine, expected = Engine(bar, dtype=torch.float32, compiled=True), bar.generate(labels)
+assert torch.equal(engine.generate(labels), expected)
+assert counters["stats"]["unique_graphs"] == 3, counters  # before and after attention, and the head: for all layers
+for batch in range(1, 13):
+    engine.generate(labels[:1].expand(batch))
+assert counters["stats"]["unique_graphs"] <= 9, counters  # eight images, one, and any number
+torch.compile = plainly
+torch.compiler.reset()
+assert (Engine(bar, dtype=torch.float32, compiled=True).generate(labels) == expected).float().mean() > 0.999
+"""
+
+
+@pytest.mark.slow
+def test_what_is_compiled_is_compiled_whole_and_once_for_all_layers() -> None:
+    """In a process of its own, where shapes are not checked at run time: Dynamo can't trace the checks."""
+    subprocess.run([sys.executable, "-c", COMPILED], check=True)
 
 
 def test_modulations_are_made_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,9 +79,12 @@ def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarra
 
 def to_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
     """One picture as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
+    return _saved(image, "PNG")
+
+
+def to_webp(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """One picture as a WebP file, without loss."""
+    return _saved(image, "WEBP", lossless=True)
 
 
 def to_grid(images: UInt8[np.ndarray, "batch height width 3"], columns: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -93,6 +96,12 @@ def to_grid(images: UInt8[np.ndarray, "batch height width 3"], columns: int) -> 
         top, left = index // columns * (height + 2), index % columns * (width + 2)
         grid[top : top + height, left : left + width] = image
     return grid
+
+
+def _saved(image: UInt8[np.ndarray, "height width 3"], kind: str, **options: bool) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind, **options)
+    return file.getvalue()
 
 
 def _decode(data: bytes) -> Image.Image:

@@ -151,6 +151,14 @@ def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any]) -> 
     return Manifest.newest(folder)
 
 
+def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | None:
+    """What the stage that has begun a folder was configured with; None where no such stage has."""
+    if not folder.exists(STAGE_FILE):
+        return None
+    claim = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
+    return claim["configuration"] if claim["stage"] == stage else None
+
+
 def _document(data: bytes, where: str) -> dict[str, Any]:
     try:
         document = json.loads(data)

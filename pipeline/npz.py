@@ -1,9 +1,19 @@
-"""Samples as one npz file, `arr_0` (N, H, W, 3) uint8 by image index, which the published FID evaluation reads."""
+"""Samples as one npz file, `arr_0` (N, H, W, 3) uint8 by image index, which the published FID evaluation reads.
 
+python -m pipeline.npz FOLDER                     of samples that were drawn before: FOLDER/samples.npz
+python -m pipeline.npz FOLDER --tokenizer PATH    likewise, where their codes alone were kept
+"""
+
+import sys
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import tyro
 
+from bar_model.errors import BadInput
+from pipeline.command import parse
 from pipeline.samples import SampleFolder
 
 NPZ = "samples.npz"
@@ -23,3 +33,31 @@ def write_npz(samples: SampleFolder, name: str) -> None:
         np.lib.format.write_array_header_1_0(member, header)
         for shard in samples.shards():
             member.write(np.ascontiguousarray(shard.images).data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpzConfig:
+    """Which samples to write as npz."""
+
+    folder: tyro.conf.Positional[str]
+    """Folder of samples, of any URL."""
+    tokenizer: str | None = None
+    """The tokenizer that they were drawn with, where no pictures were kept: a model folder or a published .bin file."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code: 2 for bad input."""
+    try:
+        program, given = "python -m pipeline.npz", sys.argv[1:] if arguments is None else list(arguments)
+        config = parse(NpzConfig, given, program=program, description=str(__doc__))
+        samples = SampleFolder.open(config.folder, config.tokenizer)
+        write_npz(samples, NPZ)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{samples.folder.path(NPZ)}: {samples.manifest.rows:,} images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

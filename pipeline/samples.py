@@ -1,10 +1,9 @@
 """Sample shards: drawn pictures and their codes in Parquet files, a row an image, and how all of them were drawn."""
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import NamedTuple
@@ -12,19 +11,23 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from jaxtyping import Int32, Int64, UInt8
-from PIL import Image
 
+from bar_model import checkpoint
 from bar_model.bits import CodeShape
 from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
-from pipeline.images import to_png
+from pipeline.decoding import CodeDecoder
+from pipeline.keeping import Keeping, fixed_bytes
+from pipeline.labels import LabelSchedule
 from pipeline.manifest import FileEntry, Manifest
-from pipeline.storage import Folder
-from pipeline.units import Contents
+from pipeline.provenance import plain
+from pipeline.storage import Folder, local_copy
+from pipeline.units import Contents, Row
 
-FORMAT = 1
+FORMAT = 2
 STAGE = "sample"
 PIXEL_RULE = "(x + 1) / 2 clamped to [0, 1], · 255 truncated"
 _METADATA = b"bar.samples"
@@ -41,16 +44,12 @@ class Drawing:
     codes: CodeShape
     image_size: int
     seed: int
-    labels: tuple[int, ...]
-    """Image i is of class labels[i mod their number]."""
+    labels: LabelSchedule
     sampling: Sampling
     batch_size: int
     precision: str
     device: str
     pixel_rule: str = PIXEL_RULE
-
-    def label_of(self, indices: Int64[np.ndarray, " images"]) -> Int32[np.ndarray, " images"]:
-        return np.array(self.labels, np.int32)[indices % len(self.labels)]
 
 
 class Samples(NamedTuple):
@@ -64,19 +63,23 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleFolder:
-    """A finished folder of samples, read against its manifest."""
+    """A finished folder of samples, read against its manifest.
+
+    `tokenizer` is the one that decoded them: it makes pictures of the codes where no others are kept.
+    """
 
     folder: Folder
     manifest: Manifest
+    tokenizer: str | None = None
 
     @classmethod
-    def open(cls, url: str) -> "SampleFolder":
+    def open(cls, url: str, tokenizer: str | None = None) -> "SampleFolder":
         """BadInput where there is no folder of samples."""
         folder = Folder(url)
         manifest = Manifest.read(folder)
         if manifest.stage != STAGE:
             raise BadInput(f"{folder.url} was made by the stage {manifest.stage!r}: give a folder of samples")
-        return cls(folder, manifest)
+        return cls(folder, manifest, tokenizer)
 
     @cached_property
     def drawing(self) -> Drawing:
@@ -85,7 +88,7 @@ class SampleFolder:
     def shards(self) -> Iterator[Samples]:
         """One shard after another, by image index; BadInput where one is missing or is not the manifest's."""
         for file in self.manifest.files:
-            yield decode_samples(self._checked(file), self.folder.path(file.name))
+            yield self._decoded(*read_table(self._checked(file), self.folder.path(file.name)))
 
     def read(self) -> Samples:
         """All samples, in memory."""
@@ -101,70 +104,84 @@ class SampleFolder:
             raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
         return data
 
+    def _decoded(self, table: pa.Table, keeping: Keeping) -> Samples:
+        indices, codes = table.column("index").to_numpy(), fixed_bytes(table.column("codes"))
+        if keeping.has_pixels:
+            images = keeping.images(table, self.drawing.image_size, self.folder)
+        else:
+            images = self._decoder(indices, codes)
+        return Samples(indices, table.column("label").to_numpy(), images, codes)
 
-def read_samples(url: str) -> Samples:
+    @cached_property
+    def _decoder(self) -> CodeDecoder:
+        drawing = self.drawing
+        if self.tokenizer is None:
+            raise BadInput(
+                f"{self.folder.url} holds codes without pictures: give the tokenizer, {drawing.tokenizer}, too"
+            )
+        path = local_copy(self.tokenizer)
+        if (found := checkpoint.fingerprint_of(path)) != drawing.tokenizer:
+            raise BadInput(f"{self.tokenizer} is tokenizer {found}, but {self.folder.url} wants {drawing.tokenizer}")
+        if drawing.device == "cuda" and not torch.cuda.is_available():
+            raise BadInput(f"{self.folder.url} was drawn on a GPU, and only there do its codes give the same pictures")
+        tokenizer = checkpoint.load_tokenizer(path, device=drawing.device, decode_only=True)
+        return CodeDecoder(tokenizer, drawing.batch_size)
+
+
+def read_samples(url: str, tokenizer: str | None = None) -> Samples:
     """All samples of a folder, in memory; BadInput where they are not all there."""
-    return SampleFolder.open(url).read()
+    return SampleFolder.open(url, tokenizer).read()
 
 
-def encode_samples(samples: Samples, drawing: Drawing) -> bytes:
-    """A shard as the bytes of its file: the same bytes for the same samples."""
-    num, num_bytes = samples.codes.shape
-    codes = pa.py_buffer(np.ascontiguousarray(samples.codes))
+def encode_samples(row: Row, drawing: Drawing, keeping: Keeping) -> bytes:
+    """`indices`, `labels`, `codes` and `images` as the bytes of a shard: the same bytes for the same samples."""
+    num, num_bytes = row["codes"].shape
     libraries = {name: version(name) for name in _LIBRARIES}
-    metadata = json.dumps({"format": FORMAT, **asdict(drawing), "libraries": libraries}, sort_keys=True)
+    notes = {"format": FORMAT, "drawing": plain(drawing), "keeping": plain(keeping), "libraries": libraries}
+    schema = _schema(num_bytes, keeping, drawing.image_size)
     table = pa.table(
         [
-            pa.array(samples.indices, pa.int64()),
-            pa.array(samples.labels, pa.int32()),
-            pa.array([to_png(image) for image in samples.images], pa.binary()),
-            pa.FixedSizeBinaryArray.from_buffers(pa.binary(num_bytes), num, [None, codes]),
+            pa.array(row["indices"], pa.int64()),
+            pa.array(row["labels"], pa.int32()),
+            *keeping.columns(row),
+            pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(num_bytes), num, [None, pa.py_buffer(np.ascontiguousarray(row["codes"]))]
+            ),
         ],
-        schema=_schema(num_bytes).with_metadata({_METADATA: metadata}),
+        schema=schema.with_metadata({_METADATA: json.dumps(notes, sort_keys=True)}),
     )
     file = pa.BufferOutputStream()
-    # PNG is compressed already, and codes are as good as random.
+    # Pictures are compressed already or are to be raw, and codes are as good as random.
     pq.write_table(table, file, compression="none", use_dictionary=False, write_statistics=False)
     return file.getvalue().to_pybytes()
 
 
-def decode_samples(data: bytes, where: str) -> Samples:
-    """The inverse of `encode_samples`; BadInput where the file is no whole shard."""
-    table = _table(data, where)
-    num_bytes = table.schema.field("codes").type.byte_width
-    codes = b"".join(table.column("codes").to_pylist())
-    return Samples(
-        indices=table.column("index").to_numpy(),
-        labels=table.column("label").to_numpy(),
-        images=np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in table.column("image").to_pylist()]),
-        codes=np.frombuffer(codes, np.uint8).reshape(-1, num_bytes),
-    )
+def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
+    """A shard's columns, and how its pictures are kept; BadInput where the file is no whole shard."""
+    try:
+        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        notes = json.loads((table.schema.metadata or {})[_METADATA])
+        found = notes["format"]
+        num_bytes = table.schema.field("codes").type.byte_width
+    except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError) as error:
+        raise BadInput(f"{where} is no sample shard, or damaged ({' '.join(str(error).split())})") from error
+    if found != FORMAT:
+        raise BadInput(f"{where} has sample format {found}, but this version reads {FORMAT}: use the one that drew it")
+    keeping = from_dict(Keeping, notes["keeping"], where)
+    if not table.schema.equals(_schema(num_bytes, keeping, notes["drawing"]["image_size"])) or not len(table):
+        raise BadInput(f"{where} has columns {table.schema.names} of other types than sample shards have, or no rows")
+    return table, keeping
 
 
 def inspect_samples(data: bytes) -> Contents:
     """What a shard says of itself."""
-    return Contents(len(_table(data, "the shard")), ())
+    return Contents(len(read_table(data, "the shard")[0]), ())
 
 
-def _table(data: bytes, where: str) -> pa.Table:
-    try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
-        found = json.loads((table.schema.metadata or {})[_METADATA])["format"]
-        schema = _schema(table.schema.field("codes").type.byte_width)
-    except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError) as error:
-        raise BadInput(f"{where} is no sample shard, or damaged ({' '.join(str(error).split())})") from error
-    if found != FORMAT:
-        raise BadInput(f"{where} has sample format {found}, but this version reads {FORMAT}: update this software")
-    if not table.schema.equals(schema) or not len(table):
-        raise BadInput(f"{where} has columns {table.schema.names} of other types than sample shards have, or no rows")
-    return table
-
-
-def _schema(num_bytes: int) -> pa.Schema:
-    fields = [
-        ("index", pa.int64()),
-        ("label", pa.int32()),
-        ("image", pa.binary()),
-        ("codes", pa.binary(num_bytes)),
-    ]
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
+def _schema(num_bytes: int, keeping: Keeping, image_size: int) -> pa.Schema:
+    index, label = (
+        pa.field(name, kind, nullable=False) for name, kind in (("index", pa.int64()), ("label", pa.int32()))
+    )
+    return pa.schema(
+        [index, label, *keeping.fields(image_size), pa.field("codes", pa.binary(num_bytes), nullable=False)]
+    )

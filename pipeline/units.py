@@ -25,7 +25,9 @@ Row = dict[str, Any]
 Device = Literal["auto", "cpu", "cuda"]
 """Where a stage's models run; auto: on the cluster's GPUs, where it has any."""
 
-INSPECTIONS_AT_ONCE = 16
+INSPECTIONS_AT_ONCE = WRITES_AT_ONCE = 16
+PLAN_BLOCKS = 1000
+"""Objects that hold the plan, whatever its length: the driver keeps track of each from beginning to end."""
 READ_MEMORY_BYTES = 2**30
 """What a task that reads a unit reserves: the pictures as stored and as decoded, and the libraries.
 
@@ -70,6 +72,8 @@ class Format:
     """Of the files: "codes-{}.parquet"."""
     pack: Callable[[Row], bytes]
     inspect: Callable[[bytes], Contents]
+    beside: Callable[[Row], Iterable[tuple[str, bytes]]] = lambda _: ()
+    """Names and contents of further files, of which the unit's own tells: they are in place before it."""
 
     def file_name(self, unit: Unit) -> str:
         return self.name.format(f"{unit.index:06d}-{unit.digest}")
@@ -204,6 +208,8 @@ class Receipt(NamedTuple):
 
 def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:
     """Puts a unit's file in place. Where another run was faster, its file stays: a manifest may name it already."""
+    with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
+        list(pool.map(lambda file: folder.write(*file), form.beside(row)))
     data = form.pack(row)
     name = form.file_name(unit)
     return _receipt(folder, form, unit, data if folder.create(name, data) else folder.read(name))
@@ -249,7 +255,9 @@ def _executed(folder: Folder, work: Work, units: Sequence[Unit], workers: Worker
 
     _check_room(workers, ray.cluster_resources())
     dataset = (
-        ray.data.from_items([{"unit": unit.to_json()} for unit in units], override_num_blocks=len(units))
+        ray.data.from_items(
+            [{"unit": unit.to_json()} for unit in units], override_num_blocks=min(len(units), PLAN_BLOCKS)
+        )
         .map(functools.partial(_read, work), num_cpus=1, memory=READ_MEMORY_BYTES)
         .map(
             _Worker,  # pyright: ignore[reportArgumentType]  (Ray's signature knows functions alone)
@@ -260,6 +268,7 @@ def _executed(folder: Folder, work: Work, units: Sequence[Unit], workers: Worker
         )
         .map(functools.partial(_write, folder, work), num_cpus=1)
     )
+    dataset.context.target_max_block_size = 1  # Whoever reads several units hands on each by itself, at once.
     dataset.context.enable_progress_bars = False
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # It would warn that there are none.
     dataset.context.print_on_execution_start = False

@@ -21,6 +21,8 @@ from pipeline.digits_reader import DigitsReader, features_8x8
 from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.grids import Panel, draw_page, draw_panel
 from pipeline.images import to_png
+from pipeline.keeping import Keeping
+from pipeline.labels import LabelSchedule
 from pipeline.provenance import plain
 from pipeline.report import Figure, Goal, Report, Result, results_table
 from pipeline.sample import drawing_work
@@ -76,7 +78,7 @@ def protocol(evidence: Evidence) -> DigitsProtocol:
         codes=CodeShape(grid=4, bits=16),
         image_size=32,
         seed=0,
-        labels=tuple(range(10)),
+        labels=LabelSchedule(num=10, fingerprint="l"),
         sampling=Sampling(guidance_scale=2.0, temperature=1.0, allocation=(16,)),
         batch_size=100,
         precision="float32",
@@ -217,7 +219,7 @@ def test_a_panel_holds_every_pixel_where_it_belongs(tmp_path: Path) -> None:
 
 def save_samples(url: str, samples: Samples, drawing: Drawing) -> None:
     """A folder of samples as the sampling stage leaves it."""
-    work = drawing_work(drawing, build=lambda: lambda row: row)
+    work = drawing_work(drawing, Keeping(), build=lambda: lambda row: row)
     unit = Unit(index=0, size=len(samples.images), payload=[0, len(samples.images)])
     receipt = finish_unit(Folder(url), work, unit, samples._asdict())
     publish(Folder(url), STAGE, [unit], [receipt], configuration={"drawing": plain(drawing)})

@@ -1,13 +1,16 @@
 """Drawing: an image is a function of seed and number, files are whole, a second run draws nothing."""
 
 import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bar_model import checkpoint
 from bar_model.bits import unpack_bits
@@ -15,11 +18,16 @@ from bar_model.decoder import DecoderConfig
 from bar_model.encoder import EncoderConfig
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
+from pipeline import npz
+from pipeline.drawing import load_models
 from pipeline.images import from_model
+from pipeline.labels import Labels
 from pipeline.manifest import Inputs, Manifest
-from pipeline.sample import SampleConfig, describe_drawing, load_models, plan, read_range, sample
-from pipeline.samples import SampleFolder, Samples, decode_samples, encode_samples, inspect_samples, read_samples
+from pipeline.provenance import plain
+from pipeline.sample import SampleConfig, describe_drawing, drawing_work, plan, sample
+from pipeline.samples import STAGE, Drawing, SampleFolder, Samples, read_samples, read_table
 from pipeline.storage import Folder
+from pipeline.units import Work, Workers, finish_unit, publish
 from tests.tiny import make_bar, tiny_config
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
@@ -53,28 +61,101 @@ def config(models: tuple[str, str], tmp_path: Path) -> SampleConfig:
     return SampleConfig(generator=models[0], tokenizer=models[1], out=out, num_images=10, batch_size=4, unit_size=8)
 
 
+def described(config: SampleConfig, device: str = "cpu") -> tuple[Drawing, Labels]:
+    return describe_drawing(config, device, Workers(num=1))
+
+
+def work_of(config: SampleConfig) -> Work:
+    drawing, labels = described(config)
+    with_images = config.keeping.has_pixels
+    build = partial(load_models, config.generator, config.tokenizer, drawing, labels, with_images=with_images)
+    return drawing_work(drawing, config.keeping, build)
+
+
 def drawn(config: SampleConfig) -> Samples:
     """What the stage draws, without Ray."""
-    step = load_models(config.generator, config.tokenizer, describe_drawing(config, "cpu"))
-    rows = [step(read_range(unit)) for unit in plan(config.first_index, config.num_images, config.unit_size)]
+    work = work_of(config)
+    step = work.build()
+    rows = [step(work.read(unit)) for unit in plan(config.first_index, config.num_images, config.unit_size)]
     return Samples(*(np.concatenate([row[name] for row in rows]) for name in ("indices", "labels", "images", "codes")))
 
 
-def test_samples_survive_their_file(config: SampleConfig) -> None:
-    samples, drawing = drawn(config), describe_drawing(config, "cpu")
-    data = encode_samples(samples, drawing)
-    assert encode_samples(samples, drawing) == data
-    assert inspect_samples(data).rows == 10
-    for before, after in zip(samples, decode_samples(data, "here"), strict=True):
-        assert before.dtype == after.dtype
-        np.testing.assert_array_equal(before, after)
+def save(config: SampleConfig) -> SampleFolder:
+    """The folder that the stage makes, without Ray; its reader knows the tokenizer."""
+    folder, work = Folder(config.out), work_of(config)
+    step = work.build()
+    units = list(plan(config.first_index, config.num_images, config.unit_size))
+    receipts = [finish_unit(folder, work, unit, step(work.read(unit))) for unit in units]
+    publish(folder, STAGE, units, receipts, configuration={"drawing": plain(described(config)[0])})
+    return SampleFolder.open(config.out, config.tokenizer)
+
+
+KEEPINGS = [{"images": name} for name in ("png", "webp", "raw", "none")] + [
+    {"images": name, "files": True} for name in ("png", "webp")
+]
+
+
+@pytest.mark.parametrize("keeping", KEEPINGS, ids=str)
+def test_samples_come_back_the_same_however_they_are_kept(config: SampleConfig, keeping: dict) -> None:
+    config = replace(config, first_index=3, num_images=15, **keeping)
+    expected = drawn(replace(config, images="png", files=False))
+    folder = save(config)
+    assert [file.rows for file in folder.manifest.files] == [5, 8, 2]
+    for one, other in zip(folder.read(), expected, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    assert npz.main([config.out, "--tokenizer", config.tokenizer]) == 0
+    data = Path(config.out, npz.NPZ).read_bytes()
+    with np.load(io.BytesIO(data)) as archive:
+        np.testing.assert_array_equal(archive["arr_0"], expected.images)
+    raw = save(replace(config, out=f"{config.out}-raw", images="raw", files=False))
+    npz.write_npz(raw, npz.NPZ)
+    assert raw.folder.read(npz.NPZ) == data
+
+    again = save(replace(config, out=f"{config.out}-again"))
+    files = {name: folder.folder.read(name) for name, *_ in folder.folder.walk() if name != npz.NPZ}
+    assert {name: again.folder.read(name) for name, *_ in again.folder.walk()} == files
+
+
+def test_pictures_are_files_that_anybody_can_open(config: SampleConfig) -> None:
+    config = replace(config, images="webp", files=True)
+    folder, images = save(config), drawn(config).images
+    names = [f"images/000000/{index:09d}.webp" for index in range(10)]
+    assert [name for name, *_ in (folder.folder / "images").walk()] == [name.removeprefix("images/") for name in names]
+    for name, image in zip(names, images, strict=True):
+        np.testing.assert_array_equal(Image.open(Path(config.out, name)), image)
+    remedy = "remove its shard and draw the samples again"
+    Path(config.out, names[8]).write_bytes(Path(config.out, names[7]).read_bytes())
+    with pytest.raises(BadInput, match=f"000000008.webp is not the picture that was drawn .*{remedy}"):
+        folder.read()
+    Path(config.out, names[8]).write_bytes(b"RIFF")
+    with pytest.raises(BadInput, match=f"000000008.webp is damaged .*{remedy}"):
+        folder.read()
+    Path(config.out, names[8]).unlink()
+    with pytest.raises(BadInput, match=f"000000008.webp is missing: {remedy}"):
+        folder.read()
+    folder.folder.remove(folder.manifest.files[1].name)
+    save(config)
+    np.testing.assert_array_equal(folder.read().images, images)
+
+
+def test_codes_alone_want_the_tokenizer_that_they_were_drawn_for(config: SampleConfig, tmp_path: Path) -> None:
+    save(replace(config, images="none"))
+    with pytest.raises(BadInput, match="holds codes without pictures: give the tokenizer, "):
+        read_samples(config.out)
+    torch.manual_seed(1)
+    checkpoint.save(make_tokenizer(), tmp_path / "other")
+    with pytest.raises(BadInput, match=r"is tokenizer \w+, but .* wants \w+"):
+        read_samples(config.out, str(tmp_path / "other"))
+    assert npz.main([config.out]) == 2
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"", lambda data: data[:4] + data[99:]])
 def test_a_damaged_file_is_named(config: SampleConfig, damage: Callable[[bytes], bytes]) -> None:
-    data = encode_samples(drawn(config), describe_drawing(config, "cpu"))
+    folder = save(config)
+    data = folder.folder.read(folder.manifest.files[0].name)
     with pytest.raises(BadInput, match="there is no sample shard, or damaged"):
-        decode_samples(damage(data), "there")
+        read_table(damage(data), "there")
 
 
 def test_labels_are_cyclic_and_codes_belong_to_the_pictures(config: SampleConfig) -> None:
@@ -88,23 +169,10 @@ def test_labels_are_cyclic_and_codes_belong_to_the_pictures(config: SampleConfig
     assert len(np.unique(samples.codes, axis=0)) == 10
 
 
-def test_labels_come_from_a_file(config: SampleConfig, tmp_path: Path) -> None:
-    file = tmp_path / "labels.json"
-    file.write_text("[4, 0, 2]")
-    from_file = replace(config, labels_file=str(file), num_images=5)
-    np.testing.assert_array_equal(drawn(from_file).labels, [4, 0, 2, 4, 0])
-    for text, message in [("4 0", "is no JSON"), ("{}", "something else"), ("[]", "something"), ("[7]", "labels: 7")]:
-        file.write_text(text)
-        with pytest.raises(BadInput, match=message):
-            describe_drawing(from_file, "cpu")
-    with pytest.raises(BadInput, match="both are given"):
-        replace(from_file, labels=(1,))
-
-
 def test_precision_is_part_of_how_images_are_drawn(config: SampleConfig) -> None:
-    assert [describe_drawing(config, device).precision for device in ("cpu", "cuda")] == ["float32", "bfloat16"]
+    assert [described(config, device)[0].precision for device in ("cpu", "cuda")] == ["float32", "bfloat16"]
     bfloat16 = replace(config, precision="bfloat16")
-    assert describe_drawing(bfloat16, "cpu").precision == "bfloat16"
+    assert described(bfloat16)[0].precision == "bfloat16"
     assert len(np.unique(drawn(bfloat16).codes, axis=0)) == 10
     assert drawn(bfloat16).images.std() > 0
 
@@ -134,16 +202,17 @@ def test_seed_and_settings_change_the_images(config: SampleConfig) -> None:
 
 
 def test_unset_settings_are_the_generators_own(config: SampleConfig) -> None:
-    own = describe_drawing(config, "cpu").sampling
+    own = described(config)[0].sampling
     assert own == tiny_config().sampling
-    assert describe_drawing(replace(config, temperature=0.5), "cpu").sampling == replace(own, temperature=0.5)
+    assert described(replace(config, temperature=0.5))[0].sampling == replace(own, temperature=0.5)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": (0, 5)}, "labels: 5; .* knows the classes 0 to 4"),
-        ({"labels": (-1,)}, "labels: -1"),
+        ({"labels": (0, 5)}, "labels, entry 2: 5; the generator knows the classes 0 to 4"),
+        ({"labels": (-1,)}, "labels, entry 1: -1"),
+        ({"labels_file": "nowhere.json"}, "nowhere.json is not there"),
         ({"allocation": (2, 2)}, "allocation"),
         ({"guidance_scale": 0.5}, "guidance_scale 0.5"),
         ({"generator": "nowhere"}, "nowhere is not there"),
@@ -151,13 +220,13 @@ def test_unset_settings_are_the_generators_own(config: SampleConfig) -> None:
 )
 def test_what_can_not_be_drawn_is_named_before_work_starts(config: SampleConfig, change: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        describe_drawing(replace(config, **change), "cpu")
+        described(replace(config, **change))
 
 
 def test_a_tokenizer_that_does_not_fit_is_named(config: SampleConfig, tmp_path: Path) -> None:
     checkpoint.save(make_tokenizer(bits=7), tmp_path / "other")
     with pytest.raises(BadInput, match=r"grid 4 and 7 bits, but .* grid 4 and 6 bits: give the tokenizer"):
-        describe_drawing(replace(config, tokenizer=str(tmp_path / "other")), "cpu")
+        described(replace(config, tokenizer=str(tmp_path / "other")))
 
 
 def test_a_tokenizer_of_other_weights_than_the_codes_is_named(config: SampleConfig, tmp_path: Path) -> None:
@@ -172,11 +241,20 @@ def test_a_tokenizer_of_other_weights_than_the_codes_is_named(config: SampleConf
         quarantined=(),
     ).commit(Folder(str(tmp_path / "trained")))
     with pytest.raises(BadInput, match="was trained on the codes of 0000000000000000: give that one"):
-        describe_drawing(replace(config, generator=str(tmp_path / "trained" / "model")), "cpu")
+        described(replace(config, generator=str(tmp_path / "trained" / "model")))
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_images": 0}, {"unit_size": 6}, {"seed": 2**32}, {"first_index": -1}, {"labels": ()}]
+    "change",
+    [
+        {"num_images": 0},
+        {"unit_size": 6},
+        {"seed": 2**32},
+        {"first_index": -1},
+        {"labels": ()},
+        {"files": True, "images": "raw"},
+        {"npz": True, "images": "none"},
+    ],
 )
 def test_an_impossible_configuration_is_refused(config: SampleConfig, change: dict) -> None:
     with pytest.raises(BadInput, match=next(iter(change))):
@@ -184,9 +262,9 @@ def test_an_impossible_configuration_is_refused(config: SampleConfig, change: di
 
 
 def test_models_that_change_under_way_are_noticed(config: SampleConfig) -> None:
-    drawing = replace(describe_drawing(config, "cpu"), generator="0" * 16)
+    drawing, labels = described(config)
     with pytest.raises(BadInput, match="has changed since the run began"):
-        load_models(config.generator, config.tokenizer, drawing)
+        load_models(config.generator, config.tokenizer, replace(drawing, generator="0" * 16), labels)
 
 
 def digests(config: SampleConfig) -> dict[str, tuple[str, int]]:
@@ -225,7 +303,7 @@ def test_a_folder_is_drawn_once_and_completed_where_files_are_missing(config: Sa
     with pytest.raises(BadInput, match="is not the file that the manifest names"):
         read_samples(config.out)
 
-    assert SampleFolder.open(config.out).drawing == describe_drawing(config, "cpu")
+    assert SampleFolder.open(config.out).drawing == described(config)[0]
     with pytest.raises(BadInput, match=r"drawing\.seed: 0 there, 1 here"):
         sample(replace(config, seed=1))
     with pytest.raises(BadInput, match="num_images: 10 there, 3 here"):

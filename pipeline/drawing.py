@@ -1,0 +1,69 @@
+"""A worker that draws: ranges of image numbers -> codes and pictures, the same on whichever worker."""
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from bar_model import checkpoint
+from bar_model.bar import Bar
+from bar_model.bits import pack_bits
+from bar_model.engine import Engine
+from bar_model.errors import BadInput
+from bar_model.tokenizer import Tokenizer
+from pipeline.batch_size import bytes_an_image, check_batch_size
+from pipeline.decoding import CodeDecoder, one_thread, whole_batches
+from pipeline.labels import Labels
+from pipeline.samples import Drawing
+from pipeline.storage import local_copy
+from pipeline.units import Row
+
+
+class DrawImages:
+    """`indices` (N,) -> `labels` (N,) int32, `codes` (N, bytes) and, if wanted, `images` (N, H, W, 3) uint8.
+
+    Every batch is drawn whole, and what was not asked for is left out. One an actor.
+    """
+
+    def __init__(
+        self, generator: Bar, tokenizer: Tokenizer, drawing: Drawing, labels: Labels, *, with_images: bool = True
+    ) -> None:
+        self._engine = Engine(generator, dtype=getattr(torch, drawing.precision))
+        self._decoder = CodeDecoder(tokenizer, drawing.batch_size) if with_images else None
+        self._drawing = drawing
+        self._labels = labels
+
+    def __call__(self, row: Row) -> Row:
+        indices: np.ndarray = row["indices"]
+        batches, asked = whole_batches(indices, self._drawing.batch_size)
+        with one_thread(torch.device(self._drawing.device)):
+            drawn = [self._draw(batch) for batch in batches]
+        columns = {name: np.concatenate([batch[name] for batch in drawn])[asked] for name in drawn[0]}
+        return {"indices": indices, **columns}
+
+    def _draw(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns of one batch: whatever else is to be made of its pictures is made here."""
+        labels, device = self._labels.of(indices), self._drawing.device
+        bits = self._engine.generate(
+            torch.from_numpy(labels).long().to(device),
+            seed=self._drawing.seed,
+            images=torch.from_numpy(indices).to(device),
+            sampling=self._drawing.sampling,
+        )
+        codes = pack_bits(rearrange(bits, "image token bit -> image (token bit)")).cpu().numpy()
+        columns = {"labels": labels, "codes": codes}
+        return columns if self._decoder is None else {**columns, "images": self._decoder.decode(bits)}
+
+
+def load_models(
+    generator: str, tokenizer: str, drawing: Drawing, labels: Labels, *, with_images: bool = True
+) -> DrawImages:
+    """Generator and tokenizer in their worker."""
+    paths = [local_copy(url) for url in (generator, tokenizer)]
+    for url, path, expected in zip((generator, tokenizer), paths, (drawing.generator, drawing.tokenizer), strict=True):
+        if checkpoint.fingerprint_of(path) != expected:
+            raise BadInput(f"{url}: has changed since the run began, or differs between machines: run again")
+    bar = checkpoint.load_bar(paths[0], device=drawing.device)
+    each = bytes_an_image(bar.config, drawing.sampling, drawing.precision)
+    check_batch_size(each, drawing.batch_size, drawing.device)
+    decoder = checkpoint.load_tokenizer(paths[1], device=drawing.device, decode_only=True)
+    return DrawImages(bar, decoder, drawing, labels, with_images=with_images)

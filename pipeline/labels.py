@@ -1,0 +1,104 @@
+"""Which classes are drawn: labels that images take in turn, listed in the configuration or in a file."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from bar_model.errors import BadInput
+from pipeline.storage import local_copy
+
+_WANTED = "classes are wanted: a JSON list such as [207, 360], a .txt file of one a line, or a .npy array of integers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSchedule:
+    """Which labels, without naming them all: how many, and a digest of them in their order."""
+
+    num: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Image i is of class `values[i mod their number]`."""
+
+    values: Int32[np.ndarray, " period"]
+
+    @classmethod
+    def checked(cls, values: Int64[np.ndarray, " period"], num_classes: int, where: str) -> "Labels":
+        """BadInput where one is no class of the generator, naming its place, counted from 1."""
+        outside = np.flatnonzero((values < 0) | (values >= num_classes))
+        if len(outside):
+            raise BadInput(
+                f"{where}, entry {outside[0] + 1:,}: {values[outside[0]]}; the generator knows the classes 0 to "
+                f"{num_classes - 1}"
+            )
+        return cls(values.astype(np.int32))
+
+    def of(self, indices: Int64[np.ndarray, " images"]) -> Int32[np.ndarray, " images"]:
+        return self.values[indices % len(self.values)]
+
+    @property
+    def schedule(self) -> LabelSchedule:
+        digest = hashlib.sha256(self.values.astype("<i4").tobytes())
+        return LabelSchedule(num=len(self.values), fingerprint=digest.hexdigest()[:16])
+
+
+def make_labels(listed: Sequence[int] | None, file: str | None, num_classes: int) -> Labels:
+    """Those that are listed, those of a file (.json, .txt or .npy, of any URL), or else all classes in their order.
+
+    Raises:
+        BadInput: the file holds none, or something else; or one of them is no class of the generator.
+    """
+    if file is not None:
+        return Labels.checked(_read(file), num_classes, f"labels_file {file}")
+    values = range(num_classes) if listed is None else listed
+    return Labels.checked(np.array(values, np.int64), num_classes, "labels")
+
+
+def _read(url: str) -> Int64[np.ndarray, " period"]:
+    read = {".json": _from_json, ".txt": _from_text, ".npy": _from_array}.get(PurePath(url).suffix)
+    if read is None:
+        raise BadInput(f"labels_file {url}: of no kind that is read; {_WANTED}")
+    try:
+        values = read(local_copy(url).read_bytes())
+    except BadInput:
+        raise
+    except (ValueError, OSError, OverflowError) as error:
+        raise BadInput(f"labels_file {url}: {' '.join(str(error).split())}; {_WANTED}") from error
+    if not len(values):
+        raise BadInput(f"labels_file {url}: holds none; {_WANTED}")
+    return values
+
+
+def _from_json(data: bytes) -> np.ndarray:
+    labels = json.loads(data)
+    if not isinstance(labels, list):
+        raise ValueError("is no list")
+    for place, label in enumerate(labels, start=1):
+        if type(label) is not int:
+            raise ValueError(f"entry {place:,}, {label!r}, is no integer")
+    return np.array(labels, np.int64)
+
+
+def _from_text(data: bytes) -> np.ndarray:
+    labels = []
+    for place, line in enumerate(data.decode().rstrip().splitlines(), start=1):
+        try:
+            labels.append(int(line))
+        except ValueError:
+            raise ValueError(f"line {place:,}, {line!r}, is no integer") from None
+    return np.array(labels, np.int64)
+
+
+def _from_array(data: bytes) -> np.ndarray:
+    labels = np.load(io.BytesIO(data), allow_pickle=False)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"is an array of {labels.dtype} and shape {labels.shape}")
+    return labels.astype(np.int64)

@@ -1,7 +1,6 @@
 """Samples as one npz file, `arr_0` (N, H, W, 3) uint8 by image index, which the published FID evaluation reads.
 
-python -m pipeline.npz FOLDER                     of samples that were drawn before: FOLDER/samples.npz
-python -m pipeline.npz FOLDER --tokenizer PATH    likewise, where their codes alone were kept
+python -m pipeline.npz FOLDER [--tokenizer PATH]    of samples that were drawn before, or of their codes alone
 """
 
 import sys

@@ -55,8 +55,7 @@ class SampleConfig:
     allocation: tuple[int, ...] | None = None
     """Bits that each unmasking step decides."""
     batch_size: int | Auto = 125
-    """Images drawn at once. Float products depend on it: only with the same one are images the same bit for bit. auto
-    takes what the workers' memory holds, or what OUT was begun with."""
+    """Images drawn at once; another number changes some bits (auto: what memory holds, or what OUT was begun with)."""
     unit_size: int = 500
     """Images of a shard, a multiple of `batch_size`; 100 MB of memory at 256 px."""
     images: Encoding = "png"

@@ -26,6 +26,8 @@ Device = Literal["auto", "cpu", "cuda"]
 """Where a stage's models run; auto: on the cluster's GPUs, where it has any."""
 
 INSPECTIONS_AT_ONCE = WRITES_AT_ONCE = 16
+INSPECTION_BYTES = 2**28
+"""Of files in the driver's memory at once, but one of any size."""
 PLAN_BLOCKS = 1000
 """Objects that hold the plan, whatever its length: the driver keeps track of each from beginning to end."""
 READ_MEMORY_BYTES = 2**30
@@ -161,7 +163,9 @@ def run_units(
             count(unit.size, len(receipt.quarantined))
             _check_bad(bad, inputs, work, max_bad)
 
-        for unit, receipt in _inspected(folder, work, [unit for unit in planned if work.file_name(unit) in sizes]):
+        for unit, receipt in _inspected(
+            folder, work, [unit for unit in planned if work.file_name(unit) in sizes], sizes
+        ):
             keep(unit, receipt, progress.found)
         pending = [unit for unit in planned if unit.index not in receipts]
         for unit, receipt in _executed(folder, work, pending, workers):
@@ -238,11 +242,14 @@ def _check_bad(bad: Sequence[Quarantined], inputs: Inputs, work: Work, max_bad: 
         )
 
 
-def _inspected(folder: Folder, work: Work, units: Sequence[Unit]) -> Iterator[tuple[Unit, Receipt]]:
+def _inspected(
+    folder: Folder, work: Work, units: Sequence[Unit], sizes: Mapping[str, int]
+) -> Iterator[tuple[Unit, Receipt]]:
     def receipt(unit: Unit) -> Receipt:
         return _receipt(folder, work, unit, folder.read(work.file_name(unit)))
 
-    with ThreadPoolExecutor(INSPECTIONS_AT_ONCE) as pool:
+    at_once = INSPECTION_BYTES // max([1, *sizes.values()])
+    with ThreadPoolExecutor(min(max(at_once, 1), INSPECTIONS_AT_ONCE)) as pool:
         yield from zip(units, pool.map(receipt, units), strict=True)
 
 
@@ -252,6 +259,8 @@ def _executed(folder: Folder, work: Work, units: Sequence[Unit], workers: Worker
         return
     import ray
     from ray.data import ActorPoolStrategy
+
+    from pipeline.read_ahead import limit_read_ahead
 
     _check_room(workers, ray.cluster_resources())
     dataset = (
@@ -268,6 +277,7 @@ def _executed(folder: Folder, work: Work, units: Sequence[Unit], workers: Worker
         )
         .map(functools.partial(_write, folder, work), num_cpus=1)
     )
+    limit_read_ahead(dataset)
     dataset.context.target_max_block_size = 1  # Whoever reads several units hands on each by itself, at once.
     dataset.context.enable_progress_bars = False
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # It would warn that there are none.

@@ -1,6 +1,7 @@
 """Units become whole files, once, whatever happens; the manifest tells of them."""
 
 import json
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -100,6 +101,35 @@ def test_any_number_of_workers_gives_the_same_bytes(folder: Folder, tmp_path: Pa
     others = Folder(str(tmp_path / "others"))
     count(others, Count().work(), plan(NUMBERS), workers=Workers(num=2))
     assert contents(others) == contents(folder)
+
+
+class Slow(Double):
+    """Waits in its first unit for as long as anything is read."""
+
+    def __init__(self, log: str) -> None:
+        self.log, self.at_rest = log, False
+
+    def __call__(self, row: Row) -> Row:
+        before = -1
+        while not self.at_rest:
+            num = len(Path(self.log).read_text().split())
+            self.at_rest, before = num == before, num
+            time.sleep(1)
+        return super().__call__(row) | {"bad": json.dumps([(str(before), "", "")] if before > 0 else [])}
+
+
+@pytest.mark.ray
+def test_reading_does_not_run_far_ahead(
+    folder: Folder, tmp_path: Path, ray_here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.read_ahead.MAX_WAITING", 4)
+    monkeypatch.setattr("pipeline.units.PLAN_BLOCKS", 20)
+    log = str(tmp_path / "log")
+    work = replace(Count(log).work(), build=partial(Slow, log))
+    manifest = count(folder, work, plan([[number] for number in range(60)]), max_bad=0.5)
+    assert (manifest.rows, len(manifest.files)) == (60, 60)
+    (read,) = (int(item.key) for item in manifest.quarantined)
+    assert read < 40
 
 
 @pytest.mark.ray

@@ -1,13 +1,14 @@
-"""Judge drawn digits.    python jobs/evaluate.py digits --samples DIR --unguided-samples DIR --tokenizer MODEL …"""
+"""Judge drawn images.    python jobs/evaluate.py imagenet --samples DIR … --reference NPZ --out DIR"""
 
 from pipeline import cluster, command, tracking
 from pipeline.evaluate import STAGE, EvaluateConfig, evaluate
+from pipeline.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
 from pipeline.presets import EVALUATION
 
 
-def main(config: EvaluateConfig) -> None:
+def main(config: EvaluateConfig | EvaluateDigitsConfig) -> None:
     with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
-        evaluate(config, run)
+        evaluate_digits(config, run) if isinstance(config, EvaluateDigitsConfig) else evaluate(config, run)
 
 
 if __name__ == "__main__":

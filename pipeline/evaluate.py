@@ -1,159 +1,148 @@
-"""Samples, reconstructions and real scans -> a report that names its protocol, and pictures to look at."""
+"""Samples + reference -> FID, sFID, IS, precision and recall, in a report that names its protocol."""
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 from rich import print as show
 
-from bar_model import checkpoint
 from bar_model.errors import BadInput
-from bar_model.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
-from pipeline.digits_protocol import DigitsProtocol, Evidence, Pictures, judge, panels
-from pipeline.grids import Panel, draw_page, draw_panel
-from pipeline.images import BadImage, from_model, load_image, to_model, to_png
-from pipeline.manifest import FileEntry, Inputs, Manifest, open_stage
+from pipeline.extract import ExtractConfig, extract
+from pipeline.features import Summary
+from pipeline.fid_protocol import FidProtocol, judge, measure
+from pipeline.galleries import DrawnGallery, Gallery, fingerprint, open_gallery
+from pipeline.images import to_grid, to_png
+from pipeline.manifest import Manifest, open_stage
 from pipeline.provenance import plain
-from pipeline.report import Report, results_table
-from pipeline.samples import Drawing, SampleFolder
-from pipeline.sources import ImageFolder
-from pipeline.storage import Folder, local_copy
+from pipeline.references import MOMENTS, Reference, open_reference
+from pipeline.report import REPORT, Report, results_table
+from pipeline.storage import Folder
 from pipeline.tracking import Run, TrackingConfig
 
 STAGE = "evaluate"
-REPORT, PICTURE = "report.json", "report.png"
-READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2
+PICTURE = "samples.png"
+SHOWN, COLUMNS = 100, 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What is judged, and against which pictures."""
+    """Which samples are judged, against what, and how their features are taken."""
 
-    samples: str
-    """Folder of samples with guidance."""
-    unguided_samples: str
-    """Folder of samples without."""
-    tokenizer: str
-    """Model folder of the tokenizer that decoded them: its reconstructions are judged, too."""
-    train: str
-    """Folder of class folders of the pictures that were trained on."""
-    held_out: str
-    """Likewise, of pictures that no training has seen."""
+    samples: tuple[str, ...]
+    """Folders of samples, one a seed, or npz files (N, H, W, 3) of uint8 that others have drawn."""
+    reference: str
+    """Npz file of moments and pictures as ADM publishes them, or a folder of class folders of pictures."""
     out: str
     """Folder for the report."""
+    features: str | None = None
+    """Folder for features, which evaluations may share (else: OUT/features)."""
+    num_images: int = 50_000
+    """Samples of each set, no more and no fewer."""
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise BadInput("samples: none; name at least one folder of samples")
+        if self.num_images < 4:
+            raise BadInput(f"num_images: {self.num_images}; at least 4 are needed, which have 3 neighbours each")
+
 
 def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
-    """Writes report.json and report.png, unless they are there.
+    """Writes report.json and a grid of samples, unless they are there; features are kept, and taken but once.
 
     Raises:
-        BadInput: samples, tokenizer and pictures do not go together, or `config.out` holds another evaluation.
+        BadInput: samples are missing or too many, do not go together, or `config.out` holds another evaluation.
     """
-    guided, unguided = SampleFolder.open(config.samples), SampleFolder.open(config.unguided_samples)
-    evidence, protocol = gather(config, guided, unguided)
-    report = judge(evidence, protocol)
-    fingerprints = {
-        "samples": guided.manifest.fingerprint,
-        "unguided_samples": unguided.manifest.fingerprint,
-        "tokenizer": protocol.guided.tokenizer,
-        "train": protocol.train.fingerprint,
-        "held_out": protocol.held_out.fingerprint,
+    sets = [open_gallery(url) for url in config.samples]
+    size = sets[0].image_size
+    for url, gallery in zip(config.samples, sets, strict=True):
+        _check_number(url, sum(unit.size for unit in gallery.plan()), config.num_images)
+        if gallery.image_size != size:
+            raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {config.samples[0]} of {size} px")
+    reference = open_reference(config.reference, size)
+    protocol = FidProtocol.of(
+        [gallery.samples.drawing if isinstance(gallery, DrawnGallery) else None for gallery in sets],
+        reference,
+        inception=config.extract.networks.inception_sha256,
+        num_images=config.num_images,
+        size=size,
+    )
+    fingerprints = [fingerprint(gallery) for gallery in sets]
+    configuration = {
+        "protocol": plain(protocol),
+        "inputs": {"samples": fingerprints, "reference": reference.identity},
     }
-    configuration = {"protocol": plain(protocol), "inputs": fingerprints}
     out = Folder(config.out)
-    if open_stage(out, STAGE, configuration) is not None:
+    if (published := open_stage(out, STAGE, configuration)) is not None:
         show(f"{out}: evaluated before, nothing to do")
+        report = Report.from_json(out.read(REPORT))
     else:
-        pictures = panels(evidence, protocol)
-        files = {REPORT: report.to_json(), PICTURE: to_png(draw_page(list(pictures.values()), scale=SCALE))}
-        manifest = _publish(out, configuration, files, num_inputs=protocol.num_guided + protocol.num_unguided)
+        report = _judge(config, sets, reference, protocol, run)
+        grid = _grid(sets[0])
+        published = report.publish(
+            out, STAGE, configuration, {PICTURE: to_png(grid)}, num_inputs=len(sets) * config.num_images
+        )
         if run is not None:
-            for name, fingerprint in fingerprints.items():
-                run.input(name, getattr(config, name), fingerprint)
-            _log(run, report, pictures, files)
-            run.output("report", config.out, manifest.fingerprint)
-    show(results_table("Results", report.results), *report.notes, sep="\n")
+            run.figure("samples", grid)
+    if run is not None:
+        for url, name in zip(config.samples, fingerprints, strict=True):
+            run.input("samples", url, name)
+        run.input("reference", config.reference, reference.identity)
+        _log(run, report, config.out, published)
+    show(results_table(f"Results by {protocol.measurement.name}", report.results), *report.notes, sep="\n")
     return report
 
 
-def gather(config: EvaluateConfig, guided: SampleFolder, unguided: SampleFolder) -> tuple[Evidence, DigitsProtocol]:
-    """Everything that is judged, in memory, and all that its figures will depend on."""
-    tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer))
-    _check_samples(config, guided.drawing, unguided.drawing, checkpoint.fingerprint(tokenizer))
-    train, held_out = ImageFolder.open(config.train), ImageFolder.open(config.held_out)
-    if train.classes != held_out.classes:
-        raise BadInput(f"{config.train} and {config.held_out} hold other classes: labels must mean the same in both")
-    scans, others = (_read_pictures(source, tokenizer.config.image_size) for source in (train, held_out))
-    reconstructions = reconstruct(tokenizer, others.images)
-    evidence = Evidence(scans, others, reconstructions, guided.read(), unguided.read())
-    return evidence, DigitsProtocol.of(evidence, guided.drawing, unguided.drawing)
+def _judge(
+    config: EvaluateConfig, sets: Sequence[Gallery], reference: Reference, protocol: FidProtocol, run: Run | None
+) -> Report:
+    root = config.features or Folder(config.out).path("features")
+    folders = [extract(gallery, root, config.extract, run) for gallery in sets]
+    by = None if reference.gallery is None else extract(reference.gallery, root, config.extract, run)
+    to_compare = reference.summary(by)
+    measured = []
+    for url, folder in zip(config.samples, folders, strict=True):
+        samples = folder.summary(tuple(MOMENTS), ("pool3", "logits"))
+        _check_complete(url, samples, config.num_images)
+        measured.append(measure(samples, to_compare))
+    notes = [*reference.missing]
+    if by is not None and by.manifest.quarantined:
+        first = by.manifest.quarantined[0]
+        notes.append(
+            f"{len(by.manifest.quarantined):,} of the reference's pictures can't be used and were left out "
+            f"(first: {first.where} {first.why})."
+        )
+    if by is not None and "kid" not in measured[0]:
+        notes.append("KID draws subsets of 1,000, and there are fewer pictures: no KID.")
+    return judge(measured, protocol, notes)
 
 
-def reconstruct(
-    tokenizer: Tokenizer, images: UInt8[np.ndarray, "batch height width 3"]
-) -> UInt8[np.ndarray, "batch height width 3"]:
-    """What is left of pictures in their codes."""
-    batches = (to_model(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE))
-    return np.concatenate([from_model(tokenizer.decode(tokenizer.encode(batch))) for batch in batches])
-
-
-def _check_samples(config: EvaluateConfig, guided: Drawing, unguided: Drawing, tokenizer: str) -> None:
-    if unguided.sampling.guided:
-        raise BadInput(f"{config.unguided_samples} was drawn with guidance: draw it with --guidance-scale 1")
-    for name in ("generator", "tokenizer"):
-        one, other = getattr(guided, name), getattr(unguided, name)
-        if one != other:
-            raise BadInput(f"{config.samples} and {config.unguided_samples} are of two {name}s, {one} and {other}")
-    if guided.tokenizer != tokenizer:
+def _check_number(url: str, found: int, wanted: int) -> None:
+    if found != wanted:
         raise BadInput(
-            f"{config.samples} was decoded by tokenizer {guided.tokenizer}, but {config.tokenizer} is {tokenizer}: "
-            "give the one that decoded them"
+            f"{url} holds {found:,} samples, but the protocol asks for {wanted:,}: draw as many, or give --num-images"
         )
 
 
-def _read_pictures(source: ImageFolder, size: int) -> Pictures:
-    images, labels, broken = [], [], []
-    for unit in source.plan(READ_AT_ONCE):
-        for item in source.read(unit):
-            try:
-                if isinstance(item.data, BadImage):
-                    raise item.data
-                images.append(load_image(item.data, size))
-                labels.append(item.label)
-            except BadImage as error:
-                broken.append(f"{item.where} {error}")
-    if not images:
-        raise BadInput(f"{source.url} holds no pictures that can be used: check what lies in its class folders")
-    return Pictures(np.stack(images), np.array(labels, np.int32), tuple(broken))
+def _check_complete(url: str, samples: Summary, wanted: int) -> None:
+    """Every image of the protocol once, in its order."""
+    _check_number(url, len(samples.keys), wanted)
+    for index, key in enumerate(samples.keys):
+        if key != str(index):
+            raise BadInput(
+                f"{url} holds sample {key} where {index} belongs: samples are judged from 0 on, each once, in order; "
+                "draw them with --first-index 0"
+            )
 
 
-def _publish(out: Folder, configuration: Mapping[str, Any], files: Mapping[str, bytes], *, num_inputs: int) -> Manifest:
-    """The report's files, and the manifest last."""
-    for name, data in files.items():
-        out.write(name, data)
-    digest = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:16]
-    return Manifest(
-        stage=STAGE,
-        generation=1,
-        configuration=configuration,
-        inputs=Inputs(num_inputs, digest),
-        files=tuple(
-            FileEntry(name, digest, 1, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
-        ),
-        quarantined=(),
-    ).commit(out)
+def _grid(gallery: Gallery) -> np.ndarray:
+    return to_grid(gallery.read(next(iter(gallery.plan())))["images"][:SHOWN], COLUMNS)
 
 
-def _log(run: Run, report: Report, pictures: Mapping[str, Panel], files: Mapping[str, bytes]) -> None:
+def _log(run: Run, report: Report, url: str, published: Manifest) -> None:
     run.metrics({figure.name: value for figure, value in report.results})
-    for name, panel in pictures.items():
-        run.figure(name, draw_panel(panel, scale=SCALE))
-    for name, data in files.items():
-        run.artifact(name, data)
+    run.artifact(REPORT, report.to_json())
+    run.output("report", url, published.fingerprint)

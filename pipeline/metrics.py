@@ -1,20 +1,26 @@
-"""Numbers that compare sets of pictures: Frechet distance, nearest neighbours, PSNR; all in float64."""
+"""Numbers that compare sets of pictures: Frechet distance, IS, KID, nearest neighbours, PSNR; all in float64."""
 
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 
 from bar_model.errors import BadInput
 
 CHUNK_ELEMENTS = 2**24
 """Squared distances held at once: 128 MiB."""
+CHUNK_ROWS = 4096
+"""Feature vectors whose moments are taken at once: 64 MiB at 2,048 dimensions."""
+SPLIT = 5000
+"""Pictures of a part of the Inception score, by the published evaluation's rule."""
+KID_SUBSET = 1000
 
 
 class Moments(NamedTuple):
-    """Mean and covariance (unbiased) of `num` feature vectors."""
+    """Mean and covariance (unbiased) of `num` feature vectors; None where a reference does not say how many."""
 
-    num: int
+    num: int | None
     mean: Float64[np.ndarray, " dims"]
     covariance: Float64[np.ndarray, "dims dims"]
 
@@ -27,13 +33,56 @@ class Neighbours(NamedTuple):
 
 
 def moments(features: Float[np.ndarray, "num dims"]) -> Moments:
-    num = len(features)
-    if num < 2:
-        raise BadInput(f"{num} feature vectors: a covariance takes at least 2")
-    features = features.astype(np.float64)
-    mean = features.mean(axis=0)
-    centred = features - mean
-    return Moments(num, mean, centred.T @ centred / (num - 1))
+    """Of all feature vectors; see RunningMoments."""
+    running = RunningMoments()
+    running.add(features)
+    return running.result()
+
+
+class RunningMoments:
+    """Moments of feature vectors that come in parts: the same to the last bit, however they are parted.
+
+    Chunks of CHUNK_ROWS vectors are merged in their order (Chan, Golub & LeVeque, 1979).
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[np.ndarray] = []
+        self._num = 0
+        self._mean: np.ndarray | float = 0.0
+        self._squares: np.ndarray | float = 0.0
+
+    def add(self, features: Float[np.ndarray, "num dims"]) -> None:
+        self._waiting.append(features)
+        if sum(map(len, self._waiting)) >= CHUNK_ROWS:
+            rows = np.concatenate(self._waiting)
+            whole = len(rows) // CHUNK_ROWS * CHUNK_ROWS
+            for start in range(0, whole, CHUNK_ROWS):
+                self._merge(rows[start : start + CHUNK_ROWS])
+            self._waiting = [rows[whole:]]
+
+    def result(self) -> Moments:
+        """BadInput where there are fewer than two vectors, or any that is not finite. To be asked for at the end."""
+        rest = sum(map(len, self._waiting))
+        if self._num + rest < 2:
+            raise BadInput(f"{self._num + rest} feature vectors: a covariance takes at least 2")
+        if rest:
+            self._merge(np.concatenate(self._waiting))
+            self._waiting = []
+        mean, covariance = np.asarray(self._mean), np.asarray(self._squares) / (self._num - 1)
+        if not np.isfinite(covariance).all():
+            raise BadInput("features hold NaN or infinities: look at the pictures and the weights that they come from")
+        return Moments(self._num, mean, covariance)
+
+    def _merge(self, features: Float[np.ndarray, "num dims"]) -> None:
+        features = features.astype(np.float64)
+        num = len(features)
+        mean = features.mean(axis=0)
+        centred = features - mean
+        difference = mean - self._mean
+        share = num / (self._num + num)
+        self._squares = self._squares + centred.T @ centred + np.outer(difference, difference) * (self._num * share)
+        self._mean = self._mean + difference * share
+        self._num += num
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
@@ -51,6 +100,39 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     overlap = np.sqrt(product[_above_rounding(product)]).sum()
     difference = first.mean - second.mean
     return float(difference @ difference + np.trace(first.covariance) + np.trace(second.covariance) - 2 * overlap)
+
+
+def inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
+    """exp(mean KL(p(y|x) ‖ p(y))) of each 5,000 pictures in the order given, averaged: the published evaluation's rule.
+
+    The last part may be shorter. The order counts: sorted by class, the same pictures score far less.
+    """
+    from scipy.special import log_softmax
+
+    scores = []
+    for start in range(0, len(logits), SPLIT):
+        log_p = log_softmax(logits[start : start + SPLIT].astype(np.float64), axis=1)
+        p = np.exp(log_p)
+        scores.append(np.exp((p * (log_p - np.log(p.mean(axis=0)))).sum(axis=1).mean()))
+    return float(np.mean(scores))
+
+
+def shuffled_inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
+    """torch-fidelity's rule: ten parts of the pictures in an order drawn with seed 2020."""
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+
+    return isc_features_to_metric(torch.from_numpy(logits))[KEY_METRIC_ISC_MEAN]
+
+
+def kernel_distance(first: Float[np.ndarray, "first dims"], second: Float[np.ndarray, "second dims"]) -> float:
+    """KID by torch-fidelity's rule: mean of 100 subsets of 1,000, drawn with seed 2020; cubic kernel, unbiased."""
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    for features in (first, second):
+        if len(features) < KID_SUBSET:
+            raise BadInput(f"{len(features)} pictures: KID draws subsets of {KID_SUBSET:,}")
+    both = (torch.from_numpy(features.astype(np.float64)) for features in (first, second))
+    return kid_features_to_metric(*both, kid_subset_size=KID_SUBSET, verbose=False)[KEY_METRIC_KID_MEAN]
 
 
 def nearest(queries: Float[np.ndarray, "queries dims"], references: Float[np.ndarray, "references dims"]) -> Neighbours:

@@ -9,6 +9,7 @@ from bar_model import presets as models
 from bar_model.tokenizer import TokenizerConfig
 from bar_model.tokenizer_loss import TokenizerLossConfig
 from pipeline.evaluate import EvaluateConfig
+from pipeline.evaluate_digits import EvaluateDigitsConfig
 from pipeline.optimization import OptimizationConfig
 from pipeline.sample import SampleConfig
 from pipeline.tokenize import TokenizeConfig
@@ -154,9 +155,14 @@ def sample_digits() -> SampleConfig:
 SAMPLING: dict[str, Callable[[], SampleConfig]] = {"imagenet": sample_imagenet, "digits": sample_digits}
 
 
-def evaluate_digits() -> EvaluateConfig:
+def evaluate_imagenet() -> EvaluateConfig:
+    """ImageNet as FID is published: 50,000 samples of each seed by ADM's rules, against its npz or other pictures."""
+    return EvaluateConfig(samples=tyro.MISSING, reference=tyro.MISSING, out=tyro.MISSING)
+
+
+def evaluate_digits() -> EvaluateDigitsConfig:
     """Samples of digits against real scans: read right, varied, no copies."""
-    return EvaluateConfig(
+    return EvaluateDigitsConfig(
         samples=tyro.MISSING,
         unguided_samples=tyro.MISSING,
         tokenizer=tyro.MISSING,
@@ -166,7 +172,10 @@ def evaluate_digits() -> EvaluateConfig:
     )
 
 
-EVALUATION: dict[str, Callable[[], EvaluateConfig]] = {"digits": evaluate_digits}
+EVALUATION: dict[str, Callable[[], EvaluateConfig | EvaluateDigitsConfig]] = {
+    "imagenet": evaluate_imagenet,
+    "digits": evaluate_digits,
+}
 
 
 def tokenize_imagenet() -> TokenizeConfig:

@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline import presets
 from pipeline.cluster import ClusterConfig
 from pipeline.digits import write_digits
-from pipeline.evaluate import PICTURE, evaluate
+from pipeline.evaluate_digits import PICTURE, evaluate_digits
 from pipeline.manifest import Manifest, open_stage
 from pipeline.report import Report
 from pipeline.sample import sample
@@ -95,9 +95,9 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
     walk.stage("sample without guidance", sample, unguided)
     report = walk.stage(
         "evaluate",
-        evaluate,
+        evaluate_digits,
         replace(
-            presets.EVALUATION["digits"](),
+            presets.evaluate_digits(),
             samples=guided.out,
             unguided_samples=unguided.out,
             tokenizer=tokenizer,

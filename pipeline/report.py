@@ -1,5 +1,6 @@
 """A report: figures with the goals that they are held against, under the protocol that they were measured by."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 
+from pipeline.manifest import FileEntry, Inputs, Manifest
 from pipeline.provenance import plain
+from pipeline.storage import Folder
 
 FORMAT = 1
+REPORT = "report.json"
 
 
 class Goal(NamedTuple):
@@ -65,6 +69,31 @@ class Report:
         results = {result.figure.name: _fields(result) for result in self.results}
         document = {"format": FORMAT, "protocol": plain(self.protocol), "results": results, "notes": self.notes}
         return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+    def publish(
+        self,
+        out: Folder,
+        stage: str,
+        configuration: Mapping[str, Any],
+        pictures: Mapping[str, bytes],
+        *,
+        num_inputs: int,
+    ) -> Manifest:
+        """Writes the report and its pictures by their file names, and the manifest last."""
+        files = {REPORT: self.to_json(), **pictures}
+        for name, data in files.items():
+            out.write(name, data)
+        digest = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:16]
+        return Manifest(
+            stage=stage,
+            generation=1,
+            configuration=configuration,
+            inputs=Inputs(num_inputs, digest),
+            files=tuple(
+                FileEntry(name, digest, 1, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
+            ),
+            quarantined=(),
+        ).commit(out)
 
     @classmethod
     def from_json(cls, document: bytes) -> "Report":

@@ -18,7 +18,7 @@ from bar_model.sampling import Sampling
 from bar_model.tokenizer import Tokenizer
 from pipeline.digits_protocol import FIGURES, DigitsProtocol, Evidence, Pictures, judge, panels
 from pipeline.digits_reader import DigitsReader, features_8x8
-from pipeline.evaluate import EvaluateConfig, evaluate
+from pipeline.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
 from pipeline.grids import Panel, draw_page, draw_panel
 from pipeline.images import to_png
 from pipeline.keeping import Keeping
@@ -226,7 +226,7 @@ def save_samples(url: str, samples: Samples, drawing: Drawing) -> None:
 
 
 @pytest.fixture
-def config(evidence: Evidence, protocol: DigitsProtocol, tmp_path: Path) -> EvaluateConfig:
+def config(evidence: Evidence, protocol: DigitsProtocol, tmp_path: Path) -> EvaluateDigitsConfig:
     tokenizer = Tokenizer(digits_tokenizer()).eval()
     checkpoint.save(tokenizer, tmp_path / "tokenizer")
     fingerprint = checkpoint.fingerprint(tokenizer)
@@ -238,7 +238,7 @@ def config(evidence: Evidence, protocol: DigitsProtocol, tmp_path: Path) -> Eval
     for split, pictures in (("train", evidence.train), ("test", evidence.held_out)):
         for index, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
             Folder(str(tmp_path / split)).write(f"{label}/{index:04d}.png", to_png(image))
-    return EvaluateConfig(
+    return EvaluateDigitsConfig(
         samples=str(tmp_path / "guided"),
         unguided_samples=str(tmp_path / "unguided"),
         tokenizer=str(tmp_path / "tokenizer"),
@@ -248,14 +248,14 @@ def config(evidence: Evidence, protocol: DigitsProtocol, tmp_path: Path) -> Eval
     )
 
 
-def test_an_evaluation_is_done_once(config: EvaluateConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    report = evaluate(config)
+def test_an_evaluation_is_done_once(config: EvaluateDigitsConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    report = evaluate_digits(config)
     assert values(report)["class_accuracy_guided"] >= 0.95
     assert values(report)["reconstruction_accuracy"] < 0.5  # The tokenizer is untrained.
     assert not report.are_goals_met
     written = {path.name: path.read_bytes() for path in Path(config.out).iterdir()}
     assert "nothing to do" not in capsys.readouterr().out
-    assert evaluate(config).results == report.results
+    assert evaluate_digits(config).results == report.results
     assert "nothing to do" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in Path(config.out).iterdir()} == written
     assert Report.from_json(written["report.json"]).results == report.results
@@ -263,14 +263,14 @@ def test_an_evaluation_is_done_once(config: EvaluateConfig, capsys: pytest.Captu
         assert picture.width > 500
 
 
-def test_a_broken_picture_is_left_out_and_counted(config: EvaluateConfig) -> None:
+def test_a_broken_picture_is_left_out_and_counted(config: EvaluateDigitsConfig) -> None:
     Path(config.train, "3", "broken.png").write_bytes(b"no picture")
-    (note,) = evaluate(config).notes
+    (note,) = evaluate_digits(config).notes
     assert "1 of the training pictures can't be used" in note
     assert "3/broken.png is none of" in note
 
 
-def test_what_does_not_go_together_is_named(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_what_does_not_go_together_is_named(config: EvaluateDigitsConfig, tmp_path: Path) -> None:
     checkpoint.save(Tokenizer(digits_tokenizer()).eval(), tmp_path / "other")
     (tmp_path / "few" / "0").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
@@ -284,5 +284,5 @@ def test_what_does_not_go_together_is_named(config: EvaluateConfig, tmp_path: Pa
         ({"held_out": config.train}, "300 samples: draw at least 1000"),
     ]:
         with pytest.raises(BadInput, match=message):
-            evaluate(replace(config, **change))
+            evaluate_digits(replace(config, **change))
         assert not Path(config.out).exists()

@@ -1,0 +1,142 @@
+"""Digits: samples, reconstructions and real scans -> a report that names its protocol, and pictures to look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import UInt8
+from rich import print as show
+
+from bar_model import checkpoint
+from bar_model.errors import BadInput
+from bar_model.tokenizer import Tokenizer
+from pipeline.cluster import ClusterConfig
+from pipeline.digits_protocol import DigitsProtocol, Evidence, Pictures, judge, panels
+from pipeline.grids import Panel, draw_page, draw_panel
+from pipeline.images import BadImage, from_model, load_image, to_model, to_png
+from pipeline.manifest import open_stage
+from pipeline.provenance import plain
+from pipeline.report import REPORT, Report, results_table
+from pipeline.samples import Drawing, SampleFolder
+from pipeline.sources import ImageFolder
+from pipeline.storage import Folder, local_copy
+from pipeline.tracking import Run, TrackingConfig
+
+STAGE = "evaluate"
+PICTURE = "report.png"
+READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateDigitsConfig:
+    """What is judged, and against which pictures."""
+
+    samples: str
+    """Folder of samples with guidance."""
+    unguided_samples: str
+    """Folder of samples without."""
+    tokenizer: str
+    """Model folder of the tokenizer that decoded them: its reconstructions are judged, too."""
+    train: str
+    """Folder of class folders of the pictures that were trained on."""
+    held_out: str
+    """Likewise, of pictures that no training has seen."""
+    out: str
+    """Folder for the report."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Report:
+    """Writes report.json and report.png, unless they are there.
+
+    Raises:
+        BadInput: samples, tokenizer and pictures do not go together, or `config.out` holds another evaluation.
+    """
+    guided, unguided = SampleFolder.open(config.samples), SampleFolder.open(config.unguided_samples)
+    evidence, protocol = gather(config, guided, unguided)
+    report = judge(evidence, protocol)
+    fingerprints = {
+        "samples": guided.manifest.fingerprint,
+        "unguided_samples": unguided.manifest.fingerprint,
+        "tokenizer": protocol.guided.tokenizer,
+        "train": protocol.train.fingerprint,
+        "held_out": protocol.held_out.fingerprint,
+    }
+    configuration = {"protocol": plain(protocol), "inputs": fingerprints}
+    out = Folder(config.out)
+    if open_stage(out, STAGE, configuration) is not None:
+        show(f"{out}: evaluated before, nothing to do")
+    else:
+        pictures = panels(evidence, protocol)
+        page = {PICTURE: to_png(draw_page(list(pictures.values()), scale=SCALE))}
+        num = protocol.num_guided + protocol.num_unguided
+        manifest = report.publish(out, STAGE, configuration, page, num_inputs=num)
+        if run is not None:
+            for name, fingerprint in fingerprints.items():
+                run.input(name, getattr(config, name), fingerprint)
+            _log(run, report, pictures, {REPORT: report.to_json(), **page})
+            run.output("report", config.out, manifest.fingerprint)
+    show(results_table("Results", report.results), *report.notes, sep="\n")
+    return report
+
+
+def gather(
+    config: EvaluateDigitsConfig, guided: SampleFolder, unguided: SampleFolder
+) -> tuple[Evidence, DigitsProtocol]:
+    """Everything that is judged, in memory, and all that its figures will depend on."""
+    tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer))
+    _check_samples(config, guided.drawing, unguided.drawing, checkpoint.fingerprint(tokenizer))
+    train, held_out = ImageFolder.open(config.train), ImageFolder.open(config.held_out)
+    if train.classes != held_out.classes:
+        raise BadInput(f"{config.train} and {config.held_out} hold other classes: labels must mean the same in both")
+    scans, others = (_read_pictures(source, tokenizer.config.image_size) for source in (train, held_out))
+    reconstructions = reconstruct(tokenizer, others.images)
+    evidence = Evidence(scans, others, reconstructions, guided.read(), unguided.read())
+    return evidence, DigitsProtocol.of(evidence, guided.drawing, unguided.drawing)
+
+
+def reconstruct(
+    tokenizer: Tokenizer, images: UInt8[np.ndarray, "batch height width 3"]
+) -> UInt8[np.ndarray, "batch height width 3"]:
+    """What is left of pictures in their codes."""
+    batches = (to_model(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE))
+    return np.concatenate([from_model(tokenizer.decode(tokenizer.encode(batch))) for batch in batches])
+
+
+def _check_samples(config: EvaluateDigitsConfig, guided: Drawing, unguided: Drawing, tokenizer: str) -> None:
+    if unguided.sampling.guided:
+        raise BadInput(f"{config.unguided_samples} was drawn with guidance: draw it with --guidance-scale 1")
+    for name in ("generator", "tokenizer"):
+        one, other = getattr(guided, name), getattr(unguided, name)
+        if one != other:
+            raise BadInput(f"{config.samples} and {config.unguided_samples} are of two {name}s, {one} and {other}")
+    if guided.tokenizer != tokenizer:
+        raise BadInput(
+            f"{config.samples} was decoded by tokenizer {guided.tokenizer}, but {config.tokenizer} is {tokenizer}: "
+            "give the one that decoded them"
+        )
+
+
+def _read_pictures(source: ImageFolder, size: int) -> Pictures:
+    images, labels, broken = [], [], []
+    for unit in source.plan(READ_AT_ONCE):
+        for item in source.read(unit):
+            try:
+                if isinstance(item.data, BadImage):
+                    raise item.data
+                images.append(load_image(item.data, size))
+                labels.append(item.label)
+            except BadImage as error:
+                broken.append(f"{item.where} {error}")
+    if not images:
+        raise BadInput(f"{source.url} holds no pictures that can be used: check what lies in its class folders")
+    return Pictures(np.stack(images), np.array(labels, np.int32), tuple(broken))
+
+
+def _log(run: Run, report: Report, pictures: Mapping[str, Panel], files: Mapping[str, bytes]) -> None:
+    run.metrics({figure.name: value for figure, value in report.results})
+    for name, panel in pictures.items():
+        run.figure(name, draw_panel(panel, scale=SCALE))
+    for name, data in files.items():
+        run.artifact(name, data)

@@ -1,0 +1,152 @@
+"""Pictures -> feature shards, on Ray Data: each picture passes the networks once, in units that are done whole."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from bar_model.errors import BadInput
+from pipeline.features import SHARD_NAME, STAGE, FeatureFolder, FeatureShard, encode_features, inspect_features
+from pipeline.galleries import Gallery, fingerprint
+from pipeline.inception import SHA256 as INCEPTION_SHA256
+from pipeline.inception import load_inception
+from pipeline.manifest import Quarantined
+from pipeline.provenance import plain
+from pipeline.storage import Folder
+from pipeline.tracking import Run
+from pipeline.units import Device, Row, Work, place, run_units
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureNetworksConfig:
+    """The networks whose features are compared."""
+
+    inception: str | None = None
+    """Inception-v3 as torch-fidelity has it, a path or URL (else: the file that torch-fidelity downloads)."""
+    inception_sha256: str = INCEPTION_SHA256
+    """Of that file. With another one, nothing compares with anybody else's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """How features are taken from pictures, and on what."""
+
+    networks: FeatureNetworksConfig = field(default_factory=FeatureNetworksConfig)
+    batch_size: int = 64
+    """Pictures that the network takes at once. Float products depend on it, in the last digits."""
+    max_bad: float = 0
+    """Share of pictures that may be quarantined before the run fails."""
+    device: Device = "auto"
+    """Where the network runs (auto: on the cluster's GPUs, where it has any)."""
+    workers: int | None = None
+    """Networks, each on a GPU or a CPU of its own (else: every GPU, or every CPU but one)."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "workers"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
+        if not 0 <= self.max_bad < 1:
+            raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
+
+
+class Extractor(Protocol):
+    """What the stage asks of a network: `pipeline.inception.Inception`."""
+
+    def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]: ...
+
+
+def extract(gallery: Gallery, root: str, config: ExtractConfig, run: Run | None = None) -> FeatureFolder:
+    """Features of the pictures, in a folder of `root` that is named by all that they depend on; inside a Ray session.
+
+    So whoever asks again finds them: another seed, another metric, another evaluation with the same reference.
+    """
+    load_networks(config.networks, torch.device("cpu"))  # Says what is missing before any work starts.
+    device, workers = place(config.device, config.workers)
+    configuration = extraction(gallery, config, device)
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Folder(root) / digest
+    run_units(
+        folder,
+        Work(
+            stage=STAGE,
+            item="images",
+            name=SHARD_NAME,
+            read=gallery.read,
+            build=partial(load_worker, config.networks, config.batch_size, device),
+            pack=pack_features,
+            inspect=inspect_features,
+        ),
+        gallery.plan(),
+        configuration=configuration,
+        workers=workers,
+        run=run,
+        max_bad=config.max_bad,
+    )
+    return FeatureFolder.open(folder.url)
+
+
+def extraction(gallery: Gallery, config: ExtractConfig, device: str) -> dict[str, Any]:
+    """All that features depend on (JSON values). Where weights lie is no part of it: their checksum is."""
+    networks = {name: value for name, value in plain(config.networks).items() if name.endswith("_sha256")}
+    return {
+        "gallery": gallery.identity,
+        "pictures": fingerprint(gallery),
+        "networks": networks,
+        "batch_size": config.batch_size,
+        "device": device,
+    }
+
+
+class ExtractFeatures:
+    """`images` (N, H, W, 3) uint8 -> `features.NAME` (N, dims) float32 each. One network an actor.
+
+    Every batch has the same shape, its ragged end padded: float sums depend on the shape.
+    """
+
+    def __init__(self, extractor: Extractor, *, batch_size: int) -> None:
+        self._extractor = extractor
+        self._batch_size = batch_size
+
+    def __call__(self, row: Row) -> Row:
+        images: np.ndarray = row["images"]
+        # A unit without any picture still says how wide its features are.
+        starts = range(0, max(len(images), 1), self._batch_size)
+        batches = [self._extract(images[start : start + self._batch_size]) for start in starts]
+        features = {f"features.{name}": np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return {"records": row["records"], **features}
+
+    def _extract(self, images: UInt8[np.ndarray, "rows height width 3"]) -> dict[str, np.ndarray]:
+        padded = np.zeros((self._batch_size, *images.shape[1:]), np.uint8)
+        padded[: len(images)] = images
+        features = self._extractor(torch.from_numpy(padded).permute(0, 3, 1, 2))
+        return {name: each[: len(images)].cpu().numpy() for name, each in features.items()}
+
+
+def load_networks(config: FeatureNetworksConfig, device: torch.device) -> Extractor:
+    """BadInput where weights can't be had, or are others than those named."""
+    return load_inception(config.inception, config.inception_sha256, device)
+
+
+def load_worker(config: FeatureNetworksConfig, batch_size: int, device: str) -> ExtractFeatures:
+    """The network in its worker."""
+    if device == "cpu":
+        # Threads divide the sums among them, so that features would depend on their number.
+        torch.set_num_threads(1)
+    return ExtractFeatures(load_networks(config, torch.device(device)), batch_size=batch_size)
+
+
+def pack_features(row: Row) -> bytes:
+    """`records` and `features.NAME` -> the file of features."""
+    keys, _, quarantined = json.loads(row["records"])
+    features = {
+        name.removeprefix("features."): np.ascontiguousarray(each)
+        for name, each in sorted(row.items())
+        if name.startswith("features.")
+    }
+    return encode_features(FeatureShard(tuple(keys), features, tuple(Quarantined(*item) for item in quarantined)))

@@ -1,9 +1,10 @@
 """Judge drawn images.    python jobs/evaluate.py imagenet --samples DIR … --reference NPZ --out DIR"""
 
 from pipeline import cluster, command, tracking
-from pipeline.evaluate import STAGE, EvaluateConfig, evaluate
+from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
 from pipeline.presets import EVALUATION
+from pipeline.report import STAGE
 
 
 def main(config: EvaluateConfig | EvaluateDigitsConfig) -> None:

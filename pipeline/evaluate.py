@@ -16,11 +16,10 @@ from pipeline.images import to_grid, to_png
 from pipeline.manifest import Manifest, open_stage
 from pipeline.provenance import plain
 from pipeline.references import MOMENTS, Reference, open_reference
-from pipeline.report import REPORT, Report, results_table
+from pipeline.report import REPORT, STAGE, Report, results_table
 from pipeline.storage import Folder
 from pipeline.tracking import Run, TrackingConfig
 
-STAGE = "evaluate"
 PICTURE = "samples.png"
 SHOWN, COLUMNS = 100, 10
 
@@ -83,7 +82,7 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
         report = _judge(config, sets, reference, protocol, run)
         grid = _grid(sets[0])
         published = report.publish(
-            out, STAGE, configuration, {PICTURE: to_png(grid)}, num_inputs=len(sets) * config.num_images
+            out, configuration, {PICTURE: to_png(grid)}, num_inputs=len(sets) * config.num_images
         )
         if run is not None:
             run.figure("samples", grid)

@@ -16,13 +16,12 @@ from pipeline.grids import Panel, draw_page, draw_panel
 from pipeline.images import BadImage, from_model, load_image, to_model, to_png
 from pipeline.manifest import open_stage
 from pipeline.provenance import plain
-from pipeline.report import REPORT, Report, results_table
+from pipeline.report import REPORT, STAGE, Report, results_table
 from pipeline.samples import Drawing, SampleFolder
 from pipeline.sources import ImageFolder
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
 
-STAGE = "evaluate"
 PICTURE = "report.png"
 READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2
 
@@ -71,7 +70,7 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
         pictures = panels(evidence, protocol)
         page = {PICTURE: to_png(draw_page(list(pictures.values()), scale=SCALE))}
         num = protocol.num_guided + protocol.num_unguided
-        manifest = report.publish(out, STAGE, configuration, page, num_inputs=num)
+        manifest = report.publish(out, configuration, page, num_inputs=num)
         if run is not None:
             for name, fingerprint in fingerprints.items():
                 run.input(name, getattr(config, name), fingerprint)

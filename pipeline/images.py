@@ -72,8 +72,14 @@ def to_model(images: UInt8[np.ndarray, "batch height width 3"]) -> Float[Tensor,
 
 
 def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarray, "batch height width 3"]:
-    """[-1, 1] -> 0 … 255, clamped and truncated: the rule of the published FID protocol."""
+    """[-1, 1] -> 0 … 255, clamped and truncated: the rule of the published FID protocol.
+
+    Raises:
+        ValueError: there are NaNs, of which a byte would make a colour.
+    """
     scaled = ((images.float() + 1) / 2).clamp(0, 1) * 255
+    if bool(scaled.isnan().any()):
+        raise ValueError("pictures hold NaN: the weights or the sampling that made them are broken")
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 

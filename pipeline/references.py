@@ -22,9 +22,8 @@ MAX_PICTURES = 10_000
 class Reference:
     """Moments that a file brings along, and pictures, if any, for everything else."""
 
-    name: str
-    """For people, and for machines: what tells it from any other."""
     identity: str
+    """SHA-256 of the file, or a digest over the pictures."""
     moments: Mapping[str, Moments] = field(repr=False)
     gallery: Gallery | None
 
@@ -58,7 +57,7 @@ def open_reference(url: str, image_size: int) -> Reference:
     """An npz file or a folder of pictures; BadInput where it is neither, or made for pictures of another size."""
     if not url.endswith(".npz"):
         gallery = open_gallery(url, image_size)
-        return Reference(name=url, identity=fingerprint(gallery), moments={}, gallery=gallery)
+        return Reference(identity=fingerprint(gallery), moments={}, gallery=gallery)
     file = NpzGallery(url)
     moments = {
         name: _moments(url, *arrays) for name, arrays in MOMENTS.items() if all(array in file.names for array in arrays)
@@ -67,7 +66,7 @@ def open_reference(url: str, image_size: int) -> Reference:
     if not moments and not has_pictures:
         raise BadInput(f"{url} holds none of {PICTURES}, mu and sigma, only {', '.join(file.names)}")
     gallery = open_gallery(url, image_size) if has_pictures else None
-    return Reference(name=url, identity=file.sha256, moments=moments, gallery=gallery)
+    return Reference(identity=file.sha256, moments=moments, gallery=gallery)
 
 
 def _moments(url: str, mean_name: str, covariance_name: str) -> Moments:

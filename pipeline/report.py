@@ -13,7 +13,7 @@ from pipeline.provenance import plain
 from pipeline.storage import Folder
 
 FORMAT = 1
-REPORT = "report.json"
+STAGE, REPORT = "evaluate", "report.json"
 
 
 class Goal(NamedTuple):
@@ -73,7 +73,6 @@ class Report:
     def publish(
         self,
         out: Folder,
-        stage: str,
         configuration: Mapping[str, Any],
         pictures: Mapping[str, bytes],
         *,
@@ -85,7 +84,7 @@ class Report:
             out.write(name, data)
         digest = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:16]
         return Manifest(
-            stage=stage,
+            stage=STAGE,
             generation=1,
             configuration=configuration,
             inputs=Inputs(num_inputs, digest),

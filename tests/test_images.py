@@ -154,6 +154,14 @@ def test_to_the_model_and_back() -> None:
     np.testing.assert_array_equal(from_model(torch.full((1, 3, 1, 1), 1.7)), 255)
 
 
+def test_bytes_are_truncated_as_published_and_no_nan_becomes_a_colour() -> None:
+    shares = torch.tensor([0.0, 0.999, 1.0])
+    pixels = from_model((shares * 2 - 1).reshape(3, 1, 1, 1).expand(3, 3, 1, 1))
+    assert pixels[:, 0, 0, 0].tolist() == [0, 254, 255]
+    with pytest.raises(ValueError, match="NaN"):
+        from_model(torch.tensor([0.5, torch.nan, 0.5]).reshape(1, 3, 1, 1))
+
+
 def test_a_grid_keeps_every_picture() -> None:
     images = np.random.default_rng(0).integers(0, 255, (5, 8, 8, 3), dtype=np.uint8)
     grid = to_grid(images, columns=3)

@@ -11,20 +11,10 @@ from pipeline.inception import Inception, load_inception
 from pipeline.metrics import moments
 from pipeline.players import Ranks
 from pipeline.reconstruction import FeatureSums, ReconstructionQuality, ssim
-from tests.inception_weights import save_inception
+
+pytest_plugins = ["tests.fixtures_inception"]
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def inception_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    path = tmp_path_factory.mktemp("inception") / "inception.pth"
-    return str(path), save_inception(path)
-
-
-@pytest.fixture(scope="module")
-def inception(inception_file: tuple[str, str]) -> Inception:
-    return load_inception(*inception_file, CPU)
 
 
 def some_pictures(num: int, *, seed: int, size: int = 24) -> np.ndarray:

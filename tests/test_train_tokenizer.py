@@ -23,7 +23,7 @@ from pipeline.pictures import PictureLoader, list_pictures, open_pictures
 from pipeline.players import Player, Ranks
 from pipeline.train_tokenizer import CriticObjective, ReconstructionObjective, TrainTokenizerConfig, train_tokenizer
 from pipeline.training import Cadence, WorkersConfig
-from tests.inception_weights import save_inception
+from tests.fixtures_inception import save_inception
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 

@@ -8,6 +8,20 @@ import torch
 from torch import nn
 from torch_fidelity import feature_extractor_inceptionv3 as library
 
+from pipeline.inception import Inception, load_inception
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Path and SHA-256 of its weights."""
+    path = tmp_path_factory.mktemp("inception") / "inception.pth"
+    return str(path), save_inception(path)
+
+
+@pytest.fixture(scope="session")
+def inception(inception_file: tuple[str, str]) -> Inception:
+    return load_inception(*inception_file, torch.device("cpu"))
+
 
 def save_inception(path: Path) -> str:
     """Writes weights as torch-fidelity has them; returns their SHA-256."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from rich import print as show
 
 from bar_model.errors import BadInput
@@ -12,16 +11,12 @@ from pipeline.extract import ExtractConfig, extract
 from pipeline.features import Summary
 from pipeline.fid_protocol import FidProtocol, judge, measure
 from pipeline.galleries import DrawnGallery, Gallery, fingerprint, open_gallery
-from pipeline.images import to_grid, to_png
 from pipeline.manifest import Manifest, open_stage
 from pipeline.provenance import plain
 from pipeline.references import MOMENTS, Reference, open_reference
 from pipeline.report import REPORT, STAGE, Report, results_table
 from pipeline.storage import Folder
 from pipeline.tracking import Run, TrackingConfig
-
-PICTURE = "samples.png"
-SHOWN, COLUMNS = 100, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +45,7 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
-    """Writes report.json and a grid of samples, unless they are there; features are kept, and taken but once.
+    """Writes report.json, unless it is there. Features are taken but once: without a picture, all is measured again.
 
     Raises:
         BadInput: samples are missing or too many, do not go together, or `config.out` holds another evaluation.
@@ -80,12 +75,7 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
         report = Report.from_json(out.read(REPORT))
     else:
         report = _judge(config, sets, reference, protocol, run)
-        grid = _grid(sets[0])
-        published = report.publish(
-            out, configuration, {PICTURE: to_png(grid)}, num_inputs=len(sets) * config.num_images
-        )
-        if run is not None:
-            run.figure("samples", grid)
+        published = report.publish(out, configuration, {}, num_inputs=len(sets) * config.num_images)
     if run is not None:
         for url, name in zip(config.samples, fingerprints, strict=True):
             run.input("samples", url, name)
@@ -135,10 +125,6 @@ def _check_complete(url: str, samples: Summary, wanted: int) -> None:
                 f"{url} holds sample {key} where {index} belongs: samples are judged from 0 on, each once, in order; "
                 "draw them with --first-index 0"
             )
-
-
-def _grid(gallery: Gallery) -> np.ndarray:
-    return to_grid(gallery.read(next(iter(gallery.plan())))["images"][:SHOWN], COLUMNS)
 
 
 def _log(run: Run, report: Report, url: str, published: Manifest) -> None:

@@ -1,0 +1,140 @@
+"""Samples are judged against a reference: once, from features that are kept, and only where they are complete."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bar_model.bits import CodeShape
+from bar_model.errors import BadInput
+from bar_model.sampling import Sampling
+from pipeline.evaluate import EvaluateConfig, evaluate
+from pipeline.extract import ExtractConfig, FeatureNetworksConfig
+from pipeline.inception import Inception
+from pipeline.manifold import precision_recall
+from pipeline.provenance import plain
+from pipeline.report import Report
+from pipeline.sample import drawing_work
+from pipeline.samples import STAGE, Drawing, Samples
+from pipeline.storage import Folder
+from pipeline.units import Unit, finish_unit, publish
+
+pytest_plugins = ["tests.fixtures_inception", "tests.fixtures_s3", "tests.fixtures_ray"]
+
+NUM, SIZE = 7, 16
+DRAWING = Drawing(
+    generator="generator",
+    tokenizer="tokenizer",
+    codes=CodeShape(grid=1, bits=8),
+    image_size=SIZE,
+    seed=0,
+    labels=(0, 1, 2),
+    sampling=Sampling(guidance_scale=2.0, temperature=1.0, allocation=(4, 4)),
+    batch_size=2,
+    precision="float32",
+    device="cpu",
+)
+
+
+def some_images(num: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def save_samples(url: Path, seed: int, indices: Sequence[int] = range(NUM), size: int = 4) -> str:
+    """Samples as their stage leaves them, `size` a shard."""
+    drawing = replace(DRAWING, seed=seed)
+    work = drawing_work(drawing, build=lambda: lambda row: row)
+    images = some_images(len(indices), seed)
+    units, receipts = [], []
+    for index, start in enumerate(range(0, len(indices), size)):
+        some = np.array(indices[start : start + size], np.int64)
+        codes = np.zeros((len(some), 1), np.uint8)
+        samples = Samples(some, drawing.label_of(some), images[start : start + size], codes)
+        units.append(Unit(index=index, size=len(some), payload=some.tolist()))
+        receipts.append(finish_unit(Folder(str(url)), work, units[-1], samples._asdict()))
+    publish(Folder(str(url)), STAGE, units, receipts, configuration={"drawing": plain(drawing)})
+    return str(url)
+
+
+@pytest.fixture
+def config(inception_file: tuple[str, str], tmp_path: Path) -> EvaluateConfig:
+    path, sha256 = inception_file
+    np.savez(tmp_path / "reference.npz", arr_0=some_images(6, seed=9))
+    return EvaluateConfig(
+        samples=(save_samples(tmp_path / "0", 0), save_samples(tmp_path / "1", 1)),
+        reference=str(tmp_path / "reference.npz"),
+        out=str(tmp_path / "report"),
+        features=str(tmp_path / "features"),
+        num_images=NUM,
+        extract=ExtractConfig(
+            networks=FeatureNetworksConfig(inception=path, inception_sha256=sha256), batch_size=3, workers=1
+        ),
+    )
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Frechet's, of few vectors in many dimensions, by the nuclear norm of a small product."""
+    parts = [(some - some.mean(axis=0)) / np.sqrt(len(some) - 1) for some in (first, second)]
+    overlap = np.linalg.svd(parts[0] @ parts[1].T, compute_uv=False).sum()
+    means = first.mean(axis=0) - second.mean(axis=0)
+    return float(means @ means + (parts[0] ** 2).sum() + (parts[1] ** 2).sum() - 2 * overlap)
+
+
+def values(report: Report) -> dict[str, float]:
+    return {figure.name: value for figure, value in report.results}
+
+
+@pytest.mark.ray
+def test_samples_are_judged_once_by_features_that_are_kept(
+    config: EvaluateConfig, inception: Inception, ray_here: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = values(evaluate(config))
+    pictures = [some_images(NUM, 0), some_images(NUM, 1), some_images(6, 9)]
+    seen = [inception(torch.from_numpy(some).permute(0, 3, 1, 2)) for some in pictures]
+    for name, feature in (("fid", "pool3"), ("sfid", "spatial")):
+        first, second, reference = (some[feature].double().numpy() for some in seen)
+        assert found[f"{name}_seed_0"] == pytest.approx(distance(first, reference), rel=1e-4)
+        assert found[f"{name}_seed_1"] == pytest.approx(distance(second, reference), rel=1e-4)
+        assert found[name] == pytest.approx((found[f"{name}_seed_0"] + found[f"{name}_seed_1"]) / 2)
+    assert found["fid_min"] == min(found["fid_seed_0"], found["fid_seed_1"])
+    neighbours = precision_recall(seen[2]["pool3"], seen[0]["pool3"])
+    assert (found["precision_float32_seed_0"], found["recall_float32_seed_0"]) == pytest.approx(neighbours)
+
+    document = json.loads(Path(config.out, "report.json").read_bytes())
+    assert document["protocol"]["seeds"] == [0, 1]
+    assert any("KID" in note for note in document["notes"])
+    for path in (*Path(config.samples[0]).glob("samples-*"), *Path(config.samples[1]).glob("samples-*")):
+        path.unlink()  # Never again is a picture needed.
+    capsys.readouterr()
+    assert values(evaluate(config)) == found
+    assert "evaluated before" in capsys.readouterr().out
+    assert values(evaluate(replace(config, out=f"{config.out}-again"))) == found
+
+
+def test_samples_that_are_missing_surplus_or_elsewhere_are_refused(config: EvaluateConfig, tmp_path: Path) -> None:
+    for samples, message in [
+        ([save_samples(tmp_path / "few", 0, range(NUM - 1))], r"few holds 6 samples, but the protocol asks for 7"),
+        ([save_samples(tmp_path / "many", 0, range(NUM + 1))], "many holds 8 samples"),
+        ([config.samples[0], save_samples(tmp_path / "same", 0)], "two sets are of one seed"),
+        ([config.samples[0], config.reference], "reference.npz holds 6 samples"),
+    ]:
+        with pytest.raises(BadInput, match=message):
+            evaluate(replace(config, samples=tuple(samples)))
+    assert not Path(config.out).exists()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [([0, 1, 2, 2, 4, 5, 6], "holds picture 2 twice"), (range(1, NUM + 1), "holds sample 1 where 0 belongs")],
+)
+def test_sets_with_gaps_or_doubles_are_refused(
+    config: EvaluateConfig, ray_here: str, tmp_path: Path, indices: Sequence[int], message: str
+) -> None:
+    np.savez(config.reference, mu=np.zeros(2048), sigma=np.eye(2048))
+    with pytest.raises(BadInput, match=message):
+        evaluate(replace(config, samples=(save_samples(tmp_path / "odd", 0, indices),)))

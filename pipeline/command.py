@@ -21,7 +21,8 @@ from pipeline.provenance import parameters, plain
 
 Configuration = TypeVar("Configuration")
 
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143  # Exit codes; the last two are the shell's for SIGINT and SIGTERM.
+MISSED, BAD_INPUT = 1, 2  # Exit codes, as are those below: the shell's for SIGINT and SIGTERM.
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def run(
@@ -29,7 +30,7 @@ def run(
     presets: Mapping[str, Callable[[], Configuration]],
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Carries out `job` on a preset with the overrides of the command line, then exits.
+    """Carries out `job` on a preset with the overrides of the command line, then exits: 1 where it answers False.
 
     Each preset is a function whose docstring's first line says what it is for; it is called only when it is chosen.
     """
@@ -110,13 +111,13 @@ def _exit_code(job: Callable[[Configuration], object], configuration: Configurat
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
-        job(configuration)
+        missed = job(configuration) is False
     except (KeyboardInterrupt, SystemExit):
         # Ray makes its own exit code of ours, and Ray Train a SystemExit of Ctrl-C.
         return TERMINATED if terminated else INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
+    return MISSED if missed else 0
 
 
 def _configuration(

@@ -17,13 +17,20 @@ STAGE, REPORT = "evaluate", "report.json"
 
 
 class Goal(NamedTuple):
-    """What a figure has to reach, or must not exceed."""
+    """What a figure has to reach, must not exceed, or must not be farther from than `tolerance`."""
 
-    kind: Literal["at least", "at most"]
+    kind: Literal["at least", "at most", "near"]
     bound: float
+    tolerance: float = 0.0
 
     def is_met(self, value: float) -> bool:
-        return value >= self.bound if self.kind == "at least" else value <= self.bound
+        match self.kind:
+            case "at least":
+                return value >= self.bound
+            case "at most":
+                return value <= self.bound
+            case "near":
+                return abs(value - self.bound) <= self.tolerance
 
 
 class Figure(NamedTuple):
@@ -111,6 +118,8 @@ def results_table(title: str, results: Sequence[Result]) -> Table:
     for result in results:
         figure, value = result
         goal = "" if figure.goal is None else f"{figure.goal.kind} {figure.shown(figure.goal.bound)}"
+        if figure.goal is not None and figure.goal.tolerance:
+            goal += f" ± {figure.shown(figure.goal.tolerance)}"
         mark = {None: "", True: "[green]reached[/]", False: "[bold red]missed[/]"}[result.is_met]
         table.add_row(figure.title, figure.shown(value), goal, mark)
     return table

@@ -27,6 +27,8 @@ def test_spatial_features_are_seven_channels_of_the_first_branch_channels_last(
             break
         x = part(x)
     weight, norm = network.Mixed_6d.branch1x1.conv.weight, network.Mixed_6d.branch1x1.bn
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     made = F.conv2d(x, weight[:7])
     scale = norm.weight[:7] / (norm.running_var[:7] + norm.eps).sqrt()
     made = ((made - norm.running_mean[:7, None, None]) * scale[:, None, None] + norm.bias[:7, None, None]).relu()

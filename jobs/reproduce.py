@@ -1,0 +1,13 @@
+"""Published weights against their figures.    python jobs/reproduce.py bar-b --weights DIR --reference NPZ --out DIR"""
+
+from pipeline import cluster, command, tracking
+from pipeline.reproduce import REPRODUCTION, STAGE, ReproduceConfig, reproduce
+
+
+def main(config: ReproduceConfig) -> bool:
+    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        return reproduce(config, run)
+
+
+if __name__ == "__main__":
+    command.run(main, REPRODUCTION)

@@ -1,0 +1,13 @@
+"""Try settings of sampling.    python jobs/sweep.py imagenet --generator MODEL --tokenizer MODEL --reference NPZ …"""
+
+from pipeline import cluster, command, tracking
+from pipeline.sweep import STAGE, SWEEPS, SweepConfig, sweep
+
+
+def main(config: SweepConfig) -> None:
+    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        sweep(config, run)
+
+
+if __name__ == "__main__":
+    command.run(main, SWEEPS)

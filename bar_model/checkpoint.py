@@ -83,14 +83,14 @@ def load_tokenizer(path: str | Path, *, device: str | torch.device = "cpu", deco
     model = _load_folder(path, decode_only=decode_only) if path.is_dir() else load(path)
     if not isinstance(model, Tokenizer):
         raise BadInput(f"{path}: holds a generator; a tokenizer is wanted here")
-    if decode_only:
-        model.encoder = None
+    if decode_only and not model.only_decodes:
+        del model.encoder
     return model.to(device).eval()
 
 
 def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits of SHA-256 over the names and values of all parameters: the same wherever it is loaded."""
-    if isinstance(model, Tokenizer) and model.encoder is None:
+    if isinstance(model, Tokenizer) and model.only_decodes:
         raise ValueError("a tokenizer without its encoder: take fingerprint_of the file")
     return _digest(model.state_dict())
 

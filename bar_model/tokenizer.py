@@ -52,15 +52,23 @@ class Tokenizer(nn.Module):
     (`tokenizer_loss.FrozenNetworks`), no part of the tokenizer: it is neither stored here nor needed to encode.
     """
 
+    encoder: Encoder
+    """Missing where the tokenizer only decodes."""
+
     def __init__(self, config: TokenizerConfig, *, decode_only: bool = False) -> None:
         super().__init__()
         self.config = config
         grid, patch = config.codes.grid, config.patch
-        self.encoder = None if decode_only else Encoder(config.encoder, grid=grid, patch=patch)
+        if not decode_only:
+            self.encoder = Encoder(config.encoder, grid=grid, patch=patch)
         self.quantizer = BinaryQuantizer(
             config.encoder.width, config.bits, config.decoder.width, balanced_start=config.balanced_start
         )
         self.decoder = Decoder(config.decoder, grid=grid, patch=patch, feature_width=config.encoder.width)
+
+    @property
+    def only_decodes(self) -> bool:
+        return "encoder" not in self._modules
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> TokenizerOutput:
         """Reconstruct, with gradients straight through the rounding."""
@@ -94,6 +102,6 @@ class Tokenizer(nn.Module):
         size = self.config.image_size
         if images.shape[1:] != (3, size, size):
             raise BadInput(f"images of shape {tuple(images.shape)}: this tokenizer encodes (batch, 3, {size}, {size})")
-        if self.encoder is None:
+        if self.only_decodes:
             raise BadInput("this tokenizer was loaded to decode only: load it whole to encode")
         return self.quantizer.pre_quantise(self.encoder(images))

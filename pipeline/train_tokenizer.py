@@ -140,7 +140,7 @@ class TokenizerLearner:
         self._inception = _load_inception(config, device)
         self.share = config.share(self._loader.num_rows, ranks)
         tokenizer = Tokenizer(config.model)
-        if config.model.encoder.frozen_embeddings and tokenizer.encoder is not None:
+        if config.model.encoder.frozen_embeddings:
             tokenizer.encoder.load_state_dict(load_siglip(config.networks.siglip, config.model).state_dict())
         if config.loss.semantic == 0 and tokenizer.decoder.semantic_projector is not None:
             tokenizer.decoder.semantic_projector.requires_grad_(False)  # Workers wait for gradients of all that learns.

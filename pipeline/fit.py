@@ -127,7 +127,7 @@ def _run_workers(training: Training, task: Callable[[Job], Any], out: Folder, ru
     filesystem, path = ray_storage(out)
     with shown(training.stage, config.steps) as board:
         job = Job(
-            config=config,
+            config=config.for_workers(),
             build=training.build,
             data={name: ray.put(value) for name, value in training.data.items()},
             run=run,

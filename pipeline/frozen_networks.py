@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,6 +16,7 @@ from bar_model.errors import BadInput
 from bar_model.tokenizer import TokenizerConfig
 from bar_model.tokenizer_loss import FrozenNetworks, TokenizerLossConfig
 from pipeline.inception import SHA256 as INCEPTION_SHA256
+from pipeline.storage import absolute
 from pipeline.weights import Wanted, read_weights
 
 _DINO = "vit_small_patch8_224.dino"
@@ -38,6 +39,11 @@ class FrozenNetworksConfig:
     """Inception-v3 as torch-fidelity has it, for rFID."""
     inception_sha256: str = INCEPTION_SHA256
     """Of that file. With another one, rFID compares with nobody else's."""
+
+    def for_workers(self) -> "FrozenNetworksConfig":
+        """The same, as it is understood in another working directory."""
+        places = ("vgg", "convnext", "dino", "siglip", "inception")
+        return replace(self, **{name: absolute(getattr(self, name)) for name in places})
 
 
 def load_frozen_networks(

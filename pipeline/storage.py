@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast, overload
 
 import fsspec
 from fsspec.core import split_protocol
@@ -151,6 +151,15 @@ class Folder:
             return []
         entries = (_entry(name, info) for name, info in infos if info["type"] == "file")
         return [entry for entry in entries if fnmatch.fnmatchcase(entry.name, pattern)]
+
+
+@overload
+def absolute(url: str) -> str: ...
+@overload
+def absolute(url: str | None) -> str | None: ...
+def absolute(url: str | None) -> str | None:
+    """The URL as workers understand it, which have another working directory."""
+    return None if url is None else Folder(url).url
 
 
 def local_copy(url: str) -> Path:

@@ -1,7 +1,8 @@
 """Train BAR on codes: what its players, batches, measurements and pictures are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from pipeline.loop import MODEL
 from pipeline.manifest import Inputs, Manifest
 from pipeline.optimization import OptimizationConfig, OrderAnnealing
 from pipeline.players import Objective, Player, Ranks, Tally, autocast
-from pipeline.storage import Folder, local_copy
+from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking import Run
 from pipeline.training import TrainingConfig
 
@@ -47,6 +48,9 @@ class TrainConfig(TrainingConfig):
         super().__post_init__()
         if not 0 <= self.class_dropout < 1:
             raise BadInput(f"class_dropout {self.class_dropout}: must be a share of the rows, from 0 to below 1")
+
+    def for_workers(self) -> Self:
+        return replace(super().for_workers(), tokenizer=absolute(self.tokenizer))
 
 
 def train(config: TrainConfig, run: Run | None = None) -> Trained:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -49,6 +50,9 @@ class TrainTokenizerConfig(TrainingConfig):
     """Whether rFID is measured on the held-out pictures, for which Inception's weights are wanted."""
     memory_gb: float = 0.5
     """Pictures are decoded once, into shared memory, if they take no more than this; else whenever they are wanted."""
+
+    def for_workers(self) -> Self:
+        return replace(super().for_workers(), networks=self.networks.for_workers())
 
 
 def train_tokenizer(config: TrainTokenizerConfig, run: Run | None = None) -> Trained:

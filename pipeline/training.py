@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from bar_model.bar import BarConfig
 from bar_model.errors import BadInput
@@ -11,6 +11,7 @@ from pipeline.batches import Share, Shuffle
 from pipeline.cluster import ClusterConfig
 from pipeline.players import Precision, Ranks
 from pipeline.provenance import plain
+from pipeline.storage import absolute
 from pipeline.tracking import TrackingConfig
 
 
@@ -84,6 +85,10 @@ class TrainingConfig:
             raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.num} workers")
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"seed {self.seed}: must be between 0 and {2**32 - 1}")
+
+    def for_workers(self) -> Self:
+        """The same, as it is understood in another working directory."""
+        return dataclasses.replace(self, init=absolute(self.init))
 
     def share(self, num_rows: int, ranks: Ranks) -> Share:
         """A worker's part of every batch."""

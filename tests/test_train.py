@@ -113,10 +113,12 @@ def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path) ->
 
 @pytest.mark.ray
 def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
-    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_codes(tmp_path / "codes")
-    dry_run(prepare(tiny_training(tmp_path, steps=100_000)))
+    checkpoint.save(Bar(tiny_bar()), tmp_path / "initial")
+    monkeypatch.chdir(tmp_path)  # The workers' directory is another one.
+    dry_run(prepare(tiny_training(tmp_path, codes="codes", init="initial", out="out", steps=100_000)))
     said = re.search(
         r"dry run: ([\d,]+) parameters learn; .* a worker; 100,000 steps would take (\S+)", capsys.readouterr().out
     )
@@ -124,7 +126,7 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
     assert int(said[1].replace(",", "")) == sum(
         each.numel() for each in Bar(tiny_bar()).parameters() if each.requires_grad
     )
-    assert [path.name for path in tmp_path.iterdir()] == ["codes"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "initial"]
 
 
 @pytest.mark.ray

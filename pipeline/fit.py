@@ -68,7 +68,8 @@ def fit(training: Training, run: Run | None) -> Trained:
     out = Folder(config.out)
     if Manifest.newest(out) is None:
         _check_room(config.workers)
-    if open_stage(out, stage, recipe) is not None:
+    if (published := open_stage(out, stage, recipe)) is not None:
+        _check_complete(out, published)
         trained = _read(out)
         print(f"{out}: trained before, nothing to do", flush=True)
     else:
@@ -225,6 +226,15 @@ def _publish(out: Folder, stage: str, recipe: Mapping[str, Any], inputs: Inputs,
         quarantined=(),
     ).commit(out)
     return _read(out)
+
+
+def _check_complete(out: Folder, published: Manifest) -> None:
+    for file in published.files:
+        if not out.exists(file.name):
+            raise BadInput(
+                f"{out.path(file.name)} is missing, though this training is finished: restore it, or choose another "
+                "output folder"
+            )
 
 
 def _read(out: Folder) -> Trained:

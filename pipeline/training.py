@@ -88,7 +88,7 @@ class TrainingConfig:
 
     def for_workers(self) -> Self:
         """The same, as it is understood in another working directory."""
-        return dataclasses.replace(self, init=absolute(self.init))
+        return dataclasses.replace(self, out=absolute(self.out), init=absolute(self.init))
 
     def share(self, num_rows: int, ranks: Ranks) -> Share:
         """A worker's part of every batch."""

@@ -60,15 +60,17 @@ def killable(folder: Path) -> TrainConfig:
 
 @pytest.mark.ray
 def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
-    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curves = []
     for num in (1, 2):
         folder = tmp_path / str(num)
+        folder.mkdir()
+        monkeypatch.chdir(folder)  # Paths may be relative, though workers have a directory of their own.
         tiny_codes(folder / "codes")
         tiny_codes(folder / "held_out", seed=1, num=11)
         config = tiny_training(
-            folder, held_out=str(folder / "held_out"), workers=WorkersConfig(num=num, cpus=1, micro_batch=3)
+            folder, out="out", codes="codes", held_out="held_out", workers=WorkersConfig(num=num, cpus=1, micro_batch=3)
         )
         trained = run_training(config)
         curves.append({**curve(config), "validation": trained.metrics["validation/loss"]})
@@ -85,6 +87,9 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
     assert {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")} == before
     with pytest.raises(BadInput, match=r"batch: 8 there, 4 here.*choose another output folder"):
         run_training(dataclasses.replace(config, batch=4))
+    (Path(config.out) / "model" / "config.json").unlink()
+    with pytest.raises(BadInput, match=r"model/config\.json is missing, though this training is finished"):
+        run_training(config)
 
 
 @pytest.mark.ray

@@ -52,7 +52,7 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
     Raises:
         BadInput: samples, tokenizer and pictures do not go together, or `config.out` holds another evaluation.
     """
-    guided, unguided = SampleFolder.open(config.samples), SampleFolder.open(config.unguided_samples)
+    guided, unguided = (SampleFolder.open(url, config.tokenizer) for url in (config.samples, config.unguided_samples))
     evidence, protocol = gather(config, guided, unguided)
     report = judge(evidence, protocol)
     fingerprints = {

@@ -3,8 +3,6 @@
 The published rules are those of guided diffusion's evaluation (ADM; Dhariwal & Nichol, 2021).
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -95,7 +93,7 @@ class FidProtocol:
                 inception=inception,
                 image_size=size,
                 num_images=num_images,
-                labels=UNKNOWN if first is None else _schedule(first.labels),
+                labels=UNKNOWN if first is None else first.labels,
                 pixel_rule=UNKNOWN if first is None else first.pixel_rule,
             ),
             seeds=seeds or None,
@@ -148,9 +146,3 @@ def judge(measured: Sequence[Mapping[str, float]], protocol: FidProtocol, notes:
             for which, value in zip(sets, values, strict=True):
                 results.append(Result(Figure(f"{name}_{which.replace(' ', '_')}", f"{title}, {which}"), value))
     return Report(protocol=protocol, results=tuple(results), notes=tuple(notes))
-
-
-def _schedule(labels: tuple[int, ...]) -> str:
-    if labels == tuple(range(len(labels))):
-        return f"cyclic, 0 to {len(labels) - 1}"
-    return f"a list of {len(labels):,} in turn, SHA-256 {hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]}"

@@ -63,7 +63,7 @@ class DrawnGallery:
 
     def read(self, unit: Unit) -> Row:
         alone = replace(self.samples.manifest, files=(FileEntry(*unit.payload),))
-        indices, labels, images, _ = SampleFolder(self.samples.folder, alone).read()
+        indices, labels, images, _ = replace(self.samples, manifest=alone).read()
         return {"images": images, "records": _records(indices.tolist(), labels.tolist())}
 
 

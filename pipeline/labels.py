@@ -16,14 +16,6 @@ from pipeline.storage import local_copy
 _WANTED = "classes are wanted: a JSON list such as [207, 360], a .txt file of one a line, or a .npy array of integers"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelSchedule:
-    """Which labels, without naming them all: how many, and a digest of them in their order."""
-
-    num: int
-    fingerprint: str
-
-
 @dataclass(frozen=True, eq=False)
 class Labels:
     """Image i is of class `values[i mod their number]`."""
@@ -45,9 +37,13 @@ class Labels:
         return self.values[indices % len(self.values)]
 
     @property
-    def schedule(self) -> LabelSchedule:
-        digest = hashlib.sha256(self.values.astype("<i4").tobytes())
-        return LabelSchedule(num=len(self.values), fingerprint=digest.hexdigest()[:16])
+    def schedule(self) -> str:
+        """What tells them from others, for people too: "cyclic, 0 to 999"."""
+        num = len(self.values)
+        if np.array_equal(self.values, np.arange(num)):
+            return f"cyclic, 0 to {num - 1}"
+        digest = hashlib.sha256(self.values.astype("<i4").tobytes()).hexdigest()[:16]
+        return f"a list of {num:,} in turn, SHA-256 {digest}"
 
 
 def make_labels(listed: Sequence[int] | None, file: str | None, num_classes: int) -> Labels:

@@ -21,7 +21,6 @@ from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
 from pipeline.decoding import CodeDecoder
 from pipeline.keeping import Keeping, fixed_bytes
-from pipeline.labels import LabelSchedule
 from pipeline.manifest import FileEntry, Manifest
 from pipeline.provenance import plain
 from pipeline.storage import Folder, local_copy
@@ -44,7 +43,8 @@ class Drawing:
     codes: CodeShape
     image_size: int
     seed: int
-    labels: LabelSchedule
+    labels: str
+    """Which classes, as `Labels.schedule` says."""
     sampling: Sampling
     batch_size: int
     precision: str

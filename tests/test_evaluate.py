@@ -15,6 +15,7 @@ from bar_model.sampling import Sampling
 from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.extract import ExtractConfig, FeatureNetworksConfig
 from pipeline.inception import Inception
+from pipeline.keeping import Keeping
 from pipeline.manifold import precision_recall
 from pipeline.provenance import plain
 from pipeline.report import Report
@@ -32,7 +33,7 @@ DRAWING = Drawing(
     codes=CodeShape(grid=1, bits=8),
     image_size=SIZE,
     seed=0,
-    labels=(0, 1, 2),
+    labels="cyclic, 0 to 2",
     sampling=Sampling(guidance_scale=2.0, temperature=1.0, allocation=(4, 4)),
     batch_size=2,
     precision="float32",
@@ -47,13 +48,13 @@ def some_images(num: int, seed: int) -> np.ndarray:
 def save_samples(url: Path, seed: int, indices: Sequence[int] = range(NUM), size: int = 4) -> str:
     """Samples as their stage leaves them, `size` a shard."""
     drawing = replace(DRAWING, seed=seed)
-    work = drawing_work(drawing, build=lambda: lambda row: row)
+    work = drawing_work(drawing, Keeping(), build=lambda: lambda row: row)
     images = some_images(len(indices), seed)
     units, receipts = [], []
     for index, start in enumerate(range(0, len(indices), size)):
         some = np.array(indices[start : start + size], np.int64)
         codes = np.zeros((len(some), 1), np.uint8)
-        samples = Samples(some, drawing.label_of(some), images[start : start + size], codes)
+        samples = Samples(some, (some % 3).astype(np.int32), images[start : start + size], codes)
         units.append(Unit(index=index, size=len(some), payload=some.tolist()))
         receipts.append(finish_unit(Folder(str(url)), work, units[-1], samples._asdict()))
     publish(Folder(str(url)), STAGE, units, receipts, configuration={"drawing": plain(drawing)})

@@ -22,7 +22,6 @@ from pipeline.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
 from pipeline.grids import Panel, draw_page, draw_panel
 from pipeline.images import to_png
 from pipeline.keeping import Keeping
-from pipeline.labels import LabelSchedule
 from pipeline.provenance import plain
 from pipeline.report import Figure, Goal, Report, Result, results_table
 from pipeline.sample import drawing_work
@@ -78,7 +77,7 @@ def protocol(evidence: Evidence) -> DigitsProtocol:
         codes=CodeShape(grid=4, bits=16),
         image_size=32,
         seed=0,
-        labels=LabelSchedule(num=10, fingerprint="l"),
+        labels="cyclic, 0 to 9",
         sampling=Sampling(guidance_scale=2.0, temperature=1.0, allocation=(16,)),
         batch_size=100,
         precision="float32",

@@ -21,7 +21,9 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
     schedule = make_labels((4, 0, 2), None, 5).schedule
     for name in ("a.json", "a.txt", "a.npy"):
         assert make_labels(None, str(tmp_path / name), 5).schedule == schedule
+    assert schedule.startswith("a list of 3 in turn, SHA-256 ")
     assert make_labels((4, 2, 0), None, 5).schedule != schedule
+    assert make_labels((0, 1, 2), None, 5).schedule == make_labels(None, None, 3).schedule == "cyclic, 0 to 2"
 
 
 @pytest.mark.parametrize(

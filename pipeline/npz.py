@@ -32,6 +32,7 @@ def write_npz(samples: SampleFolder, name: str) -> None:
         np.lib.format.write_array_header_1_0(member, header)
         for shard in samples.shards():
             member.write(np.ascontiguousarray(shard.images).data)
+            del shard  # Else it would stay while the next one is read.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from pipeline.manifest import Manifest, claimed_configuration
 from pipeline.npz import NPZ, write_npz
 from pipeline.provenance import plain
 from pipeline.samples import STAGE, Drawing, SampleFolder, encode_samples, inspect_samples
-from pipeline.storage import Folder, local_copy
+from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking import Run, TrackingConfig
 from pipeline.train import trained_with
 from pipeline.units import Device, Row, Unit, Work, Workers, place, run_units
@@ -103,9 +103,8 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
     if run is not None:
         run.input("generator", config.generator, drawing.generator)
         run.input("tokenizer", config.tokenizer, drawing.tokenizer)
-    build = partial(
-        load_models, config.generator, config.tokenizer, drawing, labels, with_images=config.keeping.has_pixels
-    )
+    models = absolute(config.generator), absolute(config.tokenizer)
+    build = partial(load_models, *models, drawing, labels, with_images=config.keeping.has_pixels)
     manifest = run_units(
         Folder(config.out),
         drawing_work(drawing, config.keeping, build),

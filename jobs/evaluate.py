@@ -3,13 +3,20 @@
 from pipeline import cluster, command, tracking
 from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
+from pipeline.evaluate_tokenizer import EvaluateTokenizerConfig, evaluate_tokenizer
 from pipeline.presets import EVALUATION
 from pipeline.report import STAGE
 
 
-def main(config: EvaluateConfig | EvaluateDigitsConfig) -> None:
+def main(config: EvaluateConfig | EvaluateTokenizerConfig | EvaluateDigitsConfig) -> None:
     with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
-        evaluate_digits(config, run) if isinstance(config, EvaluateDigitsConfig) else evaluate(config, run)
+        match config:
+            case EvaluateConfig():
+                evaluate(config, run)
+            case EvaluateTokenizerConfig():
+                evaluate_tokenizer(config, run)
+            case EvaluateDigitsConfig():
+                evaluate_digits(config, run)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from bar_model.errors import BadInput
 from pipeline.cluster import ClusterConfig
 from pipeline.extract import ExtractConfig, extract
 from pipeline.features import Summary
-from pipeline.fid_protocol import FidProtocol, judge, measure
+from pipeline.fid_protocol import FidProtocol, judge, measure, too_few
 from pipeline.galleries import DrawnGallery, Gallery, fingerprint, open_gallery
 from pipeline.manifest import Manifest, open_stage
 from pipeline.provenance import plain
@@ -85,6 +85,17 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     return report
 
 
+def check_complete(url: str, samples: Summary, wanted: int) -> None:
+    """BadInput unless every image of the protocol is there once, in its order."""
+    _check_number(url, len(samples.keys), wanted)
+    for index, key in enumerate(samples.keys):
+        if key != str(index):
+            raise BadInput(
+                f"{url} holds sample {key} where {index} belongs: samples are judged from 0 on, each once, in order; "
+                "draw them with --first-index 0"
+            )
+
+
 def _judge(
     config: EvaluateConfig, sets: Sequence[Gallery], reference: Reference, protocol: FidProtocol, run: Run | None
 ) -> Report:
@@ -95,7 +106,7 @@ def _judge(
     measured = []
     for url, folder in zip(config.samples, folders, strict=True):
         samples = folder.summary(tuple(MOMENTS), ("pool3", "logits"))
-        _check_complete(url, samples, config.num_images)
+        check_complete(url, samples, config.num_images)
         measured.append(measure(samples, to_compare))
     notes = [*reference.missing]
     if by is not None and by.manifest.quarantined:
@@ -104,8 +115,7 @@ def _judge(
             f"{len(by.manifest.quarantined):,} of the reference's pictures can't be used and were left out "
             f"(first: {first.where} {first.why})."
         )
-    if by is not None and "kid" not in measured[0]:
-        notes.append("KID draws subsets of 1,000, and there are fewer pictures: no KID.")
+    notes.extend(too_few(config.num_images, to_compare))
     return judge(measured, protocol, notes)
 
 
@@ -114,17 +124,6 @@ def _check_number(url: str, found: int, wanted: int) -> None:
         raise BadInput(
             f"{url} holds {found:,} samples, but the protocol asks for {wanted:,}: draw as many, or give --num-images"
         )
-
-
-def _check_complete(url: str, samples: Summary, wanted: int) -> None:
-    """Every image of the protocol once, in its order."""
-    _check_number(url, len(samples.keys), wanted)
-    for index, key in enumerate(samples.keys):
-        if key != str(index):
-            raise BadInput(
-                f"{url} holds sample {key} where {index} belongs: samples are judged from 0 on, each once, in order; "
-                "draw them with --first-index 0"
-            )
 
 
 def _log(run: Run, report: Report, url: str, published: Manifest) -> None:

@@ -17,7 +17,6 @@ from pipeline.galleries import Gallery, fingerprint
 from pipeline.inception import SHA256 as INCEPTION_SHA256
 from pipeline.inception import load_inception
 from pipeline.manifest import Quarantined
-from pipeline.provenance import plain
 from pipeline.storage import Folder
 from pipeline.tracking import Run
 from pipeline.units import Device, Row, Work, place, run_units
@@ -31,6 +30,15 @@ class FeatureNetworksConfig:
     """Inception-v3 as torch-fidelity has it, a path or URL (else: the file that torch-fidelity downloads)."""
     inception_sha256: str = INCEPTION_SHA256
     """Of that file. With another one, nothing compares with anybody else's."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Where weights lie is no part of it: their checksum is."""
+        return {"inception": self.inception_sha256}
+
+    def load(self, device: torch.device) -> "Extractor":
+        """BadInput where weights can't be had, or are others than those named."""
+        return load_inception(self.inception, self.inception_sha256, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +69,35 @@ class Extractor(Protocol):
     def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]: ...
 
 
-def extract(gallery: Gallery, root: str, config: ExtractConfig, run: Run | None = None) -> FeatureFolder:
+class Networks(Protocol):
+    """What becomes an extractor in each worker: `FeatureNetworksConfig`."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that its features depend on, beside the pictures (JSON values)."""
+        ...
+
+    def load(self, device: torch.device) -> Extractor: ...
+
+
+def extract(
+    gallery: Gallery, root: str, config: ExtractConfig, run: Run | None = None, networks: Networks | None = None
+) -> FeatureFolder:
     """Features of the pictures, in a folder of `root` that is named by all that they depend on; inside a Ray session.
 
-    So whoever asks again finds them: another seed, another metric, another evaluation with the same reference.
+    So whoever asks again finds them: another seed, another metric, another evaluation with the same reference. They
+    are those that `networks` sees (else: `config.networks`).
     """
-    load_networks(config.networks, torch.device("cpu"))  # Says what is missing before any work starts.
+    networks = networks or config.networks
+    networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
     device, workers = place(config.device, config.workers)
-    configuration = extraction(gallery, config, device)
+    configuration = {
+        "gallery": gallery.identity,
+        "pictures": fingerprint(gallery),
+        "networks": networks.identity,
+        "batch_size": config.batch_size,
+        "device": device,
+    }
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
     folder = Folder(root) / digest
     run_units(
@@ -78,7 +107,7 @@ def extract(gallery: Gallery, root: str, config: ExtractConfig, run: Run | None 
             item="images",
             name=SHARD_NAME,
             read=gallery.read,
-            build=partial(load_worker, config.networks, config.batch_size, device),
+            build=partial(load_worker, networks, config.batch_size, device),
             pack=pack_features,
             inspect=inspect_features,
         ),
@@ -89,18 +118,6 @@ def extract(gallery: Gallery, root: str, config: ExtractConfig, run: Run | None 
         max_bad=config.max_bad,
     )
     return FeatureFolder.open(folder.url)
-
-
-def extraction(gallery: Gallery, config: ExtractConfig, device: str) -> dict[str, Any]:
-    """All that features depend on (JSON values). Where weights lie is no part of it: their checksum is."""
-    networks = {name: value for name, value in plain(config.networks).items() if name.endswith("_sha256")}
-    return {
-        "gallery": gallery.identity,
-        "pictures": fingerprint(gallery),
-        "networks": networks,
-        "batch_size": config.batch_size,
-        "device": device,
-    }
 
 
 class ExtractFeatures:
@@ -128,17 +145,12 @@ class ExtractFeatures:
         return {name: each[: len(images)].cpu().numpy() for name, each in features.items()}
 
 
-def load_networks(config: FeatureNetworksConfig, device: torch.device) -> Extractor:
-    """BadInput where weights can't be had, or are others than those named."""
-    return load_inception(config.inception, config.inception_sha256, device)
-
-
-def load_worker(config: FeatureNetworksConfig, batch_size: int, device: str) -> ExtractFeatures:
+def load_worker(networks: Networks, batch_size: int, device: str) -> ExtractFeatures:
     """The network in its worker."""
     if device == "cpu":
         # Threads divide the sums among them, so that features would depend on their number.
         torch.set_num_threads(1)
-    return ExtractFeatures(load_networks(config, torch.device(device)), batch_size=batch_size)
+    return ExtractFeatures(networks.load(torch.device(device)), batch_size=batch_size)
 
 
 def pack_features(row: Row) -> bytes:

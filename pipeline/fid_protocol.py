@@ -16,6 +16,7 @@ from pipeline.inception import RESIZE
 from pipeline.manifold import density_coverage, half_squared_distances, precision_recall
 from pipeline.metrics import (
     KID_SUBSET,
+    SHUFFLED_PARTS,
     frechet_distance,
     inception_score,
     kernel_distance,
@@ -116,7 +117,8 @@ def measure(samples: Summary, reference: Summary) -> dict[str, float]:
         if feature in reference.moments
     }
     measured["inception_score"] = inception_score(logits)
-    measured["inception_score_shuffled"] = shuffled_inception_score(logits)
+    if len(logits) >= SHUFFLED_PARTS:
+        measured["inception_score_shuffled"] = shuffled_inception_score(logits)
     if "pool3" in reference.features:
         features = reference.features["pool3"], samples.features["pool3"]
         real, drawn = map(torch.from_numpy, features)
@@ -126,6 +128,16 @@ def measure(samples: Summary, reference: Summary) -> dict[str, float]:
         if min(map(len, features)) >= KID_SUBSET:
             measured["kid"] = kernel_distance(*features)
     return {figure.name: measured[figure.name] for figure in FIGURES if figure.name in measured}
+
+
+def too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
+    """What can't be measured for want of pictures, in words."""
+    notes = []
+    if num_images < SHUFFLED_PARTS:
+        notes.append(f"{num_images} samples make no {SHUFFLED_PARTS} parts: no shuffled IS.")
+    if "pool3" in reference.features and min(num_images, len(reference.features["pool3"])) < KID_SUBSET:
+        notes.append(f"KID draws subsets of {KID_SUBSET:,}, and there are fewer pictures: no KID.")
+    return tuple(notes)
 
 
 def judge(measured: Sequence[Mapping[str, float]], protocol: FidProtocol, notes: Sequence[str] = ()) -> Report:

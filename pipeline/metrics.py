@@ -14,7 +14,8 @@ CHUNK_ROWS = 4096
 """Feature vectors whose moments are taken at once: 64 MiB at 2,048 dimensions."""
 SPLIT = 5000
 """Pictures of a part of the Inception score, by the published evaluation's rule."""
-KID_SUBSET = 1000
+SHUFFLED_PARTS, KID_SUBSET = 10, 1000
+"""As torch-fidelity has them."""
 
 
 class Moments(NamedTuple):
@@ -121,7 +122,9 @@ def shuffled_inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
     """torch-fidelity's rule: ten parts of the pictures in an order drawn with seed 2020."""
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-    return isc_features_to_metric(torch.from_numpy(logits))[KEY_METRIC_ISC_MEAN]
+    if len(logits) < SHUFFLED_PARTS:
+        raise BadInput(f"{len(logits)} pictures: the shuffled Inception score takes {SHUFFLED_PARTS} parts")
+    return isc_features_to_metric(torch.from_numpy(logits), splits=SHUFFLED_PARTS)[KEY_METRIC_ISC_MEAN]
 
 
 def kernel_distance(first: Float[np.ndarray, "first dims"], second: Float[np.ndarray, "second dims"]) -> float:

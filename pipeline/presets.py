@@ -10,6 +10,7 @@ from bar_model.tokenizer import TokenizerConfig
 from bar_model.tokenizer_loss import TokenizerLossConfig
 from pipeline.evaluate import EvaluateConfig
 from pipeline.evaluate_digits import EvaluateDigitsConfig
+from pipeline.evaluate_tokenizer import EvaluateTokenizerConfig
 from pipeline.optimization import OptimizationConfig
 from pipeline.sample import SampleConfig
 from pipeline.tokenize import TokenizeConfig
@@ -184,8 +185,14 @@ def evaluate_digits() -> EvaluateDigitsConfig:
     )
 
 
-EVALUATION: dict[str, Callable[[], EvaluateConfig | EvaluateDigitsConfig]] = {
+def evaluate_tokenizer() -> EvaluateTokenizerConfig:
+    """What a tokenizer keeps of pictures: rFID, PSNR, SSIM and LPIPS. None of these is a figure of samples."""
+    return EvaluateTokenizerConfig(tokenizer=tyro.MISSING, source=tyro.MISSING, out=tyro.MISSING)
+
+
+EVALUATION: dict[str, Callable[[], EvaluateConfig | EvaluateTokenizerConfig | EvaluateDigitsConfig]] = {
     "imagenet": evaluate_imagenet,
+    "tokenizer": evaluate_tokenizer,
     "digits": evaluate_digits,
 }
 

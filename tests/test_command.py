@@ -134,6 +134,13 @@ def test_bad_input_is_one_line_and_a_defect_keeps_its_traceback(capsys: pytest.C
         command.run(break_down, PRESETS, ["quick"])
 
 
+def test_a_job_that_answers_false_has_missed_its_goal() -> None:
+    for answer, code in [(False, 1), (True, 0), (None, 0)]:
+        with pytest.raises(SystemExit) as caught:
+            command.run(lambda config, answer=answer: answer, PRESETS, ["quick"])
+        assert caught.value.code == code
+
+
 def interrupt() -> NoReturn:
     raise KeyboardInterrupt
 

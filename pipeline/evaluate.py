@@ -31,6 +31,8 @@ class EvaluateConfig:
     """Folder for the report."""
     features: str | None = None
     """Folder for features, which evaluations may share (else: OUT/features)."""
+    tokenizer: str | None = None
+    """The one that samples were drawn with, where they were kept as codes alone."""
     num_images: int = 50_000
     """Samples of each set, no more and no fewer."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
@@ -50,7 +52,7 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     Raises:
         BadInput: samples are missing or too many, do not go together, or `config.out` holds another evaluation.
     """
-    sets = [open_gallery(url) for url in config.samples]
+    sets = [open_gallery(url, tokenizer=config.tokenizer) for url in config.samples]
     size = sets[0].image_size
     for url, gallery in zip(config.samples, sets, strict=True):
         _check_number(url, sum(unit.size for unit in gallery.plan()), config.num_images)

@@ -148,15 +148,16 @@ class FolderGallery:
         return ReadImages(self.source, self.image_size)(unit)
 
 
-def open_gallery(url: str, image_size: int | None = None) -> Gallery:
+def open_gallery(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> Gallery:
     """What lies at a path or URL; BadInput where its pictures are of another size than asked for.
 
-    A folder of class folders has no size of its own: without one it is none that can be opened.
+    A folder of class folders has no size of its own: without one it is none that can be opened. The tokenizer makes
+    pictures of samples that were kept as codes alone.
     """
     if url.endswith(".npz"):
         gallery: Gallery = NpzGallery(url)
     elif Folder(url).list("manifest-*.json"):
-        gallery = DrawnGallery(SampleFolder.open(url))
+        gallery = DrawnGallery(SampleFolder.open(url, tokenizer))
     elif image_size is not None:
         gallery = FolderGallery(ImageFolder.open(url), image_size)
     else:

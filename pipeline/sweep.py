@@ -65,10 +65,10 @@ class SweepConfig:
 
     @property
     def settings(self) -> dict[str, Sampling]:
-        """What is tried, by its name."""
+        """What is tried, by a name that also names folders and curves."""
         grid = itertools.product(self.guidance_scales, self.temperatures, self.allocations)
         return {
-            f"guidance {guidance:g}, temperature {temperature:g}, allocation {allocation}": Sampling(
+            f"guidance {guidance:g} temperature {temperature:g} bits {allocation.replace(',', '.')}": Sampling(
                 guidance_scale=guidance, temperature=temperature, allocation=_allocation(allocation)
             )
             for guidance, temperature, allocation in grid
@@ -98,8 +98,7 @@ def _round(
     out = Folder(config.out)
     reports = {}
     for name, setting in settings.items():
-        allocation = ".".join(map(str, setting.allocation))
-        place = out / f"{num_images}/g{setting.guidance_scale:g}-t{setting.temperature:g}-a{allocation}"
+        place = out / f"{num_images}/{name.replace(' ', '-')}"
         draw = SampleConfig(
             generator=config.generator,
             tokenizer=config.tokenizer,
@@ -114,7 +113,7 @@ def _round(
             device=config.device,
             workers=config.workers,
         )
-        walk.stage(f"sample {num_images:,}: {name}", sample, draw)
+        walk.stage(f"sample {num_images}: {name}", sample, draw)
         judge = EvaluateConfig(
             samples=(draw.out,),
             reference=config.reference,
@@ -123,7 +122,7 @@ def _round(
             num_images=num_images,
             extract=config.extract,
         )
-        reports[name] = walk.stage(f"evaluate {num_images:,}: {name}", evaluate, judge)
+        reports[name] = walk.stage(f"evaluate {num_images}: {name}", evaluate, judge)
     title = f"{num_images:,} samples of seed {config.seed}"
     show(comparison_table(title, reports))
     run.figure(f"sweep/{num_images}", picture(title, settings, reports))

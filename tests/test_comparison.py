@@ -88,7 +88,7 @@ SWEEP = SweepConfig(
 
 def test_a_sweep_tries_every_setting_by_a_seed_of_its_own() -> None:
     assert len(SWEEP.settings) == 4
-    setting = SWEEP.settings["guidance 2, temperature 1.5, allocation 2,2,5,7"]
+    setting = SWEEP.settings["guidance 2 temperature 1.5 bits 2.2.5.7"]
     assert setting == Sampling(guidance_scale=2.0, temperature=1.5, allocation=(2, 2, 5, 7))
     fields = {name: getattr(SWEEP, name) for name in ("generator", "tokenizer", "reference", "out", "guidance_scales")}
     for change, message in [

@@ -80,7 +80,7 @@ def test_a_checkpoint_is_judged_beside_its_table_and_swept(
     }
     assert len(fids) == 2
     (final,) = (tmp_path / "swept" / "8").iterdir()
-    assert final.name == min(fids, key=lambda name: fids[name])
+    assert final.name == min(fids, key=lambda name: fids[name]) == best.replace(" ", "-")
     assert len(list((tmp_path / "swept" / "features").iterdir())) == 4  # The reference's is taken but once.
     capsys.readouterr()
     with tracking.start("sweep", kept, sweeping, out=sweeping.out) as run:

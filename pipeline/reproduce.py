@@ -1,7 +1,7 @@
 """The published checkpoints, sampled and evaluated as published, beside the published figures."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ import tyro
 from rich import print as show
 
 from bar_model.errors import BadInput
+from pipeline.batch_size import Auto
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.extract import ExtractConfig
@@ -67,10 +68,10 @@ class ReproduceConfig:
     """Generator's file in `weights` (else: the published one's), as for the tokenizer."""
     tokenizer: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
-    num_images: int = 50_000
-    batch_size: int = 125
+    num_images: int = EvaluateConfig.num_images
+    batch_size: int | Auto = SampleConfig.batch_size
     """Images drawn at once, as published."""
-    unit_size: int = 500
+    unit_size: int = SampleConfig.unit_size
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the generator's products, keys and values. Published samples are float32's."""
     device: Device = "auto"
@@ -90,18 +91,21 @@ def reproduce(config: ReproduceConfig, run: Run) -> bool:
     """Draws, evaluates and compares, inside a Ray session; whether every published figure is met."""
     row, walk, out = PUBLISHED[config.name], Walk(run), Folder(config.out)
     weights = Folder(config.weights)
-    drawing = SampleConfig(
-        generator=weights.path(config.generator or row.generator),
-        tokenizer=weights.path(config.tokenizer or row.tokenizer),
-        out="",
-        num_images=config.num_images,
-        batch_size=config.batch_size,
-        unit_size=config.unit_size,
-        precision=config.precision,
-        device=config.device,
-        workers=config.workers,
-    )
-    draws = [replace(drawing, seed=seed, out=out.path(f"samples-{seed}")) for seed in config.seeds]
+    draws = [
+        SampleConfig(
+            generator=weights.path(config.generator or row.generator),
+            tokenizer=weights.path(config.tokenizer or row.tokenizer),
+            out=out.path(f"samples-{seed}"),
+            num_images=config.num_images,
+            seed=seed,
+            batch_size=config.batch_size,
+            unit_size=config.unit_size,
+            precision=config.precision,
+            device=config.device,
+            workers=config.workers,
+        )
+        for seed in config.seeds
+    ]
     for draw in draws:
         walk.stage(f"sample with seed {draw.seed}", sample, draw)
     report = walk.stage(

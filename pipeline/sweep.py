@@ -11,6 +11,7 @@ from rich import print as show
 
 from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
+from pipeline.batch_size import Auto
 from pipeline.cluster import ClusterConfig
 from pipeline.comparison import comparison_table, ranked
 from pipeline.evaluate import EvaluateConfig, evaluate
@@ -49,8 +50,8 @@ class SweepConfig:
     final_images: int = 20_000
     seed: int = 1000
     """None of those of final reports, which would then be chosen to please."""
-    batch_size: int = 125
-    unit_size: int = 500
+    batch_size: int | Auto = SampleConfig.batch_size
+    unit_size: int = SampleConfig.unit_size
     device: Device = "auto"
     workers: int | None = None
     extract: ExtractConfig = field(default_factory=ExtractConfig)

@@ -22,7 +22,8 @@ from pipeline.units import Row, Unit
 
 PICTURES = "arr_0"
 """Of an npz file, as the published evaluation reads it: (N, H, W, 3) uint8."""
-UNIT_SIZE = 500
+UNIT_SIZE, UNIT_PIXELS = 500, 500 * 256**2
+"""Pictures that are read together, and their pixels: no more than 100 MB."""
 
 
 class Gallery(Protocol):
@@ -111,8 +112,9 @@ class NpzGallery:
         return shape
 
     def plan(self) -> Iterator[Unit]:
-        for index, start in enumerate(range(0, self.shape[0], UNIT_SIZE)):
-            stop = min(start + UNIT_SIZE, self.shape[0])
+        size = _unit_size(self.image_size)
+        for index, start in enumerate(range(0, self.shape[0], size)):
+            stop = min(start + size, self.shape[0])
             yield Unit(index=index, size=stop - start, payload=[start, stop])
 
     def read(self, unit: Unit) -> Row:
@@ -142,7 +144,7 @@ class FolderGallery:
         return {**self.source.identity, "image_size": self.image_size, "crop_rule": CROP_RULE}
 
     def plan(self) -> Iterator[Unit]:
-        yield from self.source.plan(UNIT_SIZE)
+        yield from self.source.plan(_unit_size(self.image_size))
 
     def read(self, unit: Unit) -> Row:
         return ReadImages(self.source, self.image_size)(unit)
@@ -173,6 +175,10 @@ def fingerprint(gallery: Gallery) -> str:
     for unit in gallery.plan():
         digest.update(unit.digest.encode())
     return digest.hexdigest()[:16]
+
+
+def _unit_size(image_size: int) -> int:
+    return max(1, min(UNIT_SIZE, UNIT_PIXELS // image_size**2))
 
 
 def _records(keys: Sequence[int], labels: Sequence[int] = ()) -> str:

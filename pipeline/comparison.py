@@ -13,13 +13,13 @@ from rich import print as show
 from rich.table import Table
 
 from bar_model.errors import BadInput
-from pipeline.fid_protocol import FIGURES
+from pipeline.fid_protocol import PUBLISHED_FIGURES
 from pipeline.provenance import plain
 from pipeline.report import REPORT, Report
 from pipeline.storage import Folder
 
 MEASUREMENT = "measurement"
-BY = FIGURES[0]
+BY = PUBLISHED_FIGURES[0]
 
 
 def ranked(reports: Mapping[str, Report]) -> list[str]:
@@ -33,10 +33,11 @@ def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
     """A row a report. Where protocols differ a column names them, the caption says how, and the order is the given."""
     measurements = _measurements(reports)
     are_alike = len(measurements) == 1
-    shown = [figure for figure in FIGURES if any(figure.name in _values(report) for report in reports.values())]
+    names = {figure.name for report in reports.values() for figure, _ in report.results}
+    shown = [figure for figure in PUBLISHED_FIGURES if figure.name in names]
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
     table.caption = _caption(measurements)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for heading in ([] if are_alike else ["protocol"]) + [figure.title for figure in shown]:
         table.add_column(heading, justify="right")
     for name in ranked(reports) if are_alike else reports:

@@ -39,7 +39,9 @@ FIGURES = (
     Figure("density", "Density"),
     Figure("coverage", "Coverage"),
 )
-"""What is measured; Measurement says how. The first five are the published table's."""
+"""What is measured; Measurement says how."""
+PUBLISHED_FIGURES = FIGURES[:5]
+"""Those of the published table."""
 DISTANCES = ("fid", "sfid", "kid")
 """Of several seeds, also the least is given, by that name."""
 UNKNOWN = "as they came in the file"

@@ -24,7 +24,11 @@ pytest_plugins = ["tests.fixtures_inception", "tests.fixtures_s3", "tests.fixtur
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     checkpoint.save(make_bar(tiny_config(), scale=0.2), tmp_path / "weights" / "generator")
-    checkpoint.save(make_tokenizer(), tmp_path / "weights" / "tokenizer")
+    tokenizer = make_tokenizer()
+    with torch.no_grad():
+        for parameter in tokenizer.parameters():
+            parameter.normal_(0, 0.3)  # At initialisation all pictures are nearly the same.
+    checkpoint.save(tokenizer, tmp_path / "weights" / "tokenizer")
     return tmp_path / "weights"
 
 
@@ -117,6 +121,7 @@ def test_a_sweep_takes_the_best_of_few_to_more(
     }
     assert len(fids) == 2
     (final,) = (tmp_path / "out" / "8").iterdir()
+    assert len(set(fids.values())) == 2, "equal ones would prove nothing"
     assert final.name == min(fids, key=lambda name: fids[name]) == best.replace(" ", "-")
     capsys.readouterr()
     with tracking.start("sweep", kept, config, out=config.out) as run:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from bar_model.errors import BadInput
 from pipeline.command import parse
 from pipeline.images import from_model, to_grid, to_png
 from pipeline.manifest import FileEntry, Manifest, Quarantined, open_stage
+from pipeline.quarantine import read_quarantine
 from pipeline.shards import CodeMetadata, Shard, decode_shard, encode_shard
 from pipeline.storage import Folder, local_copy
 from pipeline.units import Contents, Format, Row, Unit, finish_unit, publish
@@ -160,7 +162,7 @@ def _shards(folder: Folder, manifest: Manifest) -> Iterator[tuple[FileEntry, Sha
             data = folder.read(file.name)
             if (len(data), hashlib.sha256(data).hexdigest()) != (file.bytes, file.sha256):
                 raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
-            shard = decode_shard(data, where)
+            shard = decode_shard(data, where).without(file.dropped)
             if len(shard.keys) != file.rows:
                 raise BadInput(f"{where} has {len(shard.keys)} rows, the manifest says {file.rows}: restore it")
             return shard
@@ -233,12 +235,12 @@ def _show(url: str) -> None:
         "source": source.get("url", source["kind"]),
         "tokenizer": metadata.tokenizer,
         "manifest": f"{manifest.name}, fingerprint {manifest.fingerprint}",
-        "quarantined": f"{len(manifest.quarantined):,}",
+        "quarantined": f"{manifest.num_quarantined:,}",
     }
     print(folder.url)
     for name, fact in facts.items():
         print(f"  {name:<12} {fact}")
-    for item in manifest.quarantined:
+    for item in chain.from_iterable(read_quarantine(folder, manifest).values()):
         print(f"    {item.where} {item.why}")
 
 

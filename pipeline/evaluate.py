@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from rich import print as show
 
@@ -13,6 +14,7 @@ from pipeline.fid_protocol import FidProtocol, judge, measure, too_few
 from pipeline.galleries import DrawnGallery, Gallery, fingerprint, open_gallery
 from pipeline.manifest import Manifest, open_stage
 from pipeline.provenance import plain
+from pipeline.quarantine import read_quarantine
 from pipeline.references import MOMENTS, Reference, open_reference
 from pipeline.report import REPORT, STAGE, Report, results_table
 from pipeline.storage import Folder
@@ -111,10 +113,10 @@ def _judge(
         check_complete(url, samples, config.num_images)
         measured.append(measure(samples, to_compare))
     notes = [*reference.missing]
-    if by is not None and by.manifest.quarantined:
-        first = by.manifest.quarantined[0]
+    if by is not None and by.manifest.num_quarantined:
+        first = next(chain.from_iterable(read_quarantine(by.folder, by.manifest).values()))
         notes.append(
-            f"{len(by.manifest.quarantined):,} of the reference's pictures can't be used and were left out "
+            f"{by.manifest.num_quarantined:,} of the reference's pictures can't be used and were left out "
             f"(first: {first.where} {first.why})."
         )
     notes.extend(too_few(config.num_images, to_compare))

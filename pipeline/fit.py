@@ -223,7 +223,6 @@ def _publish(out: Folder, stage: str, recipe: Mapping[str, Any], inputs: Inputs,
         configuration=recipe,
         inputs=inputs,
         files=(*outcome.files, document),
-        quarantined=(),
     ).commit(out)
     return _read(out)
 

@@ -60,10 +60,10 @@ class DrawnGallery:
 
     def plan(self) -> Iterator[Unit]:
         for index, file in enumerate(self.samples.manifest.files):
-            yield Unit(index=index, size=file.rows, payload=list(file))
+            yield Unit(index=index, size=file.rows, payload=file._asdict())
 
     def read(self, unit: Unit) -> Row:
-        alone = replace(self.samples.manifest, files=(FileEntry(*unit.payload),))
+        alone = replace(self.samples.manifest, files=(FileEntry.of(unit.payload),))
         indices, labels, images, _ = replace(self.samples, manifest=alone).read()
         return {"images": images, "records": _records(indices.tolist(), labels.tolist())}
 

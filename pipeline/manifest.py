@@ -4,24 +4,33 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
 
-FORMAT = 1
+FORMAT = 2
 STAGE_FILE = "stage.json"
 
 
 class FileEntry(NamedTuple):
-    """One file of a stage. `unit` is the unit's digest: what went in, as the plan names it."""
+    """One file of a stage. `unit` is the unit's digest: what went in, as the plan names it.
+
+    Files never change; what no longer counts of one is named by key in `dropped`, and not among its `rows`.
+    """
 
     name: str
     unit: str
     rows: int
     bytes: int
     sha256: str
+    dropped: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "FileEntry":
+        """From JSON values."""
+        return cls(**{**fields, "dropped": tuple(fields["dropped"])})
 
 
 class Quarantined(NamedTuple):
@@ -41,14 +50,17 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a stage made, in the order of its units. A generation adds units to the one before and removes none."""
+    """What a stage made, in the order of its units. A generation adds units to the one before and removes none.
+
+    `quarantine` is the table of what could not be used (pipeline/quarantine.py), where there is any.
+    """
 
     stage: str
     generation: int
     configuration: Mapping[str, Any]
     inputs: Inputs
     files: tuple[FileEntry, ...]
-    quarantined: tuple[Quarantined, ...]
+    quarantine: FileEntry | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +73,10 @@ class Manifest:
     @property
     def num_bytes(self) -> int:
         return sum(file.bytes for file in self.files)
+
+    @property
+    def num_quarantined(self) -> int:
+        return self.quarantine.rows if self.quarantine is not None else 0
 
     @property
     def fingerprint(self) -> str:
@@ -87,16 +103,39 @@ class Manifest:
         return manifest
 
     def commit(self, folder: Folder) -> "Manifest":
-        """Publishes this generation, or takes another run's that says the same; BadInput where it says otherwise."""
-        if folder.create(self.name, self.encode()):
-            return self
-        there = Manifest.decode(folder.read(self.name), folder.path(self.name))
-        if there.fingerprint != self.fingerprint:
-            raise BadInput(
-                f"{folder.path(self.name)}: another run published something else ({there.fingerprint}, this run has "
-                f"{self.fingerprint}): run again, to add to what is there"
-            )
-        return there
+        """Publishes the next generation, or takes another run's that holds all of this one.
+
+        BadInput where what is published neither holds this nor is held by it.
+        """
+        while True:
+            newest = Manifest.newest(folder)
+            if newest is not None and newest.holds(self):
+                return newest
+            if newest is not None and not self.holds(newest):
+                raise BadInput(
+                    f"{folder.path(newest.name)}: another run published something else ({newest.fingerprint}, this "
+                    f"run has {self.fingerprint}): run again, to add to what is there"
+                )
+            mine = replace(self, generation=newest.generation + 1 if newest is not None else 1)
+            if folder.create(mine.name, mine.encode()):
+                return mine
+
+    def holds(self, other: "Manifest") -> bool:
+        """Whether this says the same as the other, generations aside, or has added to it."""
+        if self.fingerprint == replace(other, generation=self.generation).fingerprint:
+            return True
+        if self.stage != other.stage or self.configuration != other.configuration:
+            return False
+        mine = {file.name: file for file in self.files}
+        added = len(self.files) - len(other.files)
+        for theirs in other.files:
+            file = mine.get(theirs.name)
+            if file is None or (file.unit, file.sha256) != (theirs.unit, theirs.sha256):
+                return False
+            if not set(theirs.dropped) <= set(file.dropped):
+                return False
+            added += len(file.dropped) - len(theirs.dropped)
+        return added > 0
 
     def encode(self) -> bytes:
         """The manifest's file, which can be read without this code."""
@@ -113,8 +152,8 @@ class Manifest:
                 generation=document["generation"],
                 configuration=document["configuration"],
                 inputs=Inputs(**document["inputs"]),
-                files=tuple(FileEntry(**file) for file in document["files"]),
-                quarantined=tuple(Quarantined(**item) for item in document["quarantined"]),
+                files=tuple(FileEntry.of(file) for file in document["files"]),
+                quarantine=FileEntry.of(document["quarantine"]) if document["quarantine"] is not None else None,
             )
             intact = manifest.fingerprint == document["fingerprint"]
         except (KeyError, TypeError) as error:
@@ -130,19 +169,21 @@ class Manifest:
             "configuration": self.configuration,
             "inputs": self.inputs._asdict(),
             "files": [file._asdict() for file in self.files],
-            "quarantined": [item._asdict() for item in self.quarantined],
+            "quarantine": self.quarantine._asdict() if self.quarantine is not None else None,
         }
 
 
-def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any]) -> Manifest | None:
-    """Claims a folder for a stage and what determines its content; the newest manifest where one is there already.
+def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, claim: bool = True) -> Manifest | None:
+    """The newest manifest of a folder, None where there is none; claims it for a stage and all that decides its files.
 
-    BadInput where the folder was made by another stage or configuration, naming what differs.
+    Without `claim`, a folder that nobody has claimed stays so. BadInput where the folder was made by another stage or
+    configuration, naming what differs.
     """
-    claim = {"format": FORMAT, "stage": stage, "configuration": configuration}
-    if not folder.create(STAGE_FILE, (json.dumps(claim, indent=1, sort_keys=True) + "\n").encode()):
+    document = {"format": FORMAT, "stage": stage, "configuration": configuration}
+    encoded = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    if not (folder.create(STAGE_FILE, encoded) if claim else not folder.exists(STAGE_FILE)):
         there = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
-        differences = list(_differences(there, json.loads(json.dumps(claim))))
+        differences = list(_differences(there, json.loads(encoded)))
         if differences:
             raise BadInput(
                 f"{folder.url} was made with another configuration ({'; '.join(differences)}): "
@@ -166,7 +207,8 @@ def _document(data: bytes, where: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(where, error) from error
     if version != FORMAT:
-        raise BadInput(f"{where} has format {version}, but this version reads {FORMAT}: update this software")
+        remedy = "make the folder anew" if version in range(1, FORMAT) else "update this software"
+        raise BadInput(f"{where} has format {version}, but this version reads {FORMAT}: {remedy}")
     return document
 
 

@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 
 from bar_model.errors import BadInput
 from pipeline.batches import Rows
+from pipeline.image_folder import ImageFolder, read_file
 from pipeline.images import BadImage, resize_image
 from pipeline.manifest import Inputs
-from pipeline.sources import ImageFolder
 from pipeline.storage import Folder
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -39,11 +39,11 @@ class Pictures(NamedTuple):
 
 def list_pictures(url: str) -> Listing:
     """The pictures of a folder of class folders.  Raises: BadInput where there are none."""
-    payloads = [picture for unit in ImageFolder.open(url).plan(512) for picture in unit.payload]
-    if not payloads:
+    listed = [(each.key, each.label, each.size, each.version) for each in ImageFolder.open(url).pictures()]
+    if not listed:
         raise BadInput(f"{url} holds no pictures: check the path, and the names of the files (.jpg, .png, …)")
-    digest = hashlib.sha256(json.dumps(payloads).encode()).hexdigest()[:16]
-    return Listing(Folder(url).url, [key for key, *_ in payloads], Inputs(len(payloads), digest))
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+    return Listing(Folder(url).url, [key for key, *_ in listed], Inputs(len(listed), digest))
 
 
 def open_pictures(listing: Listing, size: int, *, memory_gb: float) -> tuple[Pictures, list[str]]:
@@ -124,10 +124,9 @@ class PictureLoader:
 
 
 def _decoded(folder: Folder, key: str, size: int) -> Picture | BadImage:
+    data = read_file(folder, key)
     try:
-        return resize_image(folder.read(key), size)
-    except (FileNotFoundError, PermissionError) as error:
-        return BadImage(f"can't be read ({type(error).__name__})")
+        return data if isinstance(data, BadImage) else resize_image(data, size)
     except BadImage as error:
         return error
 

@@ -98,7 +98,6 @@ class Report:
             files=tuple(
                 FileEntry(name, digest, 1, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
             ),
-            quarantined=(),
         ).commit(out)
 
     @classmethod

@@ -1,7 +1,7 @@
 """A code shard: the bits of a unit's images in one Parquet file, a row an image (design.md, contract 1)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -75,6 +75,15 @@ class Shard(NamedTuple):
     codes: UInt8[np.ndarray, "rows bytes"]
     metadata: CodeMetadata
     quarantined: tuple[Quarantined, ...] = ()
+
+    def without(self, dropped: Collection[str]) -> "Shard":
+        """The rows whose keys are not among these."""
+        gone = set(dropped)
+        kept = [row for row, key in enumerate(self.keys) if key not in gone]
+        if len(kept) == len(self.keys):
+            return self
+        keys = [self.keys[row] for row in kept]
+        return self._replace(keys=keys, labels=self.labels[kept], codes=self.codes[kept])
 
 
 def encode_shard(shard: Shard) -> bytes:

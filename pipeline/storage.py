@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast, overload
 
@@ -76,10 +75,27 @@ class Folder:
             return Path(self.path(name)).read_bytes()
         return cast(bytes, _filesystem(self.url).cat_file(self.path(name)))
 
+    def read_part(self, name: str, start: int, end: int) -> bytes:
+        """The bytes [start, end) of a file, without the rest; FileNotFoundError where there is none."""
+        if self.is_local:
+            with Path(self.path(name)).open("rb") as file:
+                file.seek(start)
+                return file.read(end - start)
+        return cast(bytes, _filesystem(self.url).cat_file(self.path(name), start=start, end=end))
+
     @contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        """The file for streaming and random reads; FileNotFoundError where there is none."""
-        opened = Path(self.path(name)).open if self.is_local else partial(_filesystem(self.url).open, self.path(name))
+    def open(self, name: str, *, read_ahead: int | None = None) -> Iterator[BinaryIO]:
+        """The file for streaming and random reads; FileNotFoundError where there is none.
+
+        In an object store, `read_ahead` bytes are fetched beyond what is asked for (else: as fsspec sees fit).
+        """
+        path = self.path(name)
+        if self.is_local:
+            opened = Path(path).open
+        elif read_ahead is None:
+            opened = partial(_filesystem(self.url).open, path)
+        else:
+            opened = partial(_filesystem(self.url).open, path, block_size=read_ahead, cache_type="readahead")
         with opened("rb") as file:
             yield cast(BinaryIO, file)
 
@@ -249,7 +265,9 @@ def _infos(folder: Folder, below: str) -> list[tuple[str, dict]]:
         listing = _fresh_filesystem(folder.url).ls(folder.path(below), detail=True)
         # S3 lists a folder's own marker, an empty object `folder/`, among its contents.
         infos = [(info["name"].rsplit("/", 1)[-1], info) for info in listing if not info["name"].endswith("/")]
-    return sorted(((name, info) for name, info in infos if not name.startswith(".")), key=lambda pair: pair[0])
+    seen = ((name, info) for name, info in infos if not name.startswith("."))
+    # A name that is no UTF-8 has the place of what it is shown as. An object store may have a file and a folder of one.
+    return sorted(seen, key=lambda pair: (pair[0].encode(errors="backslashreplace"), pair[1]["type"] == "directory"))
 
 
 def _entry(name: str, info: dict) -> Entry:

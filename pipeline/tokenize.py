@@ -18,8 +18,10 @@ from pipeline.cluster import ClusterConfig
 from pipeline.codes import SHARD_NAME, STAGE, inspect_shard, pack_rows
 from pipeline.images import CROP_RULE, VIEWS, BadImage, load_image, to_model
 from pipeline.manifest import Manifest, Quarantined
+from pipeline.plans import OnChange, plan_units, read_unit
 from pipeline.shards import CodeMetadata
-from pipeline.sources import ImageFolder, Source, read_classes
+from pipeline.source import Source, read_all
+from pipeline.sources import open_source, read_classes
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
 from pipeline.units import Device, Row, Unit, Work, place, run_units
@@ -30,7 +32,7 @@ class TokenizeConfig:
     """Which pictures become codes, by which tokenizer, and on what."""
 
     source: str
-    """Folder of class folders of pictures: a path, s3://… or hf://…"""
+    """FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files: a path, s3://… or hf://…"""
     tokenizer: str
     """Tokenizer: a model folder or a published .bin file, of any URL."""
     out: str
@@ -38,7 +40,13 @@ class TokenizeConfig:
     views: tuple[str, ...]
     """What is kept of a picture: crop, flip."""
     classes: str | None = None
-    """JSON file of labels by class folder (else: the places of the folders in the order of their names)."""
+    """JSON file of labels by class name (else: class folders count in the order of their names, others as given)."""
+    num_classes: int | None = None
+    """Labels from here on are refused before any work."""
+    label_column: str = "label"
+    """Of Parquet and CSV files."""
+    on_change: OnChange = "stop"
+    """What becomes of pictures that changed or went since they were encoded: reencode takes them as they are now."""
     unit_size: int = 512
     """Pictures of a shard, read and encoded together: 100 MB of memory a unit at 256 px."""
     batch_size: int = 32
@@ -58,7 +66,7 @@ class TokenizeConfig:
         unknown = [view for view in self.views if view not in VIEWS]
         if unknown or not self.views or len(set(self.views)) < len(self.views):
             raise BadInput(f"views: {' '.join(self.views) or 'none'}; give each once, of {', '.join(VIEWS)}")
-        for name in ("unit_size", "batch_size", "workers"):
+        for name in ("unit_size", "batch_size", "workers", "num_classes"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
         if not 0 <= self.max_bad < 1:
@@ -73,29 +81,35 @@ class Encoder(Protocol):
 
 def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
     """Encodes the pictures that aren't yet in `config.out`, inside a Ray session."""
-    source = ImageFolder.open(config.source, read_classes(config.classes) if config.classes else None)
+    classes = read_classes(config.classes) if config.classes else None
+    source = open_source(
+        config.source, classes=classes, num_classes=config.num_classes, label_column=config.label_column
+    )
     metadata = describe_codes(config.tokenizer, config.views)
     device, workers = place(config.device, config.workers)
+    folder = Folder(config.out)
+    configuration = {
+        "codes": metadata.identity,
+        "source": source.identity,
+        "unit_size": config.unit_size,
+        "encoder": {"batch_size": config.batch_size, "precision": config.precision, "device": device},
+    }
+    units = plan_units(folder, STAGE, configuration, source, config.unit_size, on_change=config.on_change)
     if run is not None:
         run.input("tokenizer", config.tokenizer, metadata.tokenizer)
     manifest = run_units(
-        Folder(config.out),
+        folder,
         Work(
             stage=STAGE,
             item="images",
             name=SHARD_NAME,
-            read=ReadImages(source, metadata.image_size),
+            read=ReadImages(source, folder, metadata.image_size),
             build=partial(load_encoder, config, metadata, device),
             pack=partial(pack_rows, metadata),
             inspect=inspect_shard,
         ),
-        source.plan(config.unit_size),
-        configuration={
-            "codes": metadata.identity,
-            "source": source.identity,
-            "unit_size": config.unit_size,
-            "encoder": {"batch_size": config.batch_size, "precision": config.precision, "device": device},
-        },
+        units,
+        configuration=configuration,
         workers=workers,
         run=run,
         max_bad=config.max_bad,
@@ -105,7 +119,7 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         run.output("codes", config.out, manifest.fingerprint)
     print(
         f"{config.out}: codes of {manifest.rows:,} images in {len(manifest.files):,} shards, "
-        f"{len(manifest.quarantined):,} pictures quarantined",
+        f"{manifest.num_quarantined:,} pictures quarantined",
         flush=True,
     )
     return manifest
@@ -116,6 +130,7 @@ class ReadImages:
     """A unit -> `images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
 
     source: Source
+    plans: Folder
     size: int
 
     def __call__(self, unit: Unit) -> Row:
@@ -123,7 +138,7 @@ class ReadImages:
         keys: list[str] = []
         labels: list[int] = []
         quarantined: list[Quarantined] = []
-        for item in self.source.read(unit):
+        for item in read_all(self.source, read_unit(self.plans, unit)):
             try:
                 if isinstance(item.data, BadImage):
                     raise item.data

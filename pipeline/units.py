@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from bar_model.errors import BadInput
 from pipeline.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
 from pipeline.progress import Progress, Run
+from pipeline.quarantine import read_quarantine, write_quarantine
 from pipeline.storage import Folder
 
 Row = dict[str, Any]
@@ -39,11 +40,19 @@ Since workers reserve otherwise, it also keeps the two apart: Ray Data would fus
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A piece of work that becomes one file. `payload` (JSON values) says all that the work needs to know."""
+    """A piece of work that becomes one file. `payload` (JSON values) says all that the work needs to know.
+
+    `dropped` names by key the items that no longer count, whatever the file holds of them.
+    """
 
     index: int
     size: int
     payload: Any
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def num_wanted(self) -> int:
+        return self.size - len(self.dropped)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -51,12 +60,12 @@ class Unit:
         return hashlib.sha256(json.dumps(self.payload).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        return json.dumps([self.index, self.size, self.payload])
+        return json.dumps([self.index, self.size, self.payload, self.dropped])
 
     @classmethod
     def from_json(cls, document: str) -> "Unit":
-        index, size, payload = json.loads(document)
-        return cls(index=index, size=size, payload=payload)
+        index, size, payload, dropped = json.loads(document)
+        return cls(index=index, size=size, payload=payload, dropped=tuple(dropped))
 
 
 class Contents(NamedTuple):
@@ -132,40 +141,37 @@ def run_units(
 ) -> Manifest:
     """Does the units that are not done, then publishes the manifest; with nothing to do, gives the one that is there.
 
+    A plan may only grow: units that were published must be among `units`, and new ones make a new generation.
     `configuration` is all that determines the content of the files (JSON values). BadInput where the folder was made
-    with another one, where the units have changed since the manifest, or where more than the share `max_bad` of the
-    items had to be quarantined; what is done is kept in each case.
+    with another one, where published units have changed, or where more than the share `max_bad` of the items had to be
+    quarantined; what is done is kept in each case.
     """
-    plan = iter(units)
-    first = next(plan, None)
-    if first is None:
+    planned = list(units)
+    if not planned:
         raise BadInput(f"{work.stage}: there are no {work.item} to work on; check where they come from")
     published = open_stage(folder, work.stage, configuration)
-    planned = [first, *plan]
     inputs = _inputs(planned)
-    if published is not None and published.inputs != inputs:
-        raise BadInput(
-            f"{folder.url} was made from {published.inputs.num:,} {work.item} that have changed since (now "
-            f"{inputs.num:,}): choose another output folder, or restore them"
-        )
+    _check_grown(folder, work, planned, published)
     sizes = {entry.name: entry.size for entry in folder.list(work.name.format("*"))}
-    if published is not None and all(sizes.get(file.name) == file.bytes for file in published.files):
+    receipts = _published(folder, work, planned, published, sizes)
+    if published is not None and len(receipts) == len(planned):
         print(f"{folder.url}: nothing to do, all {inputs.num:,} {work.item} are done", flush=True)
         return published
 
-    receipts: dict[int, Receipt] = {}
     bad: list[Quarantined] = []
     with Progress(work.stage, work.item, total=inputs.num, run=run) as progress:
 
         def keep(unit: Unit, receipt: Receipt, count: Callable[[int, int], None]) -> None:
             receipts[unit.index] = receipt
             bad.extend(receipt.quarantined)
-            count(unit.size, len(receipt.quarantined))
+            count(unit.num_wanted, len(receipt.quarantined))
             _check_bad(bad, inputs, work, max_bad)
 
-        for unit, receipt in _inspected(
-            folder, work, [unit for unit in planned if work.file_name(unit) in sizes], sizes
-        ):
+        for unit in planned:
+            if unit.index in receipts:
+                keep(unit, receipts[unit.index], progress.found)
+        there = [unit for unit in planned if unit.index not in receipts and work.file_name(unit) in sizes]
+        for unit, receipt in _inspected(folder, work, there, sizes):
             keep(unit, receipt, progress.found)
         pending = [unit for unit in planned if unit.index not in receipts]
         for unit, receipt in _executed(folder, work, pending, workers):
@@ -190,7 +196,7 @@ def publish(
         configuration=json.loads(json.dumps(configuration)),  # As it will be read.
         inputs=_inputs(units),
         files=tuple(receipt.file for receipt in receipts),
-        quarantined=tuple(item for receipt in receipts for item in receipt.quarantined),
+        quarantine=write_quarantine(folder, {receipt.file.name: receipt.quarantined for receipt in receipts}),
     )
     return manifest.commit(folder)
 
@@ -202,12 +208,12 @@ class Receipt(NamedTuple):
     quarantined: tuple[Quarantined, ...]
 
     def to_json(self) -> str:
-        return json.dumps(self)
+        return json.dumps([self.file._asdict(), self.quarantined])
 
     @classmethod
     def from_json(cls, document: str) -> "Receipt":
         file, quarantined = json.loads(document)
-        return cls(FileEntry(*file), tuple(Quarantined(*item) for item in quarantined))
+        return cls(FileEntry.of(file), tuple(Quarantined(*item) for item in quarantined))
 
 
 def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:
@@ -226,12 +232,41 @@ def _receipt(folder: Folder, form: Format, unit: Unit, data: bytes) -> Receipt:
     except BadInput as error:
         raise BadInput(f"{folder.path(name)} is damaged ({error}): remove it and run again") from error
     sha256 = hashlib.sha256(data).hexdigest()
-    return Receipt(FileEntry(name, unit.digest, contents.rows, len(data), sha256), contents.quarantined)
+    dropped = set(unit.dropped)
+    wanted = tuple(item for item in contents.quarantined if item.key not in dropped)
+    rows = contents.rows + len(contents.quarantined) - len(wanted) - len(dropped)
+    return Receipt(FileEntry(name, unit.digest, rows, len(data), sha256, unit.dropped), wanted)
 
 
 def _inputs(units: Sequence[Unit]) -> Inputs:
-    digests = "".join(unit.digest for unit in units)
-    return Inputs(sum(unit.size for unit in units), hashlib.sha256(digests.encode()).hexdigest()[:16])
+    digests = "".join(unit.digest + "".join(f"-{key}" for key in unit.dropped) for unit in units)
+    return Inputs(sum(unit.num_wanted for unit in units), hashlib.sha256(digests.encode()).hexdigest()[:16])
+
+
+def _check_grown(folder: Folder, work: Work, planned: Sequence[Unit], published: Manifest | None) -> None:
+    names = {work.file_name(unit) for unit in planned}
+    if published is not None and not all(file.name in names for file in published.files):
+        raise BadInput(
+            f"{folder.url} was made from {published.inputs.num:,} {work.item} that have changed since (now "
+            f"{_inputs(planned).num:,}): choose another output folder, or restore them"
+        )
+
+
+def _published(
+    folder: Folder, work: Work, planned: Sequence[Unit], published: Manifest | None, sizes: Mapping[str, int]
+) -> dict[int, Receipt]:
+    """Receipts of the units that the manifest tells of and that are still as it says, by index; no file is read."""
+    if published is None:
+        return {}
+    files = {file.name: file for file in published.files}
+    quarantined = read_quarantine(folder, published)
+    receipts = {}
+    for unit in planned:
+        name = work.file_name(unit)
+        file = files.get(name)
+        if file is not None and sizes.get(name) == file.bytes and file.dropped == unit.dropped:
+            receipts[unit.index] = Receipt(file, quarantined.get(name, ()))
+    return receipts
 
 
 def _check_bad(bad: Sequence[Quarantined], inputs: Inputs, work: Work, max_bad: float) -> None:

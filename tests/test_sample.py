@@ -244,7 +244,6 @@ def test_a_tokenizer_of_other_weights_than_the_codes_is_named(config: SampleConf
         configuration={"tokenizer": "0" * 16},
         inputs=Inputs(1, "codes"),
         files=(),
-        quarantined=(),
     ).commit(Folder(str(tmp_path / "trained")))
     with pytest.raises(BadInput, match="was trained on the codes of 0000000000000000: give that one"):
         described(replace(config, generator=str(tmp_path / "trained" / "model")))

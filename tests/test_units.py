@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bar_model.errors import BadInput
 from pipeline.command import bad_input
 from pipeline.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
+from pipeline.quarantine import read_quarantine, write_quarantine
 from pipeline.storage import Folder
 from pipeline.units import Contents, Row, Unit, Work, Workers, finish_unit, run_units
 
@@ -159,7 +160,8 @@ def test_bad_items_are_kept_apart_and_too_many_end_the_run(folder: Folder, ray_h
         count(folder, Count().work(), plan(numbers), max_bad=0.2)
     assert not folder.list("manifest-*")
     manifest = count(folder, Count().work(), plan(numbers), max_bad=0.3)
-    assert [item.key for item in manifest.quarantined] == ["-2", "-6"]
+    assert manifest.num_quarantined == 2
+    assert [[item.key for item in items] for items in read_quarantine(folder, manifest).values()] == [["-2"], ["-6"]]
     assert manifest.inputs.num == 7
     assert manifest.rows == 5
 
@@ -209,6 +211,56 @@ def test_units_that_changed_are_refused(folder: Folder) -> None:
         count(folder, Count().work(), [])
 
 
+def test_a_plan_that_grew_makes_a_generation_without_reading_what_is_done(folder: Folder) -> None:
+    work = Count().work()
+    by_hand(folder, work, plan(NUMBERS))
+    first = count(folder, work, plan(NUMBERS[:4]))
+    kept = replace(work, read=None, build=None)
+    for file in first.files[:2]:  # A file that is opened would be damaged now.
+        folder.write(file.name, b"{" * file.bytes)
+    second = count(folder, kept, plan(NUMBERS))
+    assert (first.generation, second.generation) == (1, 2)
+    assert second.files[:4] == first.files
+    assert second.rows == 12
+    assert count(folder, kept, plan(NUMBERS)) == second == Manifest.read(folder)
+    with pytest.raises(BadInput, match=r"12 numbers that have changed since .now 7"):
+        count(folder, kept, plan(NUMBERS[:4]))
+
+
+def test_items_are_dropped_without_a_file_being_made_anew(folder: Folder) -> None:
+    """Whether they were of use or not."""
+    work, units = Count().work(), plan([[1, -2, 3], [4, -5]])
+    by_hand(folder, work, units)
+    count(folder, work, units, max_bad=0.5)
+    before = contents(folder)
+    fewer = [replace(units[0], dropped=("-2", "3")), units[1]]
+    kept = replace(work, read=None, build=None)
+    manifest = count(folder, kept, fewer, max_bad=0.5)
+    assert (manifest.rows, manifest.num_quarantined, manifest.inputs.num) == (2, 1, 3)
+    assert manifest.files[0].dropped == ("-2", "3")
+    assert read_quarantine(folder, manifest) == {
+        manifest.files[1].name: (Quarantined("-5", "number/-5", "is negative"),)
+    }
+    assert count(folder, kept, fewer, max_bad=0.5) == manifest
+    assert before.items() <= contents(folder).items()
+    none = [replace(units[0], dropped=("-2", "3", "1")), units[1]]
+    assert count(folder, kept, none, max_bad=0.5).generation == 3
+
+
+def test_the_quarantine_is_checked(folder: Folder) -> None:
+    table = write_quarantine(folder, {"a": [Quarantined("k", "w\n", "y")], "b": []})
+    manifest = Manifest(stage="count", generation=1, configuration={}, inputs=Inputs(1, ""), files=(), quarantine=table)
+    assert read_quarantine(folder, manifest) == {"a": (Quarantined("k", "w\n", "y"),)}
+    assert table is not None
+    folder.write(table.name, b"other")
+    with pytest.raises(BadInput, match="its checksum differs"):
+        read_quarantine(folder, manifest)
+    folder.remove(table.name)
+    with pytest.raises(BadInput, match="is missing"):
+        read_quarantine(folder, manifest)
+    assert write_quarantine(folder, {"a": ()}) is None
+
+
 def test_a_damaged_file_is_named(folder: Folder) -> None:
     by_hand(folder, Count().work(), plan(NUMBERS))
     name = folder.list("count-*")[1].name
@@ -225,12 +277,18 @@ def test_of_two_runs_one_publishes_and_the_other_verifies(
     by_hand(target, Count().work(), plan(NUMBERS))
     assert open_stage(target, "count", {"by": 2}) is None
     manifest = count(target, Count().work(), plan(NUMBERS))
-    # A run that began before the first was done comes to its end now.
+    # A run that began before the first was done comes to its end now: it did as much, or less, or more.
     assert manifest.commit(target) == manifest
+    assert replace(manifest, files=manifest.files[:-1], inputs=Inputs(9, "less")).commit(target) == manifest
     other = replace(manifest, inputs=Inputs(13, "0" * 16))
     with pytest.raises(BadInput, match="another run published something else"):
         other.commit(target)
     assert Manifest.read(target) == manifest
+    more = replace(manifest, files=(*manifest.files, FileEntry("more", "unit", 1, 1, "")), inputs=Inputs(14, "more"))
+    assert more.commit(target).generation == 2
+    with pytest.raises(BadInput, match="another run published something else"):
+        replace(manifest, files=(FileEntry("else", "unit", 1, 1, ""),)).commit(target)
+    assert Manifest.read(target) == replace(more, generation=2)
 
 
 def test_a_file_that_another_run_made_stays(folder: Folder) -> None:
@@ -256,28 +314,34 @@ def test_a_manifest_that_is_damaged_or_newer_is_refused(folder: Folder) -> None:
         folder.write(name, damaged)
         with pytest.raises(BadInput, match=f"{name} is damaged"):
             Manifest.read(folder)
-    folder.write(name, whole.replace(b'"format": 1', b'"format": 2'))
-    with pytest.raises(BadInput, match="has format 2, but this version reads 1: update"):
-        Manifest.read(folder)
+    for version, remedy in ((3, "update this software"), (1, "make the folder anew")):
+        folder.write(name, whole.replace(b'"format": 2', f'"format": {version}'.encode()))
+        with pytest.raises(BadInput, match=f"has format {version}, but this version reads 2: {remedy}"):
+            Manifest.read(folder)
 
 
 names = st.text(st.characters(codec="utf-8"), max_size=8)
 
 
+entries = st.builds(
+    FileEntry, names, names, st.integers(0, 9), st.integers(0, 9), names, st.lists(names, max_size=2).map(tuple)
+)
+
+
 @settings(deadline=None)
 @given(
-    st.lists(st.builds(FileEntry, names, names, st.integers(0, 9), st.integers(0, 9), names), max_size=3),
-    st.lists(st.builds(Quarantined, names, names, names), max_size=3),
+    st.lists(entries, max_size=3),
+    st.none() | entries,
     st.dictionaries(names, st.recursive(st.none() | st.booleans() | names, st.lists, max_leaves=3), max_size=3),
 )
-def test_a_manifest_comes_back_as_it_was(files: list, quarantined: list, configuration: dict) -> None:
+def test_a_manifest_comes_back_as_it_was(files: list, quarantine: FileEntry | None, configuration: dict) -> None:
     manifest = Manifest(
         stage="count",
         generation=1,
         configuration=configuration,
         inputs=Inputs(3, "abc"),
         files=tuple(files),
-        quarantined=tuple(quarantined),
+        quarantine=quarantine,
     )
     there = Manifest.decode(manifest.encode(), "here")
     assert there == manifest

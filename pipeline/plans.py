@@ -193,22 +193,21 @@ class _Comparison:
         for *_, unit, picture in records[1:]:
             self._drop(unit, picture)
         *_, unit, latest = records[0] if records else (_GONE, None)
-        if listed == latest or (listed is None and unit == _GONE):
-            return
-        if listed is None:
+        if unit == _GONE:
+            if listed is not None:
+                self._writer.add(listed)
+        elif listed is None:
             self._offend(unit, latest, "is gone")
             self._gone.append(latest)
-        elif unit == _GONE or (unit == _LEFT_OUT and self._on_change == "reencode"):
-            self._writer.add(listed)
+            self._drop(unit, latest)
         elif unit == _LEFT_OUT:
-            return
-        else:
-            self._offend(unit, latest, "has changed")
-            if self._is_published(unit) and self._on_change == "drop":
-                self._left_out.append(listed)
-            else:
+            if self._on_change == "reencode":
                 self._writer.add(listed)
-        self._drop(unit, latest)
+        elif listed != latest:
+            self._offend(unit, latest, "has changed")
+            is_unwanted = self._on_change == "drop" and self._is_published(unit)
+            (self._left_out.append if is_unwanted else self._writer.add)(listed)
+            self._drop(unit, latest)
 
     def _drop(self, unit: int, picture: Picture) -> None:
         if unit >= 0:

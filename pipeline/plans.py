@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
@@ -279,7 +279,7 @@ def _records(folder: Folder, plan: Plan) -> Iterator[Iterator[tuple]]:
     yield _ranked(units, -plan.number)
     for part, unit in ((plan.left_out, _LEFT_OUT), (plan.gone, _GONE)):
         if part is not None:
-            yield _ranked(((unit, picture) for picture in _streamed(folder, part)), -plan.number)
+            yield _ranked(zip(repeat(unit), _streamed(folder, part), strict=False), -plan.number)
 
 
 def _ranked(pictures: Iterable[tuple[int, Picture]], rank: int) -> Iterator[tuple]:

@@ -260,8 +260,11 @@ def _walk(folder: Folder, below: str, parents: frozenset[Path]) -> Iterator[Entr
 def _infos(folder: Folder, below: str) -> list[tuple[str, dict]]:
     """(name, description) of what lies directly in a folder, by name, without hidden names."""
     if folder.is_local:
-        with os.scandir(folder.path(below)) as found:
-            infos = [(entry.name, _local_info(entry)) for entry in found]
+        try:
+            with os.scandir(folder.path(below)) as found:
+                infos = [(entry.name, _local_info(entry)) for entry in found]
+        except PermissionError as error:
+            raise BadInput(f"{folder.path(below)} can't be listed: let this user read it, or leave it out") from error
     else:
         listing = _fresh_filesystem(folder.url).ls(folder.path(below), detail=True)
         # S3 lists a folder's own marker, an empty object `folder/`, among its contents.
@@ -300,5 +303,9 @@ def _written_aside(path: Path, data: bytes = b"") -> Iterator[Path]:
         directory = os.open(path.parent, os.O_RDONLY)
         os.fsync(directory)
         os.close(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BadInput(f"{path}: no space is left there: free some and run again, which goes on from here") from error
     finally:
         aside.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import tarfile
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,30 @@ def test_awkward_names_and_links_on_a_disk(tmp_path: Path) -> None:
     assert "no UTF-8" in str(undecodable)
     assert set(told) == {f"c/{name}" for name in awkward if "\udcff" not in name}
     assert set(told.values()) == {picture(0)}
+
+
+def test_what_may_not_be_read_is_told_of() -> None:
+    """As a user without rights, who can't reach pytest's own folder either."""
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / "a").mkdir()
+        for name in ("1.png", "2.png"):
+            (Path(root) / "a" / name).write_bytes(picture(0))
+        (Path(root) / "a" / "1.png").chmod(0)
+        Path(root).chmod(0o755)
+        before = os.geteuid()
+        os.seteuid(before or 65534)
+        try:
+            told = {item.key: item.data for item in items(open_source(root))}
+            os.seteuid(before)
+            (Path(root) / "a").chmod(0)
+            os.seteuid(before or 65534)
+            with pytest.raises(BadInput, match="a can't be listed: let this user read it"):
+                items(open_source(root))
+        finally:
+            os.seteuid(before)
+            (Path(root) / "a").chmod(0o755)
+    assert told["a/2.png"] == picture(0)
+    assert str(told["a/1.png"]) == "can't be read (PermissionError)"
 
 
 def test_folders_without_classes_are_refused(tmp_path: Path) -> None:

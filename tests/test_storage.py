@@ -169,3 +169,35 @@ def test_a_killed_writer_leaves_no_half_file(tmp_path: Path) -> None:
         entries = folder.list()
         assert entries
         assert {entry.size for entry in entries} == {2**20}
+
+
+FILL = """
+from bar_model.errors import BadInput
+from pipeline.storage import Folder
+
+folder, data, num = Folder("full"), b"x" * 30_000, 0
+try:
+    while num < 100:
+        folder.create(str(num), data)
+        num += 1
+except BadInput as error:
+    print(error)
+assert [entry.size for entry in folder.list()] == [len(data)] * num
+folder.remove("0")
+assert folder.create("again", data)
+assert not [name for name in __import__("os").listdir("full") if name.startswith(".")]
+"""
+
+
+def test_a_full_disk_is_said_and_holds_whole_files_alone(tmp_path: Path) -> None:
+    """On a real one of 256 KB, that this test's own name space mounts."""
+    (tmp_path / "full").mkdir()
+    mount = "mount -t tmpfs -o size=256k tmpfs full"
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*alone, mount], cwd=tmp_path, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file systems may be mounted here")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [*alone, f'{mount} && exec "$@"', "sh", sys.executable, "-c", FILL]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "full/8: no space is left there: free some and run again" in done.stdout

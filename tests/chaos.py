@@ -1,0 +1,317 @@
+"""What kills do to tokenizing: the same pictures with and without them, on several raylets and an S3 that fails.
+
+python -m tests.chaos [SEED]        a table of the faults, and what they cost (`make chaos`)
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+REPOSITORY = Path(__file__).parent.parent
+KINDS = ("driver", "actor", "raylet")
+KILLS = 3
+"""Of each kind."""
+NUM_IMAGES, UNIT_SIZE = 240, 2
+FAULT_RATE = 0.04
+"""Share of requests to S3 that fail."""
+DEADLINE_S = 240
+RAYLET = {"num_cpus": 2, "memory": 3 * 10**9, "object_store_memory": 10**8}
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": 3}}),
+    # A raylet that was killed is found out within two seconds.
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "4",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_AUTH_MODE": "disabled",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the disturbed run made, beside the undisturbed one."""
+
+    kills: list[tuple[str, int]] = field(default_factory=list)
+    """What was killed, and how many of the shards were there."""
+    storage_faults: dict[str, int] = field(default_factory=dict)
+    rows_expected: int
+    rows_found: int
+    rows_doubled: int
+    shards_that_differ: int
+    units_done_again: int
+    problems: list[str]
+
+    def table(self) -> str:
+        rows = [("fault", "when"), *((f"SIGKILL to {kind}", f"{done} shards done") for kind, done in self.kills)]
+        rows += [(f"S3: {kind}", f"{num} times") for kind, num in sorted(self.storage_faults.items())]
+        rows += [
+            ("rows expected / found / doubled", f"{self.rows_expected} / {self.rows_found} / {self.rows_doubled}"),
+            ("shards that differ by a bit", str(self.shards_that_differ)),
+            ("finished units read again", str(self.units_done_again)),
+            ("what --verify finds", "; ".join(self.problems) or "nothing"),
+        ]
+        return "\n".join(f"{name:<34} {value}" for name, value in rows)
+
+
+def run(seed: int) -> Outcome:
+    """Tokenizes once in peace and once under kills and faults, both by way of the same cluster."""
+    chance = random.Random(seed)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos")))
+        os.environ.update(ENVIRONMENT)
+        store, proxy = stack.enter_context(_s3(folder, seed))
+        model = _prepare(folder, store)
+        os.environ["AWS_ENDPOINT_URL"] = proxy
+        cluster = stack.enter_context(_Cluster.started())
+        log = (folder / "driver.log").open("ab")
+
+        def drive(out: str) -> subprocess.Popen:
+            command = [sys.executable, "-m", "tests.chaos", "drive", cluster.address, model, out]
+            return subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
+
+        try:
+            _await(drive("s3://chaos/calm"))
+            _set_rate(proxy, FAULT_RATE)
+            kills = _disturb(cluster, lambda: drive("s3://chaos/disturbed"), store, chance)
+            faults = _set_rate(proxy, 0)
+            return _compare(store, folder / "requests", kills, faults)
+        except BaseException:
+            print((folder / "driver.log").read_text()[-6000:], file=sys.stderr)
+            raise
+
+
+def drive(address: str, model: str, out: str) -> None:
+    """The driver that is killed, or not."""
+    from pipeline.cluster import ClusterConfig, connect
+    from pipeline.tokenize import TokenizeConfig, tokenize
+
+    config = TokenizeConfig(
+        source="s3://chaos/images",
+        tokenizer=model,
+        out=out,
+        views=("crop", "flip"),
+        unit_size=UNIT_SIZE,
+        batch_size=4,
+        workers=2,
+        device="cpu",
+    )
+    with connect(ClusterConfig(address=address)):
+        tokenize(config)
+
+
+@dataclass
+class _Cluster:
+    """A head that holds the driver, and two raylets that do the work."""
+
+    cluster: object
+    address: str
+    raylets: list
+
+    @classmethod
+    @contextmanager
+    def started(cls) -> Iterator["_Cluster"]:
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(head_node_args={"num_cpus": 0, "object_store_memory": 10**8}, initialize_head=True)
+        try:
+            raylets = [cluster.add_node(**RAYLET) for _ in range(2)]
+            yield cls(cluster, cluster.address, raylets)
+        finally:
+            cluster.shutdown()
+
+    def kill_raylet(self, chance: random.Random) -> None:
+        """With all its workers and objects; another one takes its place."""
+        node = self.raylets.pop(chance.randrange(len(self.raylets)))
+        self.cluster.remove_node(node, allow_graceful=False)  # pyright: ignore[reportAttributeAccessIssue]
+        self.raylets.append(self.cluster.add_node(**RAYLET))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def kill_actor(self, chance: random.Random) -> bool:
+        """False where none is there at the moment."""
+        processes = [process.process.pid for node in self.raylets for process in node.all_processes["raylet"]]
+        children = [child for pid in processes for child in psutil.Process(pid).children()]
+        actors = [child for child in children if "MapWorker" in " ".join(child.cmdline())]
+        if not actors:
+            return False
+        chance.choice(actors).kill()
+        return True
+
+
+def _disturb(
+    cluster: _Cluster, start: Callable[[], subprocess.Popen], store: str, chance: random.Random
+) -> list[tuple[str, int]]:
+    """Kills at seeded moments until the run comes to its end; the driver is started again each time."""
+    planned = [kind for kind in KINDS for _ in range(KILLS)]
+    chance.shuffle(planned)
+    num_units = NUM_IMAGES // UNIT_SIZE
+    moments = sorted(chance.sample(range(1, num_units * 3 // 4), len(planned)))
+    made: list[tuple[str, int]] = []
+    driver = start()
+    deadline = time.monotonic() + DEADLINE_S
+    while planned or driver.poll() is None:
+        if time.monotonic() > deadline:
+            driver.kill()
+            raise TimeoutError(f"not done after {DEADLINE_S} s: {made}")
+        if driver.poll() not in (None, 0):
+            driver = start()  # A fault that outlasted all retries ended it: the same command again.
+        done = _num_shards(store)
+        if not planned or done < moments[len(made)]:
+            time.sleep(0.05)
+            continue
+        kind = planned[0]
+        if kind == "driver":
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()
+            driver = start()
+        elif kind == "raylet":
+            cluster.kill_raylet(chance)
+        elif not cluster.kill_actor(chance):
+            time.sleep(0.05)
+            continue
+        made.append((planned.pop(0), done))
+        print(f"{made[-1][1]:>4} shards done: {kind} killed", file=sys.stderr, flush=True)
+    _await(driver)
+    return made
+
+
+def _compare(store: str, requests: Path, kills: list[tuple[str, int]], faults: dict[str, int]) -> Outcome:
+    from pipeline.codes import read_codes, verify
+    from pipeline.storage import Folder
+
+    os.environ["AWS_ENDPOINT_URL"] = store
+    calm, disturbed = Folder("s3://chaos/calm"), Folder("s3://chaos/disturbed")
+    shards = [{entry.name: folder.read(entry.name) for entry in folder.list("codes-*")} for folder in (calm, disturbed)]
+    keys = read_codes(disturbed.url).keys
+    return Outcome(
+        kills=kills,
+        storage_faults=faults,
+        rows_expected=NUM_IMAGES,
+        rows_found=len(set(keys)),
+        rows_doubled=len(keys) - len(set(keys)),
+        shards_that_differ=sum(shards[0].get(name) != shards[1].get(name) for name in {*shards[0], *shards[1]}),
+        units_done_again=_units_done_again(requests, disturbed.url),
+        problems=verify(disturbed.url),
+    )
+
+
+def _units_done_again(requests: Path, out: str) -> int:
+    """Units of which a picture was read after their shard was put in place: counted at the store's door."""
+    from pipeline.plans import read_plans, read_unit
+    from pipeline.storage import Folder
+
+    folder = Folder(out)
+    unit_of, shard_of = {}, {}
+    for unit in (unit for plan in read_plans(folder) for unit in plan.units()):
+        shard_of[f"codes-{unit.index:06d}-{unit.digest}.parquet"] = unit.index
+        unit_of.update({f"/chaos/images/{picture.key}": unit.index for picture in read_unit(folder, unit)})
+    finished: set[int] = set()
+    again: set[int] = set()
+    has_begun = False
+    for method, path, status in map(json.loads, requests.read_text().splitlines()):
+        has_begun |= path.startswith("/chaos/disturbed/")
+        if not has_begun or status >= 300:
+            continue
+        if method == "PUT" and path.startswith("/chaos/disturbed/codes-"):
+            finished.add(shard_of[path.rpartition("/")[2]])
+        elif method == "GET" and unit_of.get(path) in finished:
+            again.add(unit_of[path])
+    return len(again)
+
+
+def _prepare(folder: Path, store: str) -> str:
+    """Pictures in the store, and a tokenizer that is small but real."""
+    import boto3
+    import numpy as np
+    import torch
+
+    from bar_model import checkpoint, presets
+    from bar_model.tokenizer import Tokenizer
+    from pipeline.images import to_png
+
+    torch.manual_seed(0)
+    checkpoint.save(Tokenizer(presets.TOKENIZERS["digits"]()), folder / "tokenizer")
+    client = boto3.client("s3", endpoint_url=store)
+    client.create_bucket(Bucket="chaos")
+    pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 32, 32, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        client.put_object(Bucket="chaos", Key=f"images/{number % 10}/{number:04d}.png", Body=to_png(image))
+    return str(folder / "tokenizer")
+
+
+def _num_shards(store: str) -> int:
+    import boto3
+
+    listed = boto3.client("s3", endpoint_url=store).list_objects_v2(Bucket="chaos", Prefix="disturbed/codes-")
+    return listed["KeyCount"]
+
+
+@contextmanager
+def _s3(folder: Path, seed: int) -> Iterator[tuple[str, str]]:
+    """The endpoints of a store and of the proxy before it, each a process of its own."""
+    ports = [_free_port() for _ in range(2)]
+    store, proxy = (f"http://127.0.0.1:{port}" for port in ports)
+    commands = [
+        ("moto.server", "-H", "127.0.0.1", "-p", str(ports[0])),
+        ("tests.faulty_s3", str(ports[1]), store, str(folder / "requests"), str(seed)),
+    ]
+    with (folder / "s3.log").open("wb") as log:
+        servers = [
+            subprocess.Popen([sys.executable, "-m", *command], cwd=REPOSITORY, stdout=log, stderr=log)
+            for command in commands
+        ]
+    try:
+        for port in ports:
+            _await_port(port)
+        yield store, proxy
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+def _set_rate(proxy: str, rate: float) -> dict[str, int]:
+    with urllib.request.urlopen(f"{proxy}/faults/{rate}") as answer:
+        return json.load(answer)
+
+
+def _await(driver: subprocess.Popen) -> None:
+    if driver.wait(DEADLINE_S) != 0:
+        raise RuntimeError(f"the driver ended with {driver.returncode}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"nothing answers at port {port}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["drive"]:
+        drive(*sys.argv[2:])
+    else:
+        print(run(int(sys.argv[1]) if len(sys.argv) > 1 else 0).table())

@@ -69,7 +69,7 @@ class SampleConfig:
     device: Device = "auto"
     """Where images are drawn (auto: on the cluster's GPUs, where it has any)."""
     workers: int | None = None
-    """Copies of the models, each on a GPU or a CPU of its own (else: every GPU, or every CPU but one)."""
+    """Copies of the models (else: one for every GPU, or for every CPU)."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

@@ -1,6 +1,7 @@
 """Images -> code shards, on Ray Data: every view of every picture encoded once, in units that are done whole."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
@@ -20,7 +21,7 @@ from pipeline.images import CROP_RULE, VIEWS, BadImage, load_image, to_model
 from pipeline.manifest import Manifest, Quarantined
 from pipeline.plans import OnChange, plan_units, read_unit
 from pipeline.shards import CodeMetadata
-from pipeline.source import Source, read_all
+from pipeline.source import Picture, Source, read_all
 from pipeline.sources import open_source, read_classes
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
@@ -58,7 +59,7 @@ class TokenizeConfig:
     device: Device = "auto"
     """Where the encoder runs (auto: on the cluster's GPUs, where it has any)."""
     workers: int | None = None
-    """Encoders, each on a GPU or a CPU of its own (else: every GPU, or every CPU but one)."""
+    """Encoders (else: one for every GPU, or for every CPU)."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -127,29 +128,34 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
 
 @dataclass(frozen=True)
 class ReadImages:
-    """A unit -> `images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
+    """A unit of the plans -> its pictures, as `read_images` gives them."""
 
     source: Source
     plans: Folder
     size: int
 
     def __call__(self, unit: Unit) -> Row:
-        images: list[np.ndarray] = []
-        keys: list[str] = []
-        labels: list[int] = []
-        quarantined: list[Quarantined] = []
-        for item in read_all(self.source, read_unit(self.plans, unit)):
-            try:
-                if isinstance(item.data, BadImage):
-                    raise item.data
-                images.append(load_image(item.data, self.size))
-            except BadImage as error:
-                quarantined.append(Quarantined(item.key, item.where, str(error)))
-            else:
-                keys.append(item.key)
-                labels.append(item.label)
-        stacked = np.stack(images) if images else np.empty((0, self.size, self.size, 3), np.uint8)
-        return {"images": stacked, "records": json.dumps([keys, labels, quarantined])}
+        return read_images(self.source, read_unit(self.plans, unit), self.size)
+
+
+def read_images(source: Source, pictures: Sequence[Picture], size: int) -> Row:
+    """`images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
+    images: list[np.ndarray] = []
+    keys: list[str] = []
+    labels: list[int] = []
+    quarantined: list[Quarantined] = []
+    for item in read_all(source, pictures):
+        try:
+            if isinstance(item.data, BadImage):
+                raise item.data
+            images.append(load_image(item.data, size))
+        except BadImage as error:
+            quarantined.append(Quarantined(item.key, item.where, str(error)))
+        else:
+            keys.append(item.key)
+            labels.append(item.label)
+    stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
+    return {"images": stacked, "records": json.dumps([keys, labels, quarantined])}
 
 
 class EncodeImages:

@@ -119,14 +119,18 @@ class Workers:
 
 
 def place(device: Device, num: int | None) -> tuple[str, Workers]:
-    """The device that a stage's models run on, and its workers: by default every GPU, or every CPU but one."""
+    """The device that a stage's models run on, and its workers: by default one for every GPU, or for every CPU.
+
+    On CPUs a worker reserves half of one, so that as many tasks can read: whichever of the two has more to do gets the
+    processor's time, and none stands idle.
+    """
     import ray
 
     resources: dict[str, Any] = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if device == "cuda" or (device == "auto" and gpus):
         return "cuda", Workers(num=num or max(gpus, 1), gpus=1)
-    return "cpu", Workers(num=num or max(cpus - 1, 1))
+    return "cpu", Workers(num=num or max(cpus, 1), cpus=0.5)
 
 
 def run_units(

@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16
 ORDINARY := not slow and not gpu and not browser
 FAST := not ray and not system and $(ORDINARY)
 
-.PHONY: quickstart test test-fast test-slow bench check lint ui venv lock clean
+.PHONY: quickstart test test-fast test-slow chaos bench check lint ui venv lock clean
 
 quickstart: venv
 	$(BIN)/python jobs/quickstart.py digits
@@ -28,6 +28,10 @@ test-fast: venv
 
 test-slow: venv
 	$(BIN)/python -m pytest -m "slow and not gpu and not browser" --durations=0
+
+# Three minutes. SEED decides what is killed when.
+chaos: venv
+	$(BIN)/python -m tests.chaos $(SEED)
 
 # PUBLISHED: a checkout of the published code, beside which the engine is measured.
 bench: venv

@@ -1,8 +1,8 @@
 """How tokenizing behaves where there is much of it: memory, spilling, and what a plan and a manifest cost.
 
-python benchmarks/tokenizing_scale.py run --num-images 100000     generated JPEGs through Ray Data, a tiny encoder
-python benchmarks/tokenizing_scale.py plan --num-images 1281167   a simulated listing, planned and compared
-python benchmarks/tokenizing_scale.py units --num-images 100000000   what a driver holds, and its manifest
+python -m benchmarks.tokenizing_scale run --num-images 100000     generated JPEGs through Ray Data, a tiny encoder
+python -m benchmarks.tokenizing_scale plan --num-images 1281167   a simulated listing, planned and compared
+python -m benchmarks.tokenizing_scale units --num-images 100000000   what a driver holds, and its manifest
 """
 
 import json
@@ -22,6 +22,7 @@ import torch
 import tyro
 
 from bar_model import checkpoint
+from bar_model.tokenizer import Tokenizer
 from benchmarks.tokenizing import small_tokenizer, write_jpegs
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
@@ -106,8 +107,6 @@ def run(
         began = time.monotonic()
         write_jpegs(folder / "images", num_images, num_classes)
         torch.manual_seed(0)
-        from bar_model.tokenizer import Tokenizer
-
         checkpoint.save(Tokenizer(small_tokenizer(width=16, depth=1)), folder / "tokenizer")
         print(f"{num_images:,} pictures written in {time.monotonic() - began:.0f} s", flush=True)
         with cluster.connect(ClusterConfig(address="local", object_store_gb=1)), _watched() as peaks:

@@ -192,7 +192,8 @@ class EncodeImages:
 
 def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:
     """The metadata of codes that a tokenizer makes."""
-    model = checkpoint.load_tokenizer(local_copy(tokenizer))
+    path = local_copy(tokenizer)
+    model = checkpoint.load_tokenizer(path, decode_only=True)
     shape = model.config.codes
     return CodeMetadata(
         bits=shape.bits,
@@ -200,7 +201,7 @@ def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:
         views=views,
         image_size=model.config.image_size,
         crop_rule=CROP_RULE,
-        tokenizer=checkpoint.fingerprint(model),
+        tokenizer=checkpoint.fingerprint_of(path),
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ from pipeline.storage import Folder, local_copy
 from pipeline.units import Contents, Format, Row, Unit, finish_unit, publish
 
 STAGE, SHARD_NAME = "tokenize", "codes-{}.parquet"
-READS_AT_ONCE = 8
+READS_AT_ONCE, QUARANTINED_SHOWN = 8, 10
 
 
 class CodeTable(NamedTuple):
@@ -240,8 +240,10 @@ def _show(url: str) -> None:
     print(folder.url)
     for name, fact in facts.items():
         print(f"  {name:<12} {fact}")
-    for item in chain.from_iterable(read_quarantine(folder, manifest).values()):
+    for item in islice(chain.from_iterable(read_quarantine(folder, manifest).values()), QUARANTINED_SHOWN):
         print(f"    {item.where} {item.why}")
+    if manifest.quarantine is not None and manifest.num_quarantined > QUARANTINED_SHOWN:
+        print(f"    all of them: {folder.path(manifest.quarantine.name)}")
 
 
 def _decode(url: str, out: str, tokenizer: str, num: int) -> None:

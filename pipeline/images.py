@@ -66,9 +66,14 @@ def flip(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray
 VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"crop": crop, "flip": flip}
 
 
-def to_model(images: UInt8[np.ndarray, "batch height width 3"]) -> Float[Tensor, "batch 3 height width"]:
-    """x/127.5 − 1: 0 … 255 -> [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def to_model(
+    images: UInt8[np.ndarray, "batch height width 3"], device: torch.device | None = None
+) -> Float[Tensor, "batch 3 height width"]:
+    """x/127.5 − 1: 0 … 255 -> [-1, 1]. Bytes travel to the device, which is a quarter of what floats would be."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images))
+    if device is not None and device.type == "cuda":
+        pixels = pixels.pin_memory().to(device, non_blocking=True)  # While the device is at the batch before.
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarray, "batch height width 3"]:

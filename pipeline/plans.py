@@ -159,7 +159,7 @@ class _Comparison:
     def run(self, source: Source) -> Plan | None:
         """The plan that has to be added, if any."""
         records = [_records(self._folder, plan) for plan in self._plans]
-        listing = ((order(picture), _LISTED, None, picture) for picture in _in_order(source.pictures()))
+        listing = (_Told(order(picture), _LISTED, _GONE, picture) for picture in _in_order(source.pictures()))
         merged = heapq.merge(listing, *chain.from_iterable(records), key=itemgetter(0, 1))
         for _, group in groupby(merged, key=itemgetter(0)):
             self._compare(list(group))
@@ -186,38 +186,38 @@ class _Comparison:
         ]
         return [unit for unit in named if unit.num_wanted or unit.digest in self._published]
 
-    def _compare(self, group: list[tuple]) -> None:
+    def _compare(self, group: list["_Told"]) -> None:
         """What is listed under one key, if it is, and what the plans say of it, the newest first."""
-        listed: Picture | None = group[0][3] if group[0][1] == _LISTED else None
-        records = group[1:] if listed is not None else group
-        for *_, unit, picture in records[1:]:
-            self._drop(unit, picture)
-        *_, unit, latest = records[0] if records else (_GONE, None)
-        if unit == _GONE:
+        listed = group[0].picture if group[0].rank == _LISTED else None
+        plans = group[1:] if listed is not None else group
+        latest, *older = [*plans, group[0]._replace(unit=_GONE)]  # Before all plans there was nothing.
+        for told in older:
+            self._drop(told)
+        if latest.unit == _GONE:
             if listed is not None:
                 self._writer.add(listed)
         elif listed is None:
-            self._offend(unit, latest, "is gone")
-            self._gone.append(latest)
-            self._drop(unit, latest)
-        elif unit == _LEFT_OUT:
+            self._offend(latest, "is gone")
+            self._gone.append(latest.picture)
+            self._drop(latest)
+        elif latest.unit == _LEFT_OUT:
             if self._on_change == "reencode":
                 self._writer.add(listed)
-        elif listed != latest:
-            self._offend(unit, latest, "has changed")
-            is_unwanted = self._on_change == "drop" and self._is_published(unit)
+        elif listed != latest.picture:
+            self._offend(latest, "has changed")
+            is_unwanted = self._on_change == "drop" and self._is_published(latest.unit)
             (self._left_out.append if is_unwanted else self._writer.add)(listed)
-            self._drop(unit, latest)
+            self._drop(latest)
 
-    def _drop(self, unit: int, picture: Picture) -> None:
-        if unit >= 0:
-            self._dropped.setdefault(unit, []).append(picture.name)
+    def _drop(self, told: "_Told") -> None:
+        if told.unit >= 0:
+            self._dropped.setdefault(told.unit, []).append(told.picture.name)
 
-    def _offend(self, unit: int, picture: Picture, how: str) -> None:
-        if self._on_change == "stop" and self._is_published(unit):
+    def _offend(self, told: "_Told", how: str) -> None:
+        if self._on_change == "stop" and self._is_published(told.unit):
             self._num_offences += 1
             if len(self._offences) < _OFFENCES_NAMED:
-                self._offences.append(f"{picture.name} {how}")
+                self._offences.append(f"{told.picture.name} {how}")
 
     def _is_published(self, unit: int) -> bool:
         return unit >= 0 and self._units[unit].digest in self._published
@@ -228,6 +228,15 @@ _LEFT_OUT, _GONE = -1, -2
 _LISTED = -(2**31)
 """The rank of what is listed: before all plans, of which the newest comes first."""
 _OFFENCES_NAMED = 3
+
+
+class _Told(NamedTuple):
+    """What the listing or a plan says of a picture; of one key the listing comes first, then the newest plan."""
+
+    order: tuple[list[str], int]
+    rank: int
+    unit: int
+    picture: Picture
 
 
 class _Writer:
@@ -273,8 +282,8 @@ def _write_aside(folder: Folder, pictures: Sequence[Picture]) -> Part | None:
     return _write_part(folder, pictures, PICTURES_READ) if pictures else None
 
 
-def _records(folder: Folder, plan: Plan) -> Iterator[Iterator[tuple]]:
-    """Streams of (order, rank, unit, picture), each in order; of one key the newest plan comes first."""
+def _records(folder: Folder, plan: Plan) -> Iterator[Iterator[_Told]]:
+    """What a plan tells, in streams that are each in order."""
     units = ((plan.first_unit + place // plan.unit_size, picture) for place, picture in _numbered(folder, plan.parts))
     yield _ranked(units, -plan.number)
     for part, unit in ((plan.left_out, _LEFT_OUT), (plan.gone, _GONE)):
@@ -282,8 +291,8 @@ def _records(folder: Folder, plan: Plan) -> Iterator[Iterator[tuple]]:
             yield _ranked(zip(repeat(unit), _streamed(folder, part), strict=False), -plan.number)
 
 
-def _ranked(pictures: Iterable[tuple[int, Picture]], rank: int) -> Iterator[tuple]:
-    return ((order(picture), rank, unit, picture) for unit, picture in pictures)
+def _ranked(pictures: Iterable[tuple[int, Picture]], rank: int) -> Iterator[_Told]:
+    return (_Told(order(picture), rank, unit, picture) for unit, picture in pictures)
 
 
 def _numbered(folder: Folder, parts: Sequence[Part]) -> Iterator[tuple[int, Picture]]:

@@ -177,17 +177,19 @@ class EncodeImages:
         images: np.ndarray = row["images"]
         starts = range(0, len(images), self._batch_size)
         codes = [self._encode(images[start : start + self._batch_size]) for start in starts]
-        return {"records": row["records"], "codes": np.concatenate(codes) if codes else np.empty((0, 0), np.uint8)}
+        # Only now is the device waited for: the batches of a unit follow each other without a gap.
+        packed = torch.cat(codes).cpu().numpy() if codes else np.empty((0, 0), np.uint8)
+        return {"records": row["records"], "codes": packed}
 
-    def _encode(self, images: UInt8[np.ndarray, "rows height width 3"]) -> UInt8[np.ndarray, "rows bytes"]:
+    def _encode(self, images: UInt8[np.ndarray, "rows height width 3"]) -> UInt8[Tensor, "rows bytes"]:
         padding = np.zeros((self._batch_size - len(images), *images.shape[1:]), np.uint8)
         batch = np.concatenate([images, padding])
-        viewed = to_model(np.concatenate([view(batch) for view in self._views])).to(self._device)
+        viewed = to_model(np.concatenate([view(batch) for view in self._views]), self._device)
         mixed = self._precision != torch.float32
         with torch.inference_mode(), torch.autocast(self._device.type, dtype=self._precision, enabled=mixed):
             bits = self._tokenizer.encode(viewed)
         packed = pack_bits(rearrange(bits, "(view row) token bit -> row view (token bit)", view=len(self._views)))
-        return rearrange(packed, "row view byte -> row (view byte)")[: len(images)].cpu().numpy()
+        return rearrange(packed, "row view byte -> row (view byte)")[: len(images)]
 
 
 def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,7 +29,7 @@ NUM_IMAGES, UNIT_SIZE = 240, 2
 FAULT_RATE = 0.04
 """Share of requests to S3 that fail."""
 DEADLINE_S = 240
-RAYLET = {"num_cpus": 2, "memory": 3 * 10**9, "object_store_memory": 10**8}
+RAYLET: dict[str, Any] = {"num_cpus": 2, "memory": 3 * 10**9, "object_store_memory": 10**8}
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -119,7 +120,7 @@ def drive(address: str, model: str, out: str) -> None:
 class _Cluster:
     """A head that holds the driver, and two raylets that do the work."""
 
-    cluster: object
+    cluster: Any  # ray.cluster_utils.Cluster
     address: str
     raylets: list
 
@@ -131,15 +132,15 @@ class _Cluster:
         cluster = Cluster(head_node_args={"num_cpus": 0, "object_store_memory": 10**8}, initialize_head=True)
         try:
             raylets = [cluster.add_node(**RAYLET) for _ in range(2)]
-            yield cls(cluster, cluster.address, raylets)
+            yield cls(cluster, str(cluster.address), raylets)
         finally:
             cluster.shutdown()
 
     def kill_raylet(self, chance: random.Random) -> None:
         """With all its workers and objects; another one takes its place."""
         node = self.raylets.pop(chance.randrange(len(self.raylets)))
-        self.cluster.remove_node(node, allow_graceful=False)  # pyright: ignore[reportAttributeAccessIssue]
-        self.raylets.append(self.cluster.add_node(**RAYLET))  # pyright: ignore[reportAttributeAccessIssue]
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.raylets.append(self.cluster.add_node(**RAYLET))
 
     def kill_actor(self, chance: random.Random) -> bool:
         """False where none is there at the moment."""

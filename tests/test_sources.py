@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -181,9 +182,9 @@ def test_doubled_keys_are_marked_wherever_they_come_from() -> None:
     assert [bool(each.problem) for each in marked] == [False, False, True, True, False]
 
 
-def parquet(columns: dict[str, list], rows_a_group: int = 2) -> bytes:
+def parquet(columns: Mapping[str, Sequence], rows_a_group: int = 2) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink, row_group_size=rows_a_group)
+    pq.write_table(pa.table(dict(columns)), sink, row_group_size=rows_a_group)
     return sink.getvalue().to_pybytes()
 
 

@@ -13,12 +13,13 @@ from bar_model.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.digits_protocol import DigitsProtocol, Evidence, Pictures, judge, panels
 from pipeline.grids import Panel, draw_page, draw_panel
+from pipeline.image_folder import ImageFolder
 from pipeline.images import BadImage, from_model, load_image, to_model, to_png
 from pipeline.manifest import open_stage
 from pipeline.provenance import plain
 from pipeline.report import REPORT, STAGE, Report, results_table
 from pipeline.samples import Drawing, SampleFolder
-from pipeline.sources import ImageFolder
+from pipeline.source import in_portions, read_all
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
 
@@ -119,8 +120,8 @@ def _check_samples(config: EvaluateDigitsConfig, guided: Drawing, unguided: Draw
 
 def _read_pictures(source: ImageFolder, size: int) -> Pictures:
     images, labels, broken = [], [], []
-    for unit in source.plan(READ_AT_ONCE):
-        for item in source.read(unit):
+    for some in in_portions(source.pictures(), READ_AT_ONCE):
+        for item in read_all(source, some):
             try:
                 if isinstance(item.data, BadImage):
                     raise item.data

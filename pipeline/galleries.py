@@ -15,9 +15,10 @@ from bar_model.errors import BadInput
 from pipeline.images import CROP_RULE
 from pipeline.manifest import FileEntry
 from pipeline.samples import SampleFolder
-from pipeline.sources import ImageFolder
+from pipeline.source import Picture, Source, in_portions
+from pipeline.sources import open_source
 from pipeline.storage import Folder, local_copy
-from pipeline.tokenize import ReadImages
+from pipeline.tokenize import read_images
 from pipeline.units import Row, Unit
 
 PICTURES = "arr_0"
@@ -136,7 +137,7 @@ class NpzGallery:
 class FolderGallery:
     """Pictures of class folders, cropped to one size as they are tokenized."""
 
-    source: ImageFolder
+    source: Source
     image_size: int
 
     @property
@@ -144,10 +145,11 @@ class FolderGallery:
         return {**self.source.identity, "image_size": self.image_size, "crop_rule": CROP_RULE}
 
     def plan(self) -> Iterator[Unit]:
-        yield from self.source.plan(_unit_size(self.image_size))
+        for index, pictures in enumerate(in_portions(self.source.pictures(), _unit_size(self.image_size))):
+            yield Unit(index=index, size=len(pictures), payload=pictures)
 
     def read(self, unit: Unit) -> Row:
-        return ReadImages(self.source, self.image_size)(unit)
+        return read_images(self.source, [Picture(*fields) for fields in unit.payload], self.image_size)
 
 
 def open_gallery(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> Gallery:
@@ -161,7 +163,7 @@ def open_gallery(url: str, image_size: int | None = None, *, tokenizer: str | No
     elif Folder(url).list("manifest-*.json"):
         gallery = DrawnGallery(SampleFolder.open(url, tokenizer))
     elif image_size is not None:
-        gallery = FolderGallery(ImageFolder.open(url), image_size)
+        gallery = FolderGallery(open_source(url), image_size)
     else:
         raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {PICTURES}")
     if image_size not in (None, gallery.image_size):

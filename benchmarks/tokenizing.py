@@ -1,6 +1,6 @@
 """Tokenizing through Ray Data beside a plain loop over the same work, on the same cores.
 
-python benchmarks/tokenizing.py --num-images 512 --workers 1      images/s of both, and bytes an image
+python -m benchmarks.tokenizing --num-images 256       images/s of both, and bytes an image
 
 The plain loop is one process with one thread: read, decode, crop, both views, encode, pack; no Ray, no files.
 """
@@ -34,14 +34,14 @@ from pipeline.tokenize import EncodeImages, TokenizeConfig, tokenize
 class Config:
     """How much is tokenized, and by what."""
 
-    num_images: int = 512
+    num_images: int = 256
     """JPEGs of 500 × 375 pixels, as ImageNet's are on average."""
     num_classes: int = 16
     encoder_depth: int = 2
     """Blocks of the encoder (bar-fsq-16: 27), of the width below (1152)."""
-    encoder_width: int = 192
-    workers: int = 1
-    unit_size: int = 64
+    encoder_width: int = 128
+    workers: int | None = None
+    unit_size: int = 32
     batch_size: int = 16
 
 
@@ -94,7 +94,7 @@ def plain_loop(folder: Path, config: Config) -> None:
 
 def warm_up(folder: Path, config: Config) -> str:
     """A few pictures, for which Ray starts its processes."""
-    write_jpegs(folder / "few", 4 * config.workers, 2)
+    write_jpegs(folder / "few", 8, 2)
     return str(folder / "few")
 
 

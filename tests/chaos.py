@@ -28,7 +28,7 @@ KILLS = 3
 NUM_IMAGES, UNIT_SIZE = 240, 2
 FAULT_RATE = 0.04
 """Share of requests to S3 that fail."""
-DEADLINE_S = 240
+DEADLINE_S = 400
 RAYLET: dict[str, Any] = {"num_cpus": 2, "memory": 3 * 10**9, "object_store_memory": 10**8}
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",

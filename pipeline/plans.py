@@ -124,7 +124,9 @@ def plan_units(
             return comparison.units()
         # The claim comes after the source was read to its end: whoever has to mend a label may do it by an option.
         open_stage(folder, stage, configuration)
-        folder.create(plan.name, plan.encode())  # If another run was faster, its plan is compared with in turn.
+        if folder.create(plan.name, plan.encode()):
+            return comparison.units(*plan.units())
+        # Another run was faster: its plan is compared with in turn.
 
 
 def read_plans(folder: Folder) -> list[Plan]:
@@ -176,13 +178,13 @@ class _Comparison:
         unit_size = self._writer.unit_size
         return Plan(number=number, unit_size=unit_size, first_unit=first, parts=parts, left_out=left_out, gone=gone)
 
-    def units(self) -> list[Unit]:
-        """Those of the plans, but for units without a picture left that were never published."""
+    def units(self, *added: Unit) -> list[Unit]:
+        """Those of the plans and of the one added, but for units without a picture left that were never published."""
         named = [
             Unit(index=unit.index, size=unit.size, payload=unit.payload, dropped=tuple(self._dropped[unit.index]))
             if unit.index in self._dropped
             else unit
-            for unit in self._units
+            for unit in (*self._units, *added)
         ]
         return [unit for unit in named if unit.num_wanted or unit.digest in self._published]
 

@@ -151,6 +151,23 @@ def test_nothing_is_claimed_before_the_source_was_read(folder: Folder) -> None:
     assert len(other) == 1
 
 
+def test_a_plan_that_another_run_made_first_is_taken(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The faster run saw less of the source: what it left is planned behind it."""
+    few, all_ = Versions(numbered("a", "c")), Versions(numbered("a", "b", "c"))
+    create = Folder.create
+
+    def late(self: Folder, name: str, data: bytes) -> bool:
+        if name.startswith("plan-"):
+            monkeypatch.undo()
+            plan(folder, source=few)
+        return create(self, name, data)
+
+    monkeypatch.setattr(Folder, "create", late)
+    units = plan(folder, source=all_)
+    assert [[picture.key for picture in read_unit(folder, unit)] for unit in units] == [["a", "c"], ["b"]]
+    assert wanted(folder, units) == all_.versions
+
+
 def test_a_source_out_of_order_is_a_defect(folder: Folder) -> None:
     class Shuffled(Versions):
         def pictures(self) -> Iterator[Picture]:

@@ -100,15 +100,7 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         run.input("tokenizer", config.tokenizer, metadata.tokenizer)
     manifest = run_units(
         folder,
-        Work(
-            stage=STAGE,
-            item="images",
-            name=SHARD_NAME,
-            read=ReadImages(source, folder, metadata.image_size),
-            build=partial(load_encoder, config, metadata, device),
-            pack=partial(pack_rows, metadata),
-            inspect=inspect_shard,
-        ),
+        encoding_work(config, source, metadata, device),
         units,
         configuration=configuration,
         workers=workers,
@@ -124,6 +116,19 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         flush=True,
     )
     return manifest
+
+
+def encoding_work(config: TokenizeConfig, source: Source, metadata: CodeMetadata, device: str) -> Work:
+    """The steps from a unit of the plans to its shard."""
+    return Work(
+        stage=STAGE,
+        item="images",
+        name=SHARD_NAME,
+        read=ReadImages(source, Folder(config.out), metadata.image_size),
+        build=partial(load_encoder, config, metadata, device),
+        pack=partial(pack_rows, metadata),
+        inspect=inspect_shard,
+    )
 
 
 @dataclass(frozen=True)

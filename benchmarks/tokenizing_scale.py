@@ -27,7 +27,8 @@ from benchmarks.tokenizing import small_tokenizer, write_jpegs
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
 from pipeline.manifest import FileEntry, Inputs, Manifest
-from pipeline.plans import UNITS_A_PART, Part, Plan, plan_units
+from pipeline.plan import UNITS_A_PART, Part, Plan
+from pipeline.plans import plan_units
 from pipeline.source import Item, Picture
 from pipeline.storage import Folder
 from pipeline.tokenize import TokenizeConfig, tokenize

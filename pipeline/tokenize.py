@@ -19,7 +19,8 @@ from pipeline.cluster import ClusterConfig
 from pipeline.codes import SHARD_NAME, STAGE, inspect_shard, pack_rows
 from pipeline.images import CROP_RULE, VIEWS, BadImage, load_image, to_model
 from pipeline.manifest import Manifest, Quarantined
-from pipeline.plans import OnChange, plan_units, read_unit
+from pipeline.plan import read_unit
+from pipeline.plans import OnChange, plan_units
 from pipeline.shards import CodeMetadata
 from pipeline.source import Picture, Source, read_all
 from pipeline.sources import open_source, read_classes

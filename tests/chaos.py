@@ -239,7 +239,7 @@ def _compare(store: str, requests: Path, kills: list[tuple[str, int]], faults: d
 
 def _units_done_again(requests: Path, out: str) -> int:
     """Units of which a picture was read after their shard was put in place: counted at the store's door."""
-    from pipeline.plans import read_plans, read_unit
+    from pipeline.plan import read_plans, read_unit
     from pipeline.storage import Folder
 
     folder = Folder(out)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
 from pipeline.manifest import FileEntry, Inputs, Manifest
-from pipeline.plans import Part, Plan, plan_units, read_plans, read_unit
+from pipeline.plan import Part, Plan, read_plans, read_unit
+from pipeline.plans import plan_units
 from pipeline.source import Item, Picture, count_doubled, order
 from pipeline.storage import Folder
 from pipeline.units import Unit

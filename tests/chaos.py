@@ -77,7 +77,7 @@ class Outcome:
 def run(seed: int) -> Outcome:
     """Tokenizes once in peace and once under kills and faults."""
     chance = random.Random(seed)
-    with ExitStack() as stack:
+    with _environment(), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos", ignore_cleanup_errors=True)))
         # Its own place for Ray's files, too: else whoever looks for a cluster on this machine would join this one.
         os.environ.update(ENVIRONMENT, RAY_TMPDIR=str(folder))
@@ -284,6 +284,21 @@ def _num_shards(store: str) -> int:
 
     listed = boto3.client("s3", endpoint_url=store).list_objects_v2(Bucket="chaos", Prefix="disturbed/codes-")
     return listed["KeyCount"]
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Leaves the variables as they were, and no connection to a store that is gone."""
+    import fsspec
+
+    before = dict(os.environ)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class ExtractConfig:
     device: Device = "auto"
     """Where the network runs (auto: on the cluster's GPUs, where it has any)."""
     workers: int | None = None
-    """Networks, each on a GPU or a CPU of its own (else: every GPU, or every CPU but one)."""
+    """Networks (else: one for every GPU, or for every CPU)."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers"):

@@ -42,10 +42,22 @@ class CanvasShape:
 class Canvas:
     """A batch in the drawing: `start`, then `advance` by one token after another; `drawn` is in raster order."""
 
-    def __init__(self, bar: Bar, shape: CanvasShape, *, dtype: torch.dtype, compiled: bool = False) -> None:
-        """`dtype` of modulations, keys, values and contexts; `compiled` fuses what lies between the products."""
+    def __init__(
+        self,
+        bar: Bar,
+        shape: CanvasShape,
+        *,
+        dtype: torch.dtype,
+        compiled: bool = False,
+        device: torch.device | None = None,
+    ) -> None:
+        """`dtype` of modulations, keys, values and contexts; `compiled` fuses what lies between the products.
+
+        On another `device` than the model's nothing can be drawn, but on "meta" its size be asked.
+        """
         plain, config = bar.transformer, bar.transformer.config
-        device, num_tokens, bits = plain.class_token.device, plain.num_tokens, bar.head.bits
+        device = device or plain.class_token.device
+        num_tokens, bits = plain.num_tokens, bar.head.bits
         num_images, num_slots = shape.num_images, config.prefix + num_tokens - 1
         num_rows = 2 * num_images if shape.sampling.guided else num_images
         num_classes = num_images + 1 if shape.sampling.guided else num_images
@@ -88,6 +100,28 @@ class Canvas:
             noise=self._tape,
             known=Known(*(torch.empty_like(self.drawn) for _ in range(2))) if shape.inpaints else None,
         )
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the memory that is held from token to token."""
+        request, tape = self._request, self._tape
+        held = [self.drawn, self._contexts, self._keys, self._values, self._class_vectors, self._class_of_row]
+        held += [*self._positions, self._modulations, tape.values, tape.confidence]
+        held += [request.classes, request.order, *(request.known or ())]
+        return sum(tensor.nbytes for tensor in held)
+
+    @property
+    def passing_bytes(self) -> int:
+        """Of the memory that a token, or what is made ahead of tokens, takes besides: no more than this."""
+        depth, num_classes = self._modulations.shape[:2]
+        widest = 4 * max(self._bar.config.head.width, self._bar.config.transformer.width)
+        num_elements = self._noise_shape[1]
+        # Kernels without strides would copy a layer's keys and values; a head doubled by guidance sees a row twice.
+        token = (self._keys.nbytes + self._values.nbytes) // depth
+        token += 4 * len(self._contexts) * (6 * widest + 8 * num_elements)
+        width = self._bar.config.transformer.width
+        ahead = self._modulations.nbytes // depth + 4 * 3 * num_classes * self._slots_ahead * width
+        return max(token, ahead, _PHILOX_BYTES * self._tape.confidence.numel())
 
     def start(self, request: Request, prefixes: Prefixes) -> None:
         """Take up a batch of this shape: what is left to do is the same for all of them."""

@@ -7,7 +7,9 @@ stay in float32.
 """
 
 import copy
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -15,16 +17,18 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from bar_model.bar import Bar
+from bar_model.batch_size import drawing_bytes, fits, largest_batch, too_little
 from bar_model.canvas import Canvas, CanvasShape
 from bar_model.head import Known
-from bar_model.memory import total_bytes
+from bar_model.memory import available_bytes, total_bytes
 from bar_model.noise import SamplingNoise
 from bar_model.packed import can_pack, pack
 from bar_model.prefixes import Prefixes
 from bar_model.sampling import Request, Sampling
-from bar_model.tokenizer import Tokenizer
+from bar_model.tokenizer import Tokenizer, TokenizerConfig
 
 Module = TypeVar("Module", bound=nn.Module)
+logger = logging.getLogger(__name__)
 
 
 class Engine:
@@ -46,7 +50,7 @@ class Engine:
         `compiled` fuses what lies between the products (torch.compile; by default on GPUs); `prefix_bytes` are kept of
         the prefixes of classes (by default a sixteenth of the device's memory).
         """
-        device = bar.transformer.class_token.device
+        self._device = device = bar.transformer.class_token.device
         self.dtype = best_dtype(device) if dtype is None else dtype
         self._compiled = device.type == "cuda" if compiled is None else compiled
         self._bar, self._autocast = _readied(bar, self.dtype, device, packed=not self._compiled)
@@ -59,6 +63,7 @@ class Engine:
             dtype=self.dtype,
         )
         self._canvas: Canvas | None = None
+        self._fitting: int | None = None
 
     def generate(
         self,
@@ -76,20 +81,63 @@ class Engine:
                 self._draw, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
             )
 
+    def largest_batch(self, *, sampling: Sampling | None = None, tokenizer: TokenizerConfig | None = None) -> int:
+        """The most images that can be drawn at once in the memory that is free now, and decoded if that is given.
+
+        Raises:
+            BadInput: not a single image fits.
+        """
+        self._canvas = None
+        free = available_bytes(self._device)
+        return largest_batch(self._bar, free, sampling=sampling, dtype=self.dtype, tokenizer=tokenizer)
+
     def _draw(self, request: Request) -> Bool[Tensor, "batch tokens bits"]:
-        canvas = self._canvas_for(
-            CanvasShape(num_images=len(request.classes), sampling=request.sampling, inpaints=request.known is not None)
-        )
+        """The whole batch at once or, where it does not fit, in equal parts: with the same noise."""
+        batch, first, parts = len(request.classes), 0, []
+        while first < batch:
+            canvas = self._canvas_for(min(batch, self._fitting or batch), request)
+            # The last part is filled up with its last image: another shape would be other work, and other sums.
+            rows = torch.arange(first, first + canvas.shape.num_images, device=request.classes.device)
+            try:
+                parts.append(self._draw_on(canvas, request.of_rows(rows.clamp(max=batch - 1))))
+                first += canvas.shape.num_images
+            except torch.OutOfMemoryError:
+                if canvas.shape.num_images == 1:
+                    raise
+                self._back_off(canvas.shape.num_images)
+                del canvas
+        return torch.cat(parts)[:batch]
+
+    def _draw_on(self, canvas: Canvas, request: Request) -> Bool[Tensor, "batch tokens bits"]:
         canvas.start(request, self._prefixes)
         for token in range(self._bar.transformer.num_tokens):
             canvas.advance(token)
         return canvas.drawn.clone()
 
-    def _canvas_for(self, shape: CanvasShape) -> Canvas:
+    def _canvas_for(self, num_images: int, request: Request) -> Canvas:
+        """Memory for so many images at once, or for fewer, as many as fit; that of the last batch if it suits."""
+        inpaints = request.known is not None
+        shape = CanvasShape(num_images=num_images, sampling=request.sampling, inpaints=inpaints)
         if self._canvas is None or self._canvas.shape != shape:
             self._canvas = None  # Its memory may be needed.
+            free = available_bytes(self._device)
+            while not fits(needed := drawing_bytes(self._bar, shape, dtype=self.dtype), free):
+                if shape.num_images == 1:
+                    raise too_little(needed, free)
+                self._back_off(shape.num_images)
+                shape = replace(shape, num_images=-(-shape.num_images // 2))
             self._canvas = Canvas(self._bar, shape, dtype=self.dtype, compiled=self._compiled)
         return self._canvas
+
+    def _back_off(self, num_images: int) -> None:
+        self._canvas = None
+        self._fitting = -(-num_images // 2)
+        logger.warning(
+            "%d images at once do not fit into memory: drawing %d at once from now on; float sums depend on it, and "
+            "a few bits on them",
+            num_images,
+            self._fitting,
+        )
 
 
 class FastDecoder:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from bar_model.bits import CodeShape
@@ -12,6 +12,9 @@ from bar_model.decoder import Decoder, DecoderConfig
 from bar_model.encoder import Encoder, EncoderConfig
 from bar_model.errors import BadInput
 from bar_model.quantizer import BinaryQuantizer, bits_to_signs, quantize, signs_to_bits
+
+BROKEN_PICTURES = "pictures hold NaN: the weights or the sampling that made them are broken"
+"""What is raised instead of making colours of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +108,9 @@ class Tokenizer(nn.Module):
         if self.only_decodes:
             raise BadInput("this tokenizer was loaded to decode only: load it whole to encode")
         return self.quantizer.pre_quantise(self.encoder(images))
+
+
+def to_uint8(images: Float[Tensor, "batch 3 height width"]) -> UInt8[Tensor, "batch height width 3"]:
+    """[-1, 1] -> 0 … 255, clamped and truncated: the rule of the published FID protocol."""
+    scaled = ((images.float() + 1) / 2).clamp(0, 1) * 255
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()

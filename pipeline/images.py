@@ -10,6 +10,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from bar_model.tokenizer import BROKEN_PICTURES, to_uint8
+
 CROP_RULE = "box-halvings bicubic centre-crop"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 89_478_485
@@ -77,15 +79,14 @@ def to_model(
 
 
 def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarray, "batch height width 3"]:
-    """[-1, 1] -> 0 … 255, clamped and truncated: the rule of the published FID protocol.
+    """[-1, 1] -> 0 … 255, as `to_uint8` does it, on the host.
 
     Raises:
         ValueError: there are NaNs, of which a byte would make a colour.
     """
-    scaled = ((images.float() + 1) / 2).clamp(0, 1) * 255
-    if bool(scaled.isnan().any()):
-        raise ValueError("pictures hold NaN: the weights or the sampling that made them are broken")
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    if bool(images.isnan().any()):
+        raise ValueError(BROKEN_PICTURES)
+    return to_uint8(images).cpu().numpy()
 
 
 def to_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:

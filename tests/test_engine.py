@@ -87,7 +87,7 @@ def test_no_token_waits_for_its_device(kind: str) -> None:
             with pytest.raises((RuntimeError, NotImplementedError)):
                 waiting(canvas.drawn)
         with pytest.raises(AssertionError, match="tensor of the host"):
-            torch.tensor(1, device="meta") + torch.tensor([1])
+            torch.tensor(1, device="meta").add(torch.tensor([1]))
 
 
 def test_prefixes_are_made_once_and_forgotten_by_age() -> None:
@@ -119,7 +119,8 @@ from torch._dynamo.utils import counters
 from bar_model.engine import Engine
 from tests.tiny import make_bar, tiny_config
 
-bar, labels, plainly = make_bar(tiny_config(allocation=(1, 2, 3))), torch.tensor([0, 1, 2, 2, 4, 5, 5, 0]), torch.compile
+bar, labels = make_bar(tiny_config(allocation=(1, 2, 3))), torch.tensor([0, 1, 2, 2, 4, 5, 5, 0])
+plainly = torch.compile
 torch.compile = partial(plainly, backend="eager")  # Without a code generator: what Dynamo captures is run as it is.
 engine, expected = Engine(bar, dtype=torch.float32, compiled=True), bar.generate(labels)
 assert torch.equal(engine.generate(labels), expected)
@@ -137,6 +138,40 @@ assert (Engine(bar, dtype=torch.float32, compiled=True).generate(labels) == expe
 def test_what_is_compiled_is_compiled_whole_and_once_for_all_layers() -> None:
     """In a process of its own, where shapes are not checked at run time: Dynamo can't trace the checks."""
     subprocess.run([sys.executable, "-c", COMPILED], check=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("order", ["raster", "random"])
+def test_on_a_gpu_tokens_are_replayed(order: str) -> None:
+    """The first batch launches and captures, the second replays; products of float32 as on the plain sampler."""
+    bar = bar_of().cuda()
+    sampling = dataclasses.replace(bar.config.sampling, order=order)
+    engine = Engine(bar, dtype=FLOAT32, compiled=False)
+    for request in two_requests(sampling=sampling, known=None):
+        request["images"] = request["images"].cuda()
+        assert torch.equal(engine.generate(**request), bar.generate(**request))
+    replays = engine._canvas._replays  # pyright: ignore[reportOptionalMemberAccess]
+    assert len(replays._graphs) == bar.transformer.num_tokens
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Canvas, "draw_token", None)  # Nothing is launched any more.
+        assert torch.equal(engine.generate(**request), bar.generate(**request))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_no_token_waits() -> None:
+    bar = bar_of().cuda()
+    engine = Engine(bar, dtype=torch.bfloat16, compiled=False)
+    engine.generate(LABELS)
+    canvas = engine._canvas
+    assert canvas is not None
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.no_grad(), engine._autocast:
+            for token in range(bar.transformer.num_tokens):
+                canvas.draw_token(token)
+                canvas.advance(token)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_modulations_are_made_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def decode_all(decoder: FastDecoder, drawn: Iterable[Bool[Tensor, "batch tokens 
 
 def _send(decoder: FastDecoder, bits: Tensor, stream: torch.cuda.Stream) -> tuple[Pictures, torch.cuda.Event]:
     """Launch decoding and sending; the event is when both are done."""
+    done = torch.cuda.Event()
     stream.wait_stream(torch.cuda.current_stream(decoder.device))
     with torch.cuda.stream(stream):
         on_device = bits, to_uint8(decoder.decode(bits))
@@ -49,7 +50,8 @@ def _send(decoder: FastDecoder, bits: Tensor, stream: torch.cuda.Stream) -> tupl
         for target, part in zip(on_host, on_device, strict=True):
             target.copy_(part, non_blocking=True)
         bits.record_stream(stream)  # It was made by another: its memory is not to be used again before.
-        return Pictures(*on_host), stream.record_event()
+        done.record(stream)
+    return Pictures(*on_host), done
 
 
 def _received(pictures: Pictures, done: torch.cuda.Event) -> Pictures:

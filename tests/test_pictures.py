@@ -31,7 +31,7 @@ def test_pictures_come_in_their_order(device: str) -> None:
         assert (pictures.images.int() - torch.from_numpy(expected).int()).abs().max() <= 1
         # On a GPU the next batch is on its way before this one is waited for.
         assert asked == list(range(min(index + (2 if device == "cuda" else 1), 4)))
-    assert index == 3
+    assert len(asked) == 4
     assert not list(decode_all(decoder, []))
 
 

@@ -103,16 +103,27 @@ def check(file: Path, fill: Fill = fill) -> bool:
 
 def check_generator(golden: Golden, fill: Fill) -> None:
     metadata = {key: json.loads(value) for key, value in golden.metadata.items()}
-    config = bar_config(metadata)
-    constants = published_constants(config)
-    state = constants | {n: fill(n, shape) for n, shape in generator_shapes(config).items() if n not in constants}
-    bar = import_published(state, config).eval()
-    assert isinstance(bar, Bar)
+    bar = filled_bar(bar_config(metadata), fill)
+    config = bar.config
     labels, order = golden.input("labels"), golden.input("random_order")
     bits = golden.input("bits").bool().unflatten(1, (config.codes.num_tokens, config.codes.bits))
     check_training(golden, bar, bits, labels, order, metadata.get("positions"))
     if "generate.noise_bits" in golden:
         check_sampling(golden, bar, labels)
+
+
+def filled_bar(config: BarConfig, fill: Fill = fill) -> Bar:
+    constants = published_constants(config)
+    state = constants | {n: fill(n, shape) for n, shape in generator_shapes(config).items() if n not in constants}
+    bar = import_published(state, config).eval()
+    assert isinstance(bar, Bar)
+    return bar
+
+
+def golden_bar(name: str) -> Bar:
+    """The generator of a golden file."""
+    metadata = Golden(Path(__file__).parent / f"{name}.safetensors").metadata
+    return filled_bar(bar_config({key: json.loads(value) for key, value in metadata.items()}))
 
 
 def check_training(

@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16
 ORDINARY := not slow and not gpu and not browser
 FAST := not ray and not system and $(ORDINARY)
 
-.PHONY: quickstart test test-fast test-slow chaos bench check lint ui venv lock clean
+.PHONY: quickstart test test-fast test-slow chaos bench bench-gpu published check lint ui venv lock clean
 
 quickstart: venv
 	$(BIN)/python jobs/quickstart.py digits
@@ -34,9 +34,18 @@ chaos: venv
 	$(BIN)/python -m tests.chaos $(SEED)
 
 # PUBLISHED: a checkout of the published code, beside which the engine is measured.
-bench: venv
-	@test -n "$(PUBLISHED)" || { echo "error: PUBLISHED=DIR is missing, a checkout of the published code" >&2; exit 2; }
+bench: venv published
 	$(BIN)/python benchmarks/engine.py bar-b-patch4 --published $(PUBLISHED) --batch 4 --repeats 2
+	$(BIN)/python benchmarks/head.py
+
+bench-gpu: venv published
+	for preset in bar-b-patch4 bar-b-patch2 bar-b bar-l; do \
+		$(BIN)/python benchmarks/engine.py $$preset --published $(PUBLISHED) || exit; \
+	done
+	$(BIN)/python benchmarks/head.py --batch 256
+
+published:
+	@test -n "$(PUBLISHED)" || { echo "error: PUBLISHED=DIR is missing, a checkout of the published code" >&2; exit 2; }
 
 check: lint test
 

@@ -37,6 +37,8 @@ class Engine:
     The memory of a batch is kept for the next one of the same size and settings.
     """
 
+    # The memory that is kept from batch to batch must not belong to whoever's inference mode it was first drawn in.
+    @torch.inference_mode(False)
     def __init__(
         self,
         bar: Bar,
@@ -53,7 +55,7 @@ class Engine:
         self._device = device = bar.transformer.class_token.device
         self.dtype = best_dtype(device) if dtype is None else dtype
         self._compiled = device.type == "cuda" if compiled is None else compiled
-        self._bar, self._autocast = _readied(bar, self.dtype, device, packed=not self._compiled)
+        self._bar, self._autocast = ready(bar, self.dtype, device, packed=not self._compiled)
         if self._compiled:
             self._bar.head.compile(fullgraph=True)
         self._prefixes = Prefixes(
@@ -76,7 +78,7 @@ class Engine:
         noise: SamplingNoise | None = None,
     ) -> Bool[Tensor, "batch tokens bits"]:
         """As `Bar.generate`, and with its errors. On a GPU it returns while the last tokens are still being drawn."""
-        with torch.no_grad(), self._autocast:
+        with torch.inference_mode(False), torch.no_grad(), self._autocast:
             return self._bar.generate_by(
                 self._draw, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
             )
@@ -148,7 +150,7 @@ class FastDecoder:
         self.device = tokenizer.decoder.class_token.device
         self.dtype = best_dtype(self.device) if dtype is None else dtype
         self._tokenizer = tokenizer
-        self._decoder, self._autocast = _readied(tokenizer.decoder, self.dtype, self.device)
+        self._decoder, self._autocast = ready(tokenizer.decoder, self.dtype, self.device)
 
     def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
         """As `Tokenizer.decode`, and with its errors."""
@@ -162,7 +164,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _readied(
+def ready(
     module: Module, dtype: torch.dtype, device: torch.device, *, packed: bool = True
 ) -> tuple[Module, torch.autocast]:
     """A copy whose linear layers hold this type, and the autocast under which it is to run."""

@@ -1,8 +1,12 @@
-"""How much memory a device has left, so that what can't fit is refused before it is tried."""
+"""How much memory a device has left and work takes, so that what can't fit is refused before it is tried."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 def available_bytes(device: torch.device) -> int:
@@ -18,6 +22,13 @@ def total_bytes(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else _of_host("MemTotal")
 
 
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Of the tensors that the work makes; what an operation allocates inside is not seen."""
+    with _Watch() as watch:
+        work()
+    return watch.peak
+
+
 def readable_bytes(count: int) -> str:
     """For people: "3.1 GiB"."""
     size = float(count)
@@ -28,8 +39,31 @@ def readable_bytes(count: int) -> str:
     return f"{size:.3g} EiB"
 
 
+class _Watch(TorchDispatchMode):
+    """Follows every storage from the operation that makes it until it is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {leaf.untyped_storage()._cdata for leaf in _tensors((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        self._alive = {key: value for key, value in self._alive.items() if not value[0].expired()}
+        for storage in (leaf.untyped_storage() for leaf in _tensors(result)):
+            if storage._cdata not in given:
+                self._alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.peak = max(self.peak, sum(num_bytes for _, num_bytes in self._alive.values()))
+        return result
+
+
 def _of_host(name: str) -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/meminfo has no {name}: this kernel is older than Linux 3.14")
+
+
+def _tensors(tree: object) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

@@ -11,12 +11,12 @@ from bar_model.canvas import Canvas, CanvasShape
 from bar_model.engine import Engine
 from bar_model.errors import BadInput
 from bar_model.head import Known
+from bar_model.memory import peak_bytes
 from bar_model.noise import CounterNoise
 from bar_model.prefixes import Prefixes
 from bar_model.presets import digits, digits_tokenizer
 from bar_model.sampling import raster_order
 from bar_model.tokenizer import Tokenizer
-from tests.peak_memory import peak_bytes
 from tests.tiny import make_bar, random_bits, tiny_config
 
 FLOAT32 = torch.float32

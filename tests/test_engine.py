@@ -63,6 +63,8 @@ def test_nothing_of_a_batch_is_left_for_the_next(order: str, inpainted: bool) ->
     engine, sampling = Engine(bar, dtype=FLOAT32), dataclasses.replace(bar.config.sampling, order=order)
     for request in two_requests(sampling=sampling, **({} if inpainted else {"known": None})):
         assert torch.equal(engine.generate(**request), bar.generate(**request))
+    with torch.inference_mode():
+        assert torch.equal(engine.generate(LABELS, sampling=sampling), bar.generate(LABELS, sampling=sampling))
     assert torch.equal(engine.generate([1] * 8, sampling=sampling), bar.generate([1] * 8, sampling=sampling))
 
 

@@ -1,0 +1,34 @@
+"""The counts by which benchmarks judge are those of method.md, section 8."""
+
+import pytest
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from bar_model.bar import Bar
+from bar_model.presets import bar_b, bar_fsq_16, bar_l, digits, digits_tokenizer
+from bar_model.tokenizer import Tokenizer
+from benchmarks.counting import Ceilings, cost, decoding_operations
+from tests.tiny import random_bits
+
+
+def test_the_published_sizes() -> None:
+    chip = Ceilings(operations_a_second=790e12, bytes_a_second=4.3e12)
+    for config, gigabytes, milliseconds, images_a_second in ((bar_b(), 6.1, 1.34, 362), (bar_l(), 13.5, 2.24, 185)):
+        counted = cost(config, bar_fsq_16(), itemsize=2)
+        assert counted.cache / 1e9 == pytest.approx(gigabytes, abs=0.05)
+        # The prefix's slots and the head's embeddings, which the formula counts, are not in these milliseconds.
+        assert 1 <= 1000 * counted.operations / 790e12 / milliseconds < 1.08
+        assert 0.97 < 1 / counted.seconds(chip, batch=10**6) / images_a_second < 1.01
+
+
+def test_what_a_digit_costs_is_what_torch_counts() -> None:
+    bar, tokenizer = Bar(digits()).eval(), Tokenizer(digits_tokenizer()).eval()
+    # Attention made of products that are counted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as drawing:
+        bar.generate([3])
+    counted = cost(digits(), None, itemsize=4)
+    # What it counts besides: a slot's attention to itself, and that of the prefix to what is masked.
+    assert counted.operations == pytest.approx(drawing.get_total_flops(), rel=0.02)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as decoding:
+        tokenizer.decode(random_bits(1, 16, 16))
+    assert decoding_operations(digits_tokenizer()) == pytest.approx(decoding.get_total_flops(), rel=0.02)

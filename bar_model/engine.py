@@ -97,17 +97,18 @@ class Engine:
         """The whole batch at once or, where it does not fit, in equal parts: with the same noise."""
         batch, first, parts = len(request.classes), 0, []
         while first < batch:
-            canvas = self._canvas_for(min(batch, self._fitting or batch), request)
-            # The last part is filled up with its last image: another shape would be other work, and other sums.
-            rows = torch.arange(first, first + canvas.shape.num_images, device=request.classes.device)
             try:
+                canvas = self._canvas_for(min(batch, self._fitting or batch), request)
+                # The last part is filled up with its last image: another shape would be other work, and other sums.
+                rows = torch.arange(first, first + canvas.shape.num_images, device=request.classes.device)
                 parts.append(self._draw_on(canvas, request.of_rows(rows.clamp(max=batch - 1))))
                 first += canvas.shape.num_images
             except torch.OutOfMemoryError:
-                if canvas.shape.num_images == 1:
+                tried = min(batch, self._fitting or batch)
+                if tried == 1:
                     raise
-                self._back_off(canvas.shape.num_images)
-                del canvas
+                canvas = None
+                self._back_off(tried)
         return torch.cat(parts)[:batch]
 
     def _draw_on(self, canvas: Canvas, request: Request) -> Bool[Tensor, "batch tokens bits"]:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from bar_model.engine import FastDecoder
-from bar_model.tokenizer import to_uint8
+from bar_model.tokenizer import BROKEN_PICTURES, to_uint8
 
 
 class Pictures(NamedTuple):
@@ -25,35 +25,52 @@ def decode_all(decoder: FastDecoder, drawn: Iterable[Bool[Tensor, "batch tokens 
 
     On a GPU a batch is decoded and sent on a stream of its own and handed out when the next one has been launched, so
     that two batches are under way; elsewhere each is decoded as it comes.
+
+    Raises:
+        ValueError: there are NaNs, of which a byte would make a colour.
     """
-    if decoder.device.type != "cuda":
-        yield from (Pictures(bits, to_uint8(decoder.decode(bits))) for bits in drawn)
-        return
-    stream, sent = torch.cuda.Stream(decoder.device), None
+    stream = torch.cuda.Stream(decoder.device) if decoder.device.type == "cuda" else None
+    sent = None
     for bits in drawn:
-        following = _send(decoder, bits, stream)
-        if sent is not None:
-            yield _received(*sent)
+        following = _Sending(decoder, bits, stream)
+        if stream is None:
+            yield following.received()
+        elif sent is not None:
+            yield sent.received()
         sent = following
-    if sent is not None:
-        yield _received(*sent)
+    if stream is not None and sent is not None:
+        yield sent.received()
 
 
-def _send(decoder: FastDecoder, bits: Tensor, stream: torch.cuda.Stream) -> tuple[Pictures, torch.cuda.Event]:
-    """Launch decoding and sending; the event is when both are done."""
-    done = torch.cuda.Event()
-    stream.wait_stream(torch.cuda.current_stream(decoder.device))
-    with torch.cuda.stream(stream):
-        on_device = bits, to_uint8(decoder.decode(bits))
-        # Only into pinned memory does the host not wait for what is sent.
-        on_host = [torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in on_device]
-        for target, part in zip(on_host, on_device, strict=True):
-            target.copy_(part, non_blocking=True)
-        bits.record_stream(stream)  # It was made by another: its memory is not to be used again before.
-        done.record(stream)
-    return Pictures(*on_host), done
+class _Sending:
+    """A batch on its way to the host: launched, and not waited for."""
+
+    def __init__(self, decoder: FastDecoder, bits: Tensor, stream: torch.cuda.Stream | None) -> None:
+        self._done = None
+        if stream is None:
+            self._arriving = _decoded(decoder, bits)
+            return
+        stream.wait_stream(torch.cuda.current_stream(decoder.device))
+        with torch.cuda.stream(stream):
+            parts = _decoded(decoder, bits)
+            # Only into pinned memory does the host not wait for what is sent.
+            self._arriving = [torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in parts]
+            for target, part in zip(self._arriving, parts, strict=True):
+                target.copy_(part, non_blocking=True)
+            bits.record_stream(stream)  # It was made on another: its memory is not to be used again before.
+            self._done = torch.cuda.Event()
+            self._done.record(stream)
+
+    def received(self) -> Pictures:
+        if self._done is not None:
+            self._done.synchronize()
+        bits, images, broken = self._arriving
+        if broken.item():
+            raise ValueError(BROKEN_PICTURES)
+        return Pictures(bits, images)
 
 
-def _received(pictures: Pictures, done: torch.cuda.Event) -> Pictures:
-    done.synchronize()
-    return pictures
+def _decoded(decoder: FastDecoder, bits: Tensor) -> list[Tensor]:
+    """The bits, their pictures, and whether these hold NaN."""
+    images = decoder.decode(bits)
+    return [bits, to_uint8(images), images.isnan().any()]

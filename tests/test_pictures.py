@@ -35,6 +35,13 @@ def test_pictures_come_in_their_order(device: str) -> None:
     assert not list(decode_all(decoder, []))
 
 
+def test_broken_pictures_are_refused() -> None:
+    tokenizer = Tokenizer(digits_tokenizer()).eval()
+    tokenizer.decoder.smoothing.bias.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="pictures hold NaN"):
+        list(decode_all(FastDecoder(tokenizer, dtype=torch.float32), [random_bits(2, 16, 16)]))
+
+
 @pytest.mark.gpu
 def test_drawing_goes_on_beside_decoding() -> None:
     """Of batches drawn one after the other into the same memory, each has its own bits."""

@@ -17,7 +17,7 @@ from bar_model.engine import Engine
 from bar_model.packed import can_pack
 
 BATCHES = (1, 7, 25, 125)
-NUM_IMAGES = 250
+NUM_IMAGES = 125
 
 
 def main(folder: Path) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/head.py
 
 Drawing with guidance at the published width; memory is that of the weights and of what drawing holds at most, in
-float32. The linear head goes as far as memory does.
+float32. The linear head goes as far as it can be trained, and says why not further.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from bar_model.memory import peak_bytes, readable_bytes
 from bar_model.noise import CounterNoise
 
 MASKED_BITS = (16, 32, 64, 128, 256)
-LINEAR_BITS = range(8, 64, 2)
+LINEAR_BITS = (8, 10, 12, 14, 16, 18, 40)
 STEPS = 4
 
 

@@ -1,7 +1,7 @@
 """What a tokenizer's codes keep of pictures that it has not seen: rFID, PSNR, SSIM and LPIPS."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from pipeline.provenance import plain
 from pipeline.reconstruction import ssim
 from pipeline.report import REPORT, STAGE, Figure, Report, Result, results_table
 from pipeline.samples import PIXEL_RULE
-from pipeline.storage import Folder, local_copy
+from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking import Run, TrackingConfig
 
 FIGURES = (
@@ -90,6 +90,11 @@ class ReconstructionNetworks:
     @property
     def identity(self) -> dict[str, Any]:
         return {**self.features.identity, "tokenizer": self.fingerprint, "vgg": self.vgg_sha256}
+
+    def for_workers(self) -> "ReconstructionNetworks":
+        """The same, as it is understood in another working directory."""
+        features = self.features.for_workers()
+        return replace(self, tokenizer=absolute(self.tokenizer), vgg=absolute(self.vgg), features=features)
 
     def load(self, device: torch.device) -> Extractor:
         """BadInput where weights can't be had, or have changed."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from pipeline.galleries import Gallery, fingerprint
 from pipeline.inception import SHA256 as INCEPTION_SHA256
 from pipeline.inception import load_inception
 from pipeline.manifest import Quarantined
-from pipeline.storage import Folder
+from pipeline.storage import Folder, absolute
 from pipeline.tracking import Run
 from pipeline.units import Device, Row, Work, place, run_units
 
@@ -35,6 +35,10 @@ class FeatureNetworksConfig:
     def identity(self) -> dict[str, Any]:
         """Where weights lie is no part of it: their checksum is."""
         return {"inception": self.inception_sha256}
+
+    def for_workers(self) -> "FeatureNetworksConfig":
+        """The same, as it is understood in another working directory."""
+        return replace(self, inception=absolute(self.inception))
 
     def load(self, device: torch.device) -> "Extractor":
         """BadInput where weights can't be had, or are others than those named."""
@@ -79,6 +83,10 @@ class Networks(Protocol):
 
     def load(self, device: torch.device) -> Extractor: ...
 
+    def for_workers(self) -> "Networks":
+        """The same, as it is understood in another working directory."""
+        ...
+
 
 def extract(
     gallery: Gallery, root: str, config: ExtractConfig, run: Run | None = None, networks: Networks | None = None
@@ -107,7 +115,7 @@ def extract(
             item="images",
             name=SHARD_NAME,
             read=gallery.read,
-            build=partial(load_worker, networks, config.batch_size, device),
+            build=partial(load_worker, networks.for_workers(), config.batch_size, device),
             pack=pack_features,
             inspect=inspect_features,
         ),

@@ -17,7 +17,7 @@ from pipeline.manifest import FileEntry
 from pipeline.samples import SampleFolder
 from pipeline.source import Picture, Source, in_portions
 from pipeline.sources import open_source
-from pipeline.storage import Folder, local_copy
+from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tokenize import read_images
 from pipeline.units import Row, Unit
 
@@ -159,9 +159,9 @@ def open_gallery(url: str, image_size: int | None = None, *, tokenizer: str | No
     pictures of samples that were kept as codes alone.
     """
     if url.endswith(".npz"):
-        gallery: Gallery = NpzGallery(url)
+        gallery: Gallery = NpzGallery(absolute(url))
     elif Folder(url).list("manifest-*.json"):
-        gallery = DrawnGallery(SampleFolder.open(url, tokenizer))
+        gallery = DrawnGallery(SampleFolder.open(url, absolute(tokenizer)))
     elif image_size is not None:
         gallery = FolderGallery(open_source(url), image_size)
     else:

@@ -126,4 +126,4 @@ def test_a_sweep_takes_the_best_of_few_to_more(
     capsys.readouterr()
     with tracking.start("sweep", kept, config, out=config.out) as run:
         assert sweep(config, run) == best
-    assert capsys.readouterr().out.count("evaluated before") == 3
+    assert " ".join(capsys.readouterr().out.split()).count("evaluated before") == 3

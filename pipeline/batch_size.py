@@ -1,55 +1,60 @@
-"""How many images fit into a worker's memory at once: asked where the workers run, and checked there."""
+"""How many images are drawn at once, where that follows from memory: asked where the workers run."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from bar_model.bar import BarConfig
+from bar_model.bar import Bar
+from bar_model.batch_size import largest_batch
 from bar_model.errors import BadInput
-from bar_model.memory import available_bytes, readable_bytes
+from bar_model.memory import available_bytes
 from bar_model.sampling import Sampling
+from bar_model.tokenizer import Tokenizer
 from pipeline.units import Workers
 
 Auto = Literal["auto"]
 
-SHARE = 0.5
-"""Of the free memory, for keys and values: weights, their copy for the engine, noise and decoding take the rest."""
 
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a worker holds and does: only sizes count."""
 
-def bytes_an_image(generator: BarConfig, sampling: Sampling, precision: str) -> int:
-    """What an image takes while it is drawn: keys and values of every slot but the last, twice with guidance."""
-    transformer = generator.transformer
-    slots = transformer.prefix + generator.grid**2 - 1
-    branches = 2 if sampling.guided else 1
-    return branches * transformer.depth * 2 * slots * transformer.width * getattr(torch, precision).itemsize
+    generator: Bar
+    tokenizer: Tokenizer
+    sampling: Sampling
+    precision: str
 
+    def choose(self, *, unit_size: int, device: str, workers: Workers) -> int:
+        """The greatest divisor of `unit_size` that fits; a task on the cluster looks how much is free.
 
-def choose_batch_size(bytes_each: int, *, unit_size: int, device: str, workers: Workers) -> int:
-    """The greatest divisor of `unit_size` that fits; a task on the cluster looks how much is free.
+        Raises:
+            BadInput: there is no room for the models and a single image.
+        """
+        import ray
 
-    Raises:
-        BadInput: there is no room for a single image.
-    """
-    import ray
+        look = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)(available_bytes)
+        free: int = ray.get(look.remote(torch.device(device)))
+        # Each worker has a GPU of its own, but workers on CPUs may all be on one machine.
+        room = free if workers.gpus else free // workers.num
+        try:
+            most = largest_batch(
+                self.generator,
+                max(0, room - self._model_bytes),
+                sampling=self.sampling,
+                dtype=self._dtype,
+                tokenizer=self.tokenizer.config,
+            )
+        except BadInput as error:
+            raise BadInput(f"batch_size: auto, but for each worker on {device}, {error}") from error
+        return next(size for size in range(min(most, unit_size), 0, -1) if unit_size % size == 0)
 
-    look = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)(available_bytes)
-    free: int = ray.get(look.remote(torch.device(device)))
-    # Each worker has a GPU of its own, but workers on CPUs may all be on one machine.
-    room = SHARE * (free if workers.gpus else free / workers.num)
-    for size in range(unit_size, 0, -1):
-        if unit_size % size == 0 and size * bytes_each <= room:
-            return size
-    raise BadInput(
-        f"batch_size: auto, but an image needs {readable_bytes(bytes_each)} for keys and values, and a worker on "
-        f"{device} has {readable_bytes(int(room))} for them: ask for fewer workers, or free memory there"
-    )
+    @property
+    def _dtype(self) -> torch.dtype:
+        return getattr(torch, self.precision)
 
-
-def check_batch_size(bytes_each: int, batch_size: int, device: str) -> None:
-    """BadInput where the memory that is free here can't hold a batch."""
-    needed, free = bytes_each * batch_size, available_bytes(torch.device(device))
-    if needed > free:
-        raise BadInput(
-            f"batch_size: {batch_size} images need {readable_bytes(needed)} for keys and values, but {device} has "
-            f"{readable_bytes(free)} free: ask for fewer at once, or for `--batch-size auto`"
-        )
+    @property
+    def _model_bytes(self) -> int:
+        """Of both models, and of the copies that are made ready to draw and to decode."""
+        models = (self.generator, self.tokenizer)
+        return 2 * sum(parameter.nbytes for model in models for parameter in model.parameters())

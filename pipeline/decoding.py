@@ -1,6 +1,6 @@
 """Codes -> pictures, the same whenever they are decoded: while they are drawn, or later from the codes alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bar_model.bits import unpack_bits
 from bar_model.engine import FastDecoder
+from bar_model.pictures import Pictures, decode_all
 from bar_model.tokenizer import Tokenizer
-from pipeline.images import from_model
 
 
 def whole_batches(indices: Int64[np.ndarray, " images"], size: int) -> tuple[list[Int64[np.ndarray, " batch"]], slice]:
@@ -34,9 +34,9 @@ class CodeDecoder:
         self._batch_size = batch_size
         self._device = tokenizer.decoder.class_token.device
 
-    def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> UInt8[np.ndarray, "batch height width 3"]:
-        """One whole batch."""
-        return from_model(self._decoder.decode(bits))
+    def decode_all(self, drawn: Iterable[Bool[Tensor, "batch tokens bits"]]) -> Iterator[Pictures]:
+        """Whole batches, each decoded while the next is drawn where a GPU can do both."""
+        return decode_all(self._decoder, drawn)
 
     def __call__(
         self, indices: Int64[np.ndarray, " images"], codes: UInt8[np.ndarray, "images bytes"]
@@ -48,7 +48,8 @@ class CodeDecoder:
         bits = unpack_bits(torch.from_numpy(padded).to(self._device), self._shape.num_bits)
         shaped = rearrange(bits, "image (token bit) -> image token bit", bit=self._shape.bits)
         with one_thread(self._device):
-            return np.concatenate([self.decode(batch) for batch in shaped.split(self._batch_size)])[asked]
+            pictures = self.decode_all(shaped.split(self._batch_size))
+            return np.concatenate([batch.images.numpy() for batch in pictures])[asked]
 
 
 @contextmanager

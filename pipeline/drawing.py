@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import Bool
+from torch import Tensor
 
 from bar_model import checkpoint
 from bar_model.bar import Bar
@@ -10,7 +12,6 @@ from bar_model.bits import pack_bits
 from bar_model.engine import Engine
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
-from pipeline.batch_size import bytes_an_image, check_batch_size
 from pipeline.decoding import CodeDecoder, one_thread, whole_batches
 from pipeline.labels import Labels
 from pipeline.samples import Drawing
@@ -28,6 +29,8 @@ class DrawImages:
         self, generator: Bar, tokenizer: Tokenizer, drawing: Drawing, labels: Labels, *, with_images: bool = True
     ) -> None:
         self._engine = Engine(generator, dtype=getattr(torch, drawing.precision))
+        # Said now, where not one image fits; where a batch does not, the engine draws it in parts.
+        self._engine.largest_batch(sampling=drawing.sampling, tokenizer=tokenizer.config)
         self._decoder = CodeDecoder(tokenizer, drawing.batch_size) if with_images else None
         self._drawing = drawing
         self._labels = labels
@@ -36,22 +39,26 @@ class DrawImages:
         indices: np.ndarray = row["indices"]
         batches, asked = whole_batches(indices, self._drawing.batch_size)
         with one_thread(torch.device(self._drawing.device)):
-            drawn = [self._draw(batch) for batch in batches]
+            bits = (self._draw(batch) for batch in batches)
+            drawn = [
+                self._columns(*batch) for batch in (self._decoder.decode_all(bits) if self._decoder else zip(bits))
+            ]
         columns = {name: np.concatenate([batch[name] for batch in drawn])[asked] for name in drawn[0]}
-        return {"indices": indices, **columns}
+        return {"indices": indices, "labels": self._labels.of(indices), **columns}
 
-    def _draw(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """The columns of one batch: whatever else is to be made of its pictures is made here."""
-        labels, device = self._labels.of(indices), self._drawing.device
-        bits = self._engine.generate(
-            torch.from_numpy(labels).long().to(device),
+    def _draw(self, indices: np.ndarray) -> Bool[Tensor, "batch tokens bits"]:
+        device = self._drawing.device
+        return self._engine.generate(
+            torch.from_numpy(self._labels.of(indices)).long().to(device),
             seed=self._drawing.seed,
             images=torch.from_numpy(indices).to(device),
             sampling=self._drawing.sampling,
         )
+
+    def _columns(self, bits: Tensor, images: Tensor | None = None) -> dict[str, np.ndarray]:
+        """What is kept of a batch: whatever else is to be made of its pictures is made here."""
         codes = pack_bits(rearrange(bits, "image token bit -> image (token bit)")).cpu().numpy()
-        columns = {"labels": labels, "codes": codes}
-        return columns if self._decoder is None else {**columns, "images": self._decoder.decode(bits)}
+        return {"codes": codes} if images is None else {"codes": codes, "images": images.numpy()}
 
 
 def load_models(
@@ -63,7 +70,5 @@ def load_models(
         if checkpoint.fingerprint_of(path) != expected:
             raise BadInput(f"{url}: has changed since the run began, or differs between machines: run again")
     bar = checkpoint.load_bar(paths[0], device=drawing.device)
-    each = bytes_an_image(bar.config, drawing.sampling, drawing.precision)
-    check_batch_size(each, drawing.batch_size, drawing.device)
     decoder = checkpoint.load_tokenizer(paths[1], device=drawing.device, decode_only=True)
     return DrawImages(bar, decoder, drawing, labels, with_images=with_images)

@@ -13,7 +13,7 @@ from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
 from bar_model.tokenizer import Tokenizer
-from pipeline.batch_size import Auto, bytes_an_image, choose_batch_size
+from pipeline.batch_size import Auto, Load
 from pipeline.cluster import ClusterConfig
 from pipeline.drawing import load_models
 from pipeline.images import to_grid
@@ -141,6 +141,7 @@ def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tup
     sampling = _sampling(config, generator.config.sampling)
     generator.head.check_allocation(sampling.allocation)
     precision = _precision(config, device)
+    load = Load(generator=generator, tokenizer=tokenizer, sampling=sampling, precision=precision)
     drawing = Drawing(
         generator=checkpoint.fingerprint(generator),
         tokenizer=maker,
@@ -149,7 +150,7 @@ def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tup
         seed=config.seed,
         labels=labels.schedule,
         sampling=sampling,
-        batch_size=_batch_size(config, bytes_an_image(generator.config, sampling, precision), device, workers),
+        batch_size=_batch_size(config, load, device, workers),
         precision=precision,
         device=device,
     )
@@ -186,13 +187,13 @@ def read_range(unit: Unit) -> Row:
     return {"indices": np.arange(*unit.payload)}
 
 
-def _batch_size(config: SampleConfig, bytes_each: int, device: str, workers: Workers) -> int:
+def _batch_size(config: SampleConfig, load: Load, device: str, workers: Workers) -> int:
     if config.batch_size != "auto":
         return config.batch_size
     begun = claimed_configuration(Folder(config.out), STAGE)
     if begun is not None:
         return begun["drawing"]["batch_size"]
-    return choose_batch_size(bytes_each, unit_size=config.unit_size, device=device, workers=workers)
+    return load.choose(unit_size=config.unit_size, device=device, workers=workers)
 
 
 def _check_fit(config: SampleConfig, generator: Bar, tokenizer: Tokenizer, fingerprint: str) -> None:

@@ -1,41 +1,42 @@
-"""How many images fit: counted, chosen where workers run, and checked there."""
+"""How many images fit where the workers run."""
 
 import re
-from dataclasses import replace
 
 import pytest
 import torch
 
+from bar_model.bar import Bar
+from bar_model.batch_size import decoding_bytes, drawing_bytes
+from bar_model.canvas import CanvasShape
 from bar_model.errors import BadInput
-from bar_model.memory import available_bytes
-from bar_model.presets import bar_b
-from pipeline.batch_size import bytes_an_image, check_batch_size, choose_batch_size
+from bar_model.presets import digits, digits_tokenizer
+from bar_model.tokenizer import Tokenizer
+from pipeline import batch_size
+from pipeline.batch_size import Load
 from pipeline.units import Workers
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 
-def test_an_image_takes_keys_and_values_of_every_slot() -> None:
-    generator = bar_b()
-    guided = bytes_an_image(generator, generator.sampling, "bfloat16")
-    assert guided == 2 * 24 * 2 * (33 + 255) * 768 * 2
-    assert bytes_an_image(generator, generator.sampling, "float32") == 2 * guided
-    assert bytes_an_image(generator, replace(generator.sampling, guidance_scale=1.0), "bfloat16") == guided // 2
-
-
-def test_a_batch_that_can_not_fit_is_refused() -> None:
-    check_batch_size(1, 125, "cpu")
-    with pytest.raises(BadInput, match=r"batch_size: 125 images need \d+ TiB for keys and values, but cpu has .* free"):
-        check_batch_size(2**40, 125, "cpu")
+@pytest.fixture
+def load() -> Load:
+    bar, tokenizer = Bar(digits()), Tokenizer(digits_tokenizer(), decode_only=True)
+    return Load(generator=bar, tokenizer=tokenizer, sampling=bar.config.sampling, precision="float32")
 
 
 @pytest.mark.ray
-def test_a_batch_is_the_greatest_part_of_a_unit_that_fits(ray_here: str) -> None:
-    def choose(bytes_each: int) -> int:
-        return choose_batch_size(bytes_each, unit_size=500, device="cpu", workers=Workers(num=2))
+def test_a_batch_is_the_greatest_part_of_a_unit_that_fits(
+    ray_here: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(free_bytes: float) -> int:
+        # As if a task on the cluster had found so much.
+        monkeypatch.setattr(batch_size, "available_bytes", lambda _: int(free_bytes))
+        return load.choose(unit_size=500, device="cpu", workers=Workers(num=2))
 
-    assert choose(1) == 500
-    half = available_bytes(torch.device("cpu")) // 2
-    assert choose(half // 2 // 180) == 125  # Half of the memory is divided by two: about 180 fit.
-    with pytest.raises(BadInput, match=re.escape("an image needs 1 PiB for keys and values")):
-        choose(2**50)
+    shape = CanvasShape(num_images=180, sampling=load.sampling, inpaints=False)
+    drawing = drawing_bytes(load.generator, shape, dtype=torch.float32) + decoding_bytes(load.tokenizer.config, 180)
+    models = sum(each.nbytes for model in (load.generator, load.tokenizer) for each in model.parameters())
+    assert choose(2 * (drawing / 0.9 + 2 * models + 1)) == 125  # Two workers: 180 images fit into each.
+    assert choose(10**15) == 500
+    with pytest.raises(BadInput, match=re.escape("batch_size: auto, but for each worker on cpu, drawing one image")):
+        choose(1000)

@@ -11,8 +11,9 @@ from typing import Literal, NoReturn
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline import cluster, command
+from pipeline import command
 
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -184,7 +185,7 @@ def test_answering_needs_nothing_heavy_and_less_than_a_second() -> None:
 
 
 @pytest.mark.ray
-def test_bad_input_is_found_wherever_ray_has_wrapped_it(tmp_path: Path) -> None:
+def test_bad_input_is_found_wherever_ray_has_wrapped_it(ray_here: str, tmp_path: Path) -> None:
     answer = "no codes at s3://nowhere: give --codes"
 
     def refuse(*_: object) -> NoReturn:
@@ -203,23 +204,22 @@ def test_bad_input_is_found_wherever_ray_has_wrapped_it(tmp_path: Path) -> None:
         def __call__(self, batch: dict) -> dict:
             return batch
 
-    with cluster.connect(cluster.ClusterConfig(address="local", num_cpus=2)):
-        import ray
-        from ray.train import RunConfig, ScalingConfig
-        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-        one = ray.data.ActorPoolStrategy(size=1)
-        scaling, folder = ScalingConfig(num_workers=1), RunConfig(storage_path=str(tmp_path))
-        works = {
-            "task": lambda: ray.get(ray.remote(refuse).remote()),
-            "map": lambda: ray.data.range(1).map(refuse).materialize(),
-            "actor": lambda: ray.data.range(1).map_batches(Refuse, batch_size=1, compute=one).materialize(),
-            "train": lambda: DataParallelTrainer(refuse, scaling_config=scaling, run_config=folder).fit(),
-        }
-        for name, work in works.items():
-            with pytest.raises(Exception, match="nowhere") as caught:
-                work()
-            assert str(command.bad_input(caught.value)) == answer, name
-        with pytest.raises(RuntimeError) as caught:
-            ray.get(ray.remote(break_down).remote())
-        assert command.bad_input(caught.value) is None
+    one = ray.data.ActorPoolStrategy(size=1)
+    scaling, folder = ScalingConfig(num_workers=1), RunConfig(storage_path=str(tmp_path))
+    works = {
+        "task": lambda: ray.get(ray.remote(refuse).remote()),
+        "map": lambda: ray.data.range(1).map(refuse).materialize(),
+        "actor": lambda: ray.data.range(1).map_batches(Refuse, batch_size=1, compute=one).materialize(),
+        "train": lambda: DataParallelTrainer(refuse, scaling_config=scaling, run_config=folder).fit(),
+    }
+    for name, work in works.items():
+        with pytest.raises(Exception, match="nowhere") as caught:
+            work()
+        assert str(command.bad_input(caught.value)) == answer, name
+    with pytest.raises(RuntimeError) as caught:
+        ray.get(ray.remote(break_down).remote())
+    assert command.bad_input(caught.value) is None

@@ -92,6 +92,7 @@ def values(report: Report) -> dict[str, float]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_samples_are_judged_once_by_features_that_are_kept(
     config: EvaluateConfig, inception: Inception, ray_here: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

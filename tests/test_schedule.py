@@ -38,6 +38,7 @@ def picture(seed: int) -> bytes:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_every_night_encodes_what_the_day_brought(tmp_path: Path, ray_here: str, s3_server: str) -> None:
     boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket="bucket")
     torch.manual_seed(0)

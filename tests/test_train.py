@@ -117,6 +117,7 @@ def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path) ->
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
     ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

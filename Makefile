@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Made last and named by the lock's content: another lock, or an interrupted installation, is made anew.
 INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16)
 ORDINARY := not slow and not gpu and not browser
-FAST := not ray and not system and $(ORDINARY)
+ALONE := not ray and not system and $(ORDINARY)
 
 .PHONY: quickstart test test-fast test-slow chaos bench bench-gpu published check lint ui venv lock clean
 
@@ -19,17 +19,17 @@ quickstart: venv
 
 # What starts other processes has the machine to itself; the rest is spread over its cores.
 test: venv
-	$(BIN)/python -m pytest -m "$(FAST)" --numprocesses auto
+	$(BIN)/python -m pytest -m "$(ALONE)" --numprocesses auto
 	$(BIN)/python -m pytest -m "(ray or system) and $(ORDINARY)" --durations=5
 
 # For the moment between two edits: shapes are not checked at run time, which takes as long as the rest.
 test-fast: venv
-	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest -m "$(FAST)" --numprocesses auto
+	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest -m "$(ALONE) and not long" --numprocesses auto
 
 test-slow: venv
 	$(BIN)/python -m pytest -m "slow and not gpu and not browser" --durations=0
 
-# Three minutes. SEED decides what is killed when.
+# Four minutes. SEED decides what is killed when.
 chaos: venv
 	$(BIN)/python -m tests.chaos $(SEED)
 

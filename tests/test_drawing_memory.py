@@ -19,6 +19,8 @@ from bar_model.sampling import raster_order
 from bar_model.tokenizer import Tokenizer
 from tests.tiny import make_bar, random_bits, tiny_config
 
+pytestmark = pytest.mark.long
+
 FLOAT32 = torch.float32
 LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 0])
 

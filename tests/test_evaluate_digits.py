@@ -29,6 +29,8 @@ from pipeline.samples import STAGE, Drawing, Samples
 from pipeline.storage import Folder
 from pipeline.units import Unit, finish_unit, publish
 
+pytestmark = pytest.mark.long
+
 RNG = np.random.default_rng(0)
 
 

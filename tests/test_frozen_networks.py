@@ -25,6 +25,8 @@ from pipeline.frozen_networks import (
     load_vgg,
 )
 
+pytestmark = pytest.mark.long
+
 CPU = torch.device("cpu")
 PIXELS_ONLY = TokenizerLossConfig(lpips=0.0, convnext=0.0, semantic=0.0, gram=0.0, adversarial=0.0)
 TINY = TokenizerConfig(

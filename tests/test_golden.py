@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from tests.golden import check
 
+pytestmark = pytest.mark.long
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

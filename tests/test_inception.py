@@ -9,6 +9,8 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 
 from pipeline.inception import Inception
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["tests.fixtures_inception"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
@@ -18,6 +18,8 @@ from pipeline.plans import plan_units
 from pipeline.source import Item, Picture, count_doubled, order
 from pipeline.storage import Folder
 from pipeline.units import Unit
+
+pytestmark = pytest.mark.long
 
 pytest_plugins = ["tests.fixtures_s3"]
 
@@ -53,7 +55,8 @@ def folder(tmp_path: Path) -> Folder:
 def publish(folder: Folder, units: list[Unit]) -> Manifest:
     """As a stage does once all units have their files."""
     files = tuple(
-        FileEntry(f"codes-{unit.digest}", unit.digest, unit.num_wanted, 1, "", unit.dropped) for unit in units
+        FileEntry(f"codes-{unit.index}-{unit.digest}", unit.digest, unit.num_wanted, 1, "", unit.dropped)
+        for unit in units
     )
     manifest = Manifest(stage="test", generation=1, configuration=CONFIGURATION, inputs=Inputs(0, ""), files=files)
     return manifest.commit(folder)
@@ -203,6 +206,13 @@ states = st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), min_size=1)
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(states, st.booleans()), min_size=1, max_size=6))
+@example(
+    [
+        (dict.fromkeys(("a/2", "a/3", "a-/1", "a-/2"), 1), True),
+        ({"a/1": 1}, True),
+        ({"a/2": 1, "a/3": 1, "a-/1": 1, "a-/2": 1}, True),
+    ]
+)  # A unit of the same pictures as one of long ago.
 def test_units_hold_the_source_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[dict[str, int], bool]]
 ) -> None:

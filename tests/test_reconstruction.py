@@ -12,6 +12,8 @@ from pipeline.metrics import Moments, moments
 from pipeline.players import Ranks
 from pipeline.reconstruction import FeatureSums, ReconstructionQuality, ssim
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["tests.fixtures_inception"]
 
 CPU = torch.device("cpu")

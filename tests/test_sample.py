@@ -36,6 +36,8 @@ from pipeline.storage import Folder
 from pipeline.units import Work, Workers, finish_unit, publish
 from tests.tiny import make_bar, tiny_config
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
 

@@ -29,6 +29,8 @@ from bar_model.tokenizer_loss import (
     semantic_loss,
 )
 
+pytestmark = pytest.mark.long
+
 OFF = {"l1": 0.0, "l2": 0.0, "lpips": 0.0, "convnext": 0.0, "semantic": 0.0, "gram": 0.0, "adversarial": 0.0}
 
 

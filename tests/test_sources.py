@@ -23,7 +23,7 @@ from pipeline.source import Item, Picture, Source, count_doubled, in_portions, o
 from pipeline.sources import open_source, read_classes
 from pipeline.storage import Folder
 
-pytest_plugins = ["tests.fixtures_s3"]
+pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_hub"]
 
 
 def picture(seed: int) -> bytes:
@@ -63,6 +63,32 @@ def test_every_picture_is_read_once_in_order(folder: Folder) -> None:
     assert [item.label for item in read] == [0, 0, 1, 1, 2]
     assert [item.data for item in read] == [picture(seed) for seed in range(5)]
     assert read[3].where == f"{folder.url}/dog/deep/er/3.PNG"
+
+
+def test_a_data_set_on_the_hub_is_a_source(hub_folder: tuple[str, Path]) -> None:
+    url, folder = hub_folder
+    for seed, name in enumerate(NAMES):
+        path = folder / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(seed))
+    read = items(open_source(f"{url}/train"))
+    assert [(item.key, item.label) for item in read] == list(zip(NAMES, [0, 0, 1, 1, 2], strict=True))
+    assert [item.data for item in read] == [picture(seed) for seed in range(5)]
+    before = list(open_source(f"{url}/train").pictures())
+    (folder / "train" / NAMES[1]).write_bytes(picture(9))
+    after = list(open_source(f"{url}/train").pictures())
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True, True, True]
+
+    table = pa.table(
+        {"image": [{"bytes": picture(seed), "path": f"{seed}.JPEG"} for seed in range(5)], "label": [2, 0, 1, 0, 2]}
+    )
+    for shard in range(2):
+        pq.write_table(table.slice(3 * shard, 3), folder / f"train-{shard:05d}-of-00002.parquet")
+    read = items(open_source(f"{url}/train-*.parquet", num_classes=3))
+    assert [item.label for item in read] == [2, 0, 1, 0, 2]
+    assert [item.data for item in read] == [picture(seed) for seed in range(5)]
+    with pytest.raises(BadInput, match="is not there"):
+        open_source(f"{url}/nowhere")
 
 
 def test_a_listing_is_a_function_of_what_is_stored(folder: Folder) -> None:

@@ -30,8 +30,9 @@ from pipeline.npz import NPZ
 from pipeline.provenance import plain
 from pipeline.sample import drawing_work, plan
 from pipeline.samples import STAGE, Drawing, SampleFolder
+from pipeline.stages import publish
 from pipeline.storage import Folder
-from pipeline.units import Row, finish_unit, publish
+from pipeline.units import Row, finish_unit
 
 LOOK_EVERY_S = 0.05
 

@@ -27,8 +27,10 @@ from pipeline.labels import Labels, make_labels
 from pipeline.provenance import plain
 from pipeline.sample import drawing_work, plan
 from pipeline.samples import Drawing
+from pipeline.stages import run_units
 from pipeline.storage import Folder
-from pipeline.units import Row, Workers, run_units
+from pipeline.units import Row
+from pipeline.workers import Workers
 
 SIZE, NUM_BYTES = 4, 8
 LOOKS = 20

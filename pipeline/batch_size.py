@@ -11,7 +11,7 @@ from bar_model.errors import BadInput
 from bar_model.memory import available_bytes
 from bar_model.sampling import Sampling
 from bar_model.tokenizer import Tokenizer
-from pipeline.units import Workers
+from pipeline.workers import Workers
 
 Auto = Literal["auto"]
 

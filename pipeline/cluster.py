@@ -26,7 +26,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Ours are in units.py.
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Ours are in stages.py.
     # How long OpenMP's threads spin for each other before they sleep. At the default of 300,000 they fall to a fraction
     # of their speed where something else wants a CPU; if they only sleep (OMP_WAIT_POLICY=PASSIVE), two are slower than
     # one. Measured on the digits' generator.

@@ -28,11 +28,12 @@ from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
 from pipeline.command import parse
 from pipeline.images import from_model, to_grid, to_png
-from pipeline.manifest import FileEntry, Manifest, Quarantined, open_stage
+from pipeline.manifest import FileEntry, Manifest, Quarantined, open_stage, read_checked
 from pipeline.quarantine import read_quarantine
 from pipeline.shards import CodeMetadata, Shard, decode_shard, encode_shard
+from pipeline.stages import publish
 from pipeline.storage import Folder, local_copy
-from pipeline.units import Contents, Format, Row, Unit, finish_unit, publish
+from pipeline.units import Contents, Format, Row, Unit, finish_unit
 
 STAGE, SHARD_NAME = "tokenize", "codes-{}.parquet"
 READS_AT_ONCE, QUARANTINED_SHOWN = 8, 10
@@ -159,15 +160,10 @@ def _shards(folder: Folder, manifest: Manifest) -> Iterator[tuple[FileEntry, Sha
     def read(file: FileEntry) -> Shard | BadInput:
         where = folder.path(file.name)
         try:
-            data = folder.read(file.name)
-            if (len(data), hashlib.sha256(data).hexdigest()) != (file.bytes, file.sha256):
-                raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
-            shard = decode_shard(data, where).without(file.dropped)
+            shard = decode_shard(read_checked(folder, file), where).without(file.dropped)
             if len(shard.keys) != file.rows:
                 raise BadInput(f"{where} has {len(shard.keys)} rows, the manifest says {file.rows}: restore it")
             return shard
-        except FileNotFoundError:
-            return BadInput(f"{where} is missing: run the stage again, which makes what is missing")
         except BadInput as error:
             return error
 

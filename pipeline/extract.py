@@ -17,9 +17,11 @@ from pipeline.galleries import Gallery, fingerprint
 from pipeline.inception import SHA256 as INCEPTION_SHA256
 from pipeline.inception import load_inception
 from pipeline.manifest import Quarantined
+from pipeline.stages import run_units
 from pipeline.storage import Folder, absolute
 from pipeline.tracking import Run
-from pipeline.units import Device, Row, Work, place, run_units
+from pipeline.units import Row, Work
+from pipeline.workers import Device, place
 
 
 @dataclass(frozen=True, kw_only=True)

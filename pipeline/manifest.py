@@ -173,6 +173,20 @@ class Manifest:
         }
 
 
+def read_checked(
+    folder: Folder, file: FileEntry, *, remedy: str = "run the stage again, which makes what is missing"
+) -> bytes:
+    """A file as its manifest names it; BadInput where it is missing (`remedy` says what to do) or another."""
+    where = folder.path(file.name)
+    try:
+        data = folder.read(file.name)
+    except FileNotFoundError as error:
+        raise BadInput(f"{where} is missing: {remedy}") from error
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
+    return data
+
+
 def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, claim: bool = True) -> Manifest | None:
     """The newest manifest of a folder, None where there is none; claims it for a stage and all that decides its files.
 

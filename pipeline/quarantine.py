@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bar_model.errors import BadInput
-from pipeline.manifest import FileEntry, Manifest, Quarantined
+from pipeline.manifest import FileEntry, Manifest, Quarantined, read_checked
 from pipeline.storage import Folder
 
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("file", *Quarantined._fields)])
@@ -31,13 +30,7 @@ def read_quarantine(folder: Folder, manifest: Manifest) -> dict[str, tuple[Quara
     """What each file's unit had to leave out, by the file's name; BadInput where the table is missing or another."""
     if manifest.quarantine is None:
         return {}
-    where = folder.path(manifest.quarantine.name)
-    try:
-        data = folder.read(manifest.quarantine.name)
-    except FileNotFoundError as error:
-        raise BadInput(f"{where} is missing: restore it, or make the folder anew") from error
-    if hashlib.sha256(data).hexdigest() != manifest.quarantine.sha256:
-        raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
+    data = read_checked(folder, manifest.quarantine, remedy="restore it, or make the folder anew")
     found: dict[str, list[Quarantined]] = {}
     for row in pq.read_table(pa.BufferReader(data)).to_pylist():
         found.setdefault(row.pop("file"), []).append(Quarantined(**row))

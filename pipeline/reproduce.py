@@ -17,8 +17,8 @@ from pipeline.report import Goal, Report, Result, results_table
 from pipeline.sample import SampleConfig, sample
 from pipeline.storage import Folder
 from pipeline.tracking import Run, TrackingConfig
-from pipeline.units import Device
 from pipeline.walk import Walk
+from pipeline.workers import Device
 
 STAGE = "reproduce"
 TOLERANCES = {"fid": 0.03, "inception_score": 3.0, "sfid": 0.1, "precision": 0.005, "recall": 0.005}

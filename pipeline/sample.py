@@ -23,10 +23,12 @@ from pipeline.manifest import Manifest, claimed_configuration
 from pipeline.npz import NPZ, write_npz
 from pipeline.provenance import plain
 from pipeline.samples import STAGE, Drawing, SampleFolder, encode_samples, inspect_samples
+from pipeline.stages import run_units
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking import Run, TrackingConfig
 from pipeline.train import trained_with
-from pipeline.units import Device, Row, Unit, Work, Workers, place, run_units
+from pipeline.units import Row, Unit, Work
+from pipeline.workers import Device, Workers, place
 
 MAX_SHOWN = 100
 

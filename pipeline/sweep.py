@@ -20,8 +20,8 @@ from pipeline.report import Report
 from pipeline.sample import SampleConfig, sample
 from pipeline.storage import Folder
 from pipeline.tracking import Run, TrackingConfig
-from pipeline.units import Device
 from pipeline.walk import Walk
+from pipeline.workers import Device
 
 STAGE = "sweep"
 FINAL_SEEDS = (0, 1, 2)

@@ -24,9 +24,11 @@ from pipeline.plans import OnChange, plan_units
 from pipeline.shards import CodeMetadata
 from pipeline.source import Picture, Source, read_all
 from pipeline.sources import open_source, read_classes
+from pipeline.stages import run_units
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking import Run, TrackingConfig
-from pipeline.units import Device, Row, Unit, Work, place, run_units
+from pipeline.units import Row, Unit, Work
+from pipeline.workers import Device, place
 
 
 @dataclass(frozen=True, kw_only=True)

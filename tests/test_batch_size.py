@@ -13,7 +13,7 @@ from bar_model.presets import digits, digits_tokenizer
 from bar_model.tokenizer import Tokenizer
 from pipeline import batch_size
 from pipeline.batch_size import Load
-from pipeline.units import Workers
+from pipeline.workers import Workers
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 

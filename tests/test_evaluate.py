@@ -23,8 +23,9 @@ from pipeline.provenance import plain
 from pipeline.report import Report
 from pipeline.sample import drawing_work
 from pipeline.samples import STAGE, Drawing, Samples
+from pipeline.stages import publish
 from pipeline.storage import Folder
-from pipeline.units import Unit, finish_unit, publish
+from pipeline.units import Unit, finish_unit
 
 pytest_plugins = ["tests.fixtures_inception", "tests.fixtures_s3", "tests.fixtures_ray"]
 

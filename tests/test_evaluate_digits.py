@@ -26,8 +26,9 @@ from pipeline.provenance import plain
 from pipeline.report import Figure, Goal, Report, Result, results_table
 from pipeline.sample import drawing_work
 from pipeline.samples import STAGE, Drawing, Samples
+from pipeline.stages import publish
 from pipeline.storage import Folder
-from pipeline.units import Unit, finish_unit, publish
+from pipeline.units import Unit, finish_unit
 
 pytestmark = pytest.mark.long
 

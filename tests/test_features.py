@@ -20,8 +20,9 @@ from pipeline.features import (
 )
 from pipeline.manifest import Quarantined
 from pipeline.metrics import moments
+from pipeline.stages import publish
 from pipeline.storage import Folder
-from pipeline.units import Format, Receipt, Unit, finish_unit, publish
+from pipeline.units import Format, Receipt, Unit, finish_unit
 
 RNG = np.random.default_rng(0)
 FEATURES = {"a": RNG.normal(size=(23, 3)).astype(np.float32), "b": RNG.normal(size=(23, 5)).astype(np.float32)}

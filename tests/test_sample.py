@@ -32,8 +32,10 @@ from pipeline.manifest import Inputs, Manifest
 from pipeline.provenance import plain
 from pipeline.sample import SampleConfig, describe_drawing, drawing_work, plan, sample
 from pipeline.samples import STAGE, Drawing, SampleFolder, Samples, read_samples, read_table
+from pipeline.stages import publish
 from pipeline.storage import Folder
-from pipeline.units import Work, Workers, finish_unit, publish
+from pipeline.units import Work, finish_unit
+from pipeline.workers import Workers
 from tests.tiny import make_bar, tiny_config
 
 pytestmark = pytest.mark.long

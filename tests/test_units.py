@@ -15,8 +15,10 @@ from bar_model.errors import BadInput
 from pipeline.command import bad_input
 from pipeline.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
 from pipeline.quarantine import read_quarantine, write_quarantine
+from pipeline.stages import run_units
 from pipeline.storage import Folder
-from pipeline.units import Contents, Row, Unit, Work, Workers, finish_unit, run_units
+from pipeline.units import Contents, Row, Unit, Work, finish_unit
+from pipeline.workers import Workers
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
@@ -124,7 +126,7 @@ def test_reading_does_not_run_far_ahead(
     folder: Folder, tmp_path: Path, ray_here: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.read_ahead.MAX_WAITING", 4)
-    monkeypatch.setattr("pipeline.units.PLAN_BLOCKS", 20)
+    monkeypatch.setattr("pipeline.workers.PLAN_BLOCKS", 20)
     log = str(tmp_path / "log")
     work = replace(Count(log).work(), build=partial(Slow, log))
     manifest = count(folder, work, plan([[number] for number in range(60)]), max_bad=0.5)

@@ -1,16 +1,21 @@
 """Tokenizing through Ray Data beside a plain loop over the same work, on the same cores.
 
-python -m benchmarks.tokenizing --num-images 256       images/s of both, and bytes an image
+python -m benchmarks.tokenizing       images/s of both, and bytes an image
 
-The plain loop is one process with one thread: read, decode, crop, both views, encode, pack; no Ray, no files.
+The plain loop is one process with one thread: read, decode, crop, both views, encode, pack; no Ray, no files. As many
+of them at once as there are cores tell what the machine has: two virtual cores may be one.
 """
 
 import io
+import multiprocessing
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +39,7 @@ from pipeline.tokenize import EncodeImages, TokenizeConfig, tokenize
 class Config:
     """How much is tokenized, and by what."""
 
-    num_images: int = 256
+    num_images: int = 2048
     """JPEGs of 500 × 375 pixels, as ImageNet's are on average."""
     num_classes: int = 16
     encoder_depth: int = 2
@@ -53,6 +58,15 @@ def main(config: Config) -> None:
         checkpoint.save(Tokenizer(small_tokenizer(config.encoder_width, config.encoder_depth)), folder / "tokenizer")
         plain = per_s(config.num_images, lambda: plain_loop(folder, config))
         print(f"plain loop, one thread: {plain:,.1f} images/s", flush=True)
+        cores = len(os.sched_getaffinity(0))
+        with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(plain_loop, [folder] * cores, [replace(config, num_images=0)] * cores))
+            loops = [folder] * cores, [config] * cores
+            at_once = per_s(cores * config.num_images, lambda: list(pool.map(plain_loop, *loops)))
+        print(
+            f"{cores} of them at once: {at_once:,.1f} images/s, {at_once / plain / cores:.2f} × {cores} × one",
+            flush=True,
+        )
         job = TokenizeConfig(
             source=str(folder / "images"),
             tokenizer=str(folder / "tokenizer"),
@@ -65,11 +79,11 @@ def main(config: Config) -> None:
         with cluster.connect(ClusterConfig(address="local", object_store_gb=1)):
             tokenize(replace(job, source=warm_up(folder, config), out=str(folder / "warm")))
             ours = per_s(config.num_images, lambda: tokenize(job))
-            import ray
-
-            cores = int(ray.cluster_resources()["CPU"])
         manifest = Manifest.read(Folder(job.out))
-        print(f"Ray Data, {cores} cores: {ours:,.1f} images/s, {ours / plain / cores:.2f} × cores × the plain loop")
+        print(
+            f"Ray Data, {cores} cores: {ours:,.1f} images/s, {ours / plain / cores:.2f} × cores × the plain loop, "
+            f"{ours / at_once:.2f} × as many loops at once"
+        )
         print(f"{manifest.num_bytes / manifest.rows:,.1f} bytes an image, {manifest.rows:,} images")
 
 
@@ -84,10 +98,11 @@ def small_tokenizer(width: int, depth: int) -> TokenizerConfig:
 def plain_loop(folder: Path, config: Config) -> None:
     torch.set_num_threads(1)
     source = ImageFolder.open(str(folder / "images"))
+    pictures = islice(source.pictures(), config.num_images)
     tokenizer = checkpoint.load_tokenizer(folder / "tokenizer")
     encode = EncodeImages(tokenizer, views=("crop", "flip"), batch_size=config.batch_size, device="cpu")
     size = tokenizer.config.image_size
-    for some in in_portions(source.pictures(), config.unit_size):
+    for some in in_portions(pictures, config.unit_size):
         images = [load_image((folder / "images" / picture.key).read_bytes(), size) for picture in some]
         encode({"images": np.stack(images), "records": ""})
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -12,8 +13,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from bar_model.errors import BadInput
-from pipeline.features import SHARD_NAME, STAGE, FeatureFolder, FeatureShard, encode_features, inspect_features
-from pipeline.galleries import Gallery, fingerprint
+from pipeline.features import (
+    SHARD_NAME,
+    STAGE,
+    FeatureFolder,
+    FeatureShard,
+    as_columns,
+    encode_features,
+    features_in,
+    inspect_features,
+)
+from pipeline.galleries import DrawnGallery, Gallery, fingerprint
 from pipeline.inception import SHA256 as INCEPTION_SHA256
 from pipeline.inception import load_inception
 from pipeline.manifest import Quarantined
@@ -96,16 +106,25 @@ def extract(
     """Features of the pictures, in a folder of `root` that is named by all that they depend on; inside a Ray session.
 
     So whoever asks again finds them: another seed, another metric, another evaluation with the same reference. They
-    are those that `networks` sees (else: `config.networks`).
+    are those that `networks` sees (else: `config.networks`). What the same networks saw when samples were drawn is
+    taken over, from the batches and the device of then.
     """
     networks = networks or config.networks
-    networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
-    device, workers = place(config.device, config.workers)
+    if isinstance(gallery, DrawnGallery) and gallery.samples.networks == networks.identity:
+        drawing = gallery.samples.drawing
+        batch_size, device = drawing.batch_size, drawing.device
+        read, build = gallery.read_features, _take_over
+        workers = place("cpu", config.workers)[1]
+    else:
+        networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
+        batch_size = config.batch_size
+        device, workers = place(config.device, config.workers)
+        read, build = gallery.read, partial(load_worker, networks.for_workers(), batch_size, device)
     configuration = {
         "gallery": gallery.identity,
         "pictures": fingerprint(gallery),
         "networks": networks.identity,
-        "batch_size": config.batch_size,
+        "batch_size": batch_size,
         "device": device,
     }
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
@@ -116,8 +135,8 @@ def extract(
             stage=STAGE,
             item="images",
             name=SHARD_NAME,
-            read=gallery.read,
-            build=partial(load_worker, networks.for_workers(), config.batch_size, device),
+            read=read,
+            build=build,
             pack=pack_features,
             inspect=inspect_features,
         ),
@@ -145,14 +164,14 @@ class ExtractFeatures:
         # A unit without any picture still says how wide its features are.
         starts = range(0, max(len(images), 1), self._batch_size)
         batches = [self._extract(images[start : start + self._batch_size]) for start in starts]
-        features = {f"features.{name}": np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        features = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         return {"records": row["records"], **features}
 
-    def _extract(self, images: UInt8[np.ndarray, "rows height width 3"]) -> dict[str, np.ndarray]:
+    def _extract(self, images: UInt8[np.ndarray, "rows height width 3"]) -> Row:
         padded = np.zeros((self._batch_size, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
-        features = self._extractor(torch.from_numpy(padded).permute(0, 3, 1, 2))
-        return {name: each[: len(images)].cpu().numpy() for name, each in features.items()}
+        seen = self._extractor(torch.from_numpy(padded).permute(0, 3, 1, 2))
+        return as_columns({name: each[: len(images)] for name, each in seen.items()})
 
 
 def load_worker(networks: Networks, batch_size: int, device: str) -> ExtractFeatures:
@@ -166,9 +185,9 @@ def load_worker(networks: Networks, batch_size: int, device: str) -> ExtractFeat
 def pack_features(row: Row) -> bytes:
     """`records` and `features.NAME` -> the file of features."""
     keys, _, quarantined = json.loads(row["records"])
-    features = {
-        name.removeprefix("features."): np.ascontiguousarray(each)
-        for name, each in sorted(row.items())
-        if name.startswith("features.")
-    }
+    features = {name: np.ascontiguousarray(each) for name, each in features_in(row).items()}
     return encode_features(FeatureShard(tuple(keys), features, tuple(Quarantined(*item) for item in quarantined)))
+
+
+def _take_over() -> Callable[[Row], Row]:
+    return lambda row: row

@@ -1,6 +1,5 @@
 """Feature shards: what networks see in pictures, a row a picture, in safetensors files beside their manifest."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,16 +9,19 @@ import numpy as np
 from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
+from torch import Tensor
 
 from bar_model.errors import BadInput
-from pipeline.manifest import FileEntry, Manifest, Quarantined
+from pipeline.manifest import Manifest, Quarantined, read_checked
 from pipeline.metrics import Moments, RunningMoments
 from pipeline.storage import Folder
-from pipeline.units import Contents
+from pipeline.units import Contents, Row
 
 FORMAT = 1
 STAGE = "features"
 SHARD_NAME = "features-{}.safetensors"
+COLUMN = "features."
+"""How the columns of features begin in the rows of a stage; the feature's name follows."""
 _METADATA = "bar.features"
 _LENGTH_BYTES = 8
 
@@ -60,7 +62,7 @@ class FeatureFolder:
     def shards(self) -> Iterator[FeatureShard]:
         """One shard after another, in the order of the pictures; BadInput where one is not the manifest's."""
         for file in self.manifest.files:
-            yield decode_features(self._checked(file), self.folder.path(file.name))
+            yield decode_features(read_checked(self.folder, file), self.folder.path(file.name))
 
     def summary(self, moments: tuple[str, ...], keep: tuple[str, ...], *, max_kept: int | None = None) -> Summary:
         """Streamed: moments of the features named, and the features named of `max_kept` pictures, evenly spaced.
@@ -89,15 +91,15 @@ class FeatureFolder:
             {name: np.concatenate(part) for name, part in parts.items()},
         )
 
-    def _checked(self, file: FileEntry) -> bytes:
-        where = self.folder.path(file.name)
-        try:
-            data = self.folder.read(file.name)
-        except FileNotFoundError as error:
-            raise BadInput(f"{where} is missing: run again, which makes what is missing") from error
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
-        return data
+
+def features_in(row: Row) -> dict[str, Float32[np.ndarray, "pictures dims"]]:
+    """The features among a row's columns, by name."""
+    return {name.removeprefix(COLUMN): each for name, each in sorted(row.items()) if name.startswith(COLUMN)}
+
+
+def as_columns(features: Mapping[str, Tensor]) -> Row:
+    """What networks saw in a batch, as the columns of a row."""
+    return {f"{COLUMN}{name}": each.cpu().numpy() for name, each in features.items()}
 
 
 def encode_features(shard: FeatureShard) -> bytes:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bar_model.errors import BadInput
+from pipeline.features import COLUMN
 from pipeline.images import CROP_RULE
 from pipeline.manifest import FileEntry
 from pipeline.samples import SampleFolder
@@ -64,9 +65,14 @@ class DrawnGallery:
             yield Unit(index=index, size=file.rows, payload=file._asdict())
 
     def read(self, unit: Unit) -> Row:
-        alone = replace(self.samples.manifest, files=(FileEntry.of(unit.payload),))
-        indices, labels, images, _ = replace(self.samples, manifest=alone).read()
+        indices, labels, images, _ = self.samples.shard(FileEntry.of(unit.payload))
         return {"images": images, "records": _records(indices.tolist(), labels.tolist())}
+
+    def read_features(self, unit: Unit) -> Row:
+        """As `read`, with what `samples.networks` saw when the pictures were drawn in place of the pictures."""
+        keys, features, _ = self.samples.features(FileEntry.of(unit.payload))
+        columns = {f"{COLUMN}{name}": each for name, each in features.items()}
+        return {**columns, "records": _records(keys)}
 
 
 @dataclass(frozen=True)
@@ -183,5 +189,5 @@ def _unit_size(image_size: int) -> int:
     return max(1, min(UNIT_SIZE, UNIT_PIXELS // image_size**2))
 
 
-def _records(keys: Sequence[int], labels: Sequence[int] = ()) -> str:
+def _records(keys: Sequence[int | str], labels: Sequence[int] = ()) -> str:
     return json.dumps([[str(key) for key in keys], list(labels), []])

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+import torch
 from rich import print as show
 
 from bar_model import checkpoint
@@ -16,6 +17,7 @@ from bar_model.tokenizer import Tokenizer
 from pipeline.batch_size import Auto, Load
 from pipeline.cluster import ClusterConfig
 from pipeline.drawing import load_models
+from pipeline.extract import FeatureNetworksConfig
 from pipeline.images import to_grid
 from pipeline.keeping import Encoding, Keeping
 from pipeline.labels import Labels, make_labels
@@ -64,6 +66,9 @@ class SampleConfig:
     """How pictures are kept: PNG, WebP without loss, raw pixels, or (none) as codes alone."""
     files: bool = False
     """Keep each picture as a file of its own below OUT/images, instead of in the shards."""
+    features: bool = False
+    """Also keep what the networks of evaluation see in each picture: to judge samples then needs no picture."""
+    networks: FeatureNetworksConfig = field(default_factory=FeatureNetworksConfig)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the generator's products, keys and values (auto: bfloat16 on GPUs, float32 on CPUs)."""
     npz: bool = False
@@ -106,18 +111,24 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
         run.input("generator", config.generator, drawing.generator)
         run.input("tokenizer", config.tokenizer, drawing.tokenizer)
     models = absolute(config.generator), absolute(config.tokenizer)
-    build = partial(load_models, *models, drawing, labels, with_images=config.keeping.has_pixels)
+    configuration = {
+        "drawing": plain(drawing),
+        "first_index": config.first_index,
+        "num_images": config.num_images,
+        "unit_size": config.unit_size,
+        "keeping": plain(config.keeping),
+    }
+    networks = None
+    if config.features:
+        config.networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
+        configuration["features"] = config.networks.identity
+        networks = config.networks.for_workers()
+    build = partial(load_models, *models, drawing, labels, with_images=config.keeping.has_pixels, networks=networks)
     manifest = run_units(
         Folder(config.out),
         drawing_work(drawing, config.keeping, build),
         plan(config.first_index, config.num_images, config.unit_size),
-        configuration={
-            "drawing": plain(drawing),
-            "first_index": config.first_index,
-            "num_images": config.num_images,
-            "unit_size": config.unit_size,
-            "keeping": plain(config.keeping),
-        },
+        configuration=configuration,
         workers=workers,
         run=run,
     )

@@ -1,12 +1,11 @@
 """Sample shards: drawn pictures and their codes in Parquet files, a row an image, and how all of them were drawn."""
 
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +19,9 @@ from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
 from pipeline.decoding import CodeDecoder
+from pipeline.features import COLUMN, FeatureShard, features_in
 from pipeline.keeping import Keeping, fixed_bytes
-from pipeline.manifest import FileEntry, Manifest
+from pipeline.manifest import FileEntry, Manifest, read_checked
 from pipeline.provenance import plain
 from pipeline.storage import Folder, local_copy
 from pipeline.units import Contents, Row
@@ -85,24 +85,34 @@ class SampleFolder:
     def drawing(self) -> Drawing:
         return from_dict(Drawing, self.manifest.configuration["drawing"], self.folder.path(self.manifest.name))
 
+    @property
+    def networks(self) -> Mapping[str, Any] | None:
+        """Identity of the networks whose features of the pictures are kept, where there are any."""
+        return self.manifest.configuration.get("features")
+
     def shards(self) -> Iterator[Samples]:
         """One shard after another, by image index; BadInput where one is missing or is not the manifest's."""
-        for file in self.manifest.files:
-            yield self._decoded(*read_table(self._checked(file), self.folder.path(file.name)))
+        return map(self.shard, self.manifest.files)
+
+    def shard(self, file: FileEntry) -> Samples:
+        """The samples of one file."""
+        return self._decoded(*self._table(file))
+
+    def features(self, file: FileEntry) -> FeatureShard:
+        """What `networks` saw in the samples of one file."""
+        table, _ = self._table(file)
+        names = [name for name in table.column_names if name.startswith(COLUMN)]
+        columns = {name: table.column(name).combine_chunks() for name in names}
+        features = {name: each.flatten().to_numpy().reshape(len(each), -1) for name, each in columns.items()}
+        return FeatureShard(tuple(map(str, table.column("index").to_pylist())), features_in(features))
 
     def read(self) -> Samples:
         """All samples, in memory."""
         return Samples(*map(np.concatenate, zip(*self.shards(), strict=True)))
 
-    def _checked(self, file: FileEntry) -> bytes:
-        where = self.folder.path(file.name)
-        try:
-            data = self.folder.read(file.name)
-        except FileNotFoundError as error:
-            raise BadInput(f"{where} is missing: draw the samples again, which makes what is missing") from error
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
-        return data
+    def _table(self, file: FileEntry) -> tuple[pa.Table, Keeping]:
+        data = read_checked(self.folder, file, remedy="draw the samples again, which makes what is missing")
+        return read_table(data, self.folder.path(file.name))
 
     def _decoded(self, table: pa.Table, keeping: Keeping) -> Samples:
         indices, codes = table.column("index").to_numpy(), fixed_bytes(table.column("codes"))
@@ -134,11 +144,14 @@ def read_samples(url: str, tokenizer: str | None = None) -> Samples:
 
 
 def encode_samples(row: Row, drawing: Drawing, keeping: Keeping) -> bytes:
-    """`indices`, `labels`, `codes` and `images` as the bytes of a shard: the same bytes for the same samples."""
+    """`indices`, `labels`, `codes`, `images` and features as the bytes of a shard: the same for the same samples."""
     num, num_bytes = row["codes"].shape
     libraries = {name: version(name) for name in _LIBRARIES}
+    features = {f"{COLUMN}{name}": each for name, each in features_in(row).items()}
     notes = {"format": FORMAT, "drawing": plain(drawing), "keeping": plain(keeping), "libraries": libraries}
-    schema = _schema(num_bytes, keeping, drawing.image_size)
+    if features:
+        notes["features"] = {name: each.shape[1] for name, each in features.items()}
+    schema = _schema(num_bytes, keeping, notes)
     table = pa.table(
         [
             pa.array(row["indices"], pa.int64()),
@@ -147,6 +160,7 @@ def encode_samples(row: Row, drawing: Drawing, keeping: Keeping) -> bytes:
             pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(num_bytes), num, [None, pa.py_buffer(np.ascontiguousarray(row["codes"]))]
             ),
+            *(pa.FixedSizeListArray.from_arrays(pa.array(each.ravel()), each.shape[1]) for each in features.values()),
         ],
         schema=schema.with_metadata({_METADATA: json.dumps(notes, sort_keys=True)}),
     )
@@ -168,7 +182,7 @@ def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
     if found != FORMAT:
         raise BadInput(f"{where} has sample format {found}, but this version reads {FORMAT}: use the one that drew it")
     keeping = from_dict(Keeping, notes["keeping"], where)
-    if not table.schema.equals(_schema(num_bytes, keeping, notes["drawing"]["image_size"])) or not len(table):
+    if not table.schema.equals(_schema(num_bytes, keeping, notes)) or not len(table):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than sample shards have, or no rows")
     return table, keeping
 
@@ -178,10 +192,13 @@ def inspect_samples(data: bytes) -> Contents:
     return Contents(len(read_table(data, "the shard")[0]), ())
 
 
-def _schema(num_bytes: int, keeping: Keeping, image_size: int) -> pa.Schema:
-    index, label = (
-        pa.field(name, kind, nullable=False) for name, kind in (("index", pa.int64()), ("label", pa.int32()))
+def _schema(num_bytes: int, keeping: Keeping, notes: Mapping[str, Any]) -> pa.Schema:
+    index, label, codes = (
+        pa.field(name, kind, nullable=False)
+        for name, kind in (("index", pa.int64()), ("label", pa.int32()), ("codes", pa.binary(num_bytes)))
     )
-    return pa.schema(
-        [index, label, *keeping.fields(image_size), pa.field("codes", pa.binary(num_bytes), nullable=False)]
-    )
+    number = pa.field("element", pa.float32(), nullable=False)
+    features = [
+        pa.field(name, pa.list_(number, dims), nullable=False) for name, dims in notes.get("features", {}).items()
+    ]
+    return pa.schema([index, label, *keeping.fields(notes["drawing"]["image_size"]), codes, *features])

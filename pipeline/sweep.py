@@ -111,6 +111,8 @@ def _round(
             allocation=setting.allocation,
             batch_size=config.batch_size,
             unit_size=config.unit_size,
+            features=True,
+            networks=config.extract.networks,
             device=config.device,
             workers=config.workers,
         )

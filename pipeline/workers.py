@@ -58,11 +58,12 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
     if not units:
         return
     import ray
-    from ray.data import ActorPoolStrategy
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     from pipeline.read_ahead import limit_read_ahead
 
-    _check_room(workers, ray.cluster_resources())
+    resources = ray.cluster_resources()
+    _check_room(workers, resources)
     dataset = (
         ray.data.from_items(
             [{"unit": unit.to_json()} for unit in units], override_num_blocks=min(len(units), PLAN_BLOCKS)
@@ -75,7 +76,8 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
             num_cpus=workers.cpus,
             num_gpus=workers.gpus,
         )
-        .map(functools.partial(_write, folder, work), num_cpus=1)
+        # Writing waits for no CPU: else, where the workers leave but one, nothing is written until all has been read.
+        .map(functools.partial(_write, folder, work), num_cpus=0, compute=TaskPoolStrategy(size=int(resources["CPU"])))
     )
     limit_read_ahead(dataset)
     dataset.context.target_max_block_size = 1  # Whoever reads several units hands on each by itself, at once.

@@ -135,6 +135,33 @@ def test_reading_does_not_run_far_ahead(
     assert read < 40
 
 
+class SlowlyRead(Count):
+    """Reading takes longest; what is packed says how many units had been read by then."""
+
+    def read(self, unit: Unit) -> Row:
+        time.sleep(0.2)
+        return super().read(unit)
+
+    def pack(self, row: Row) -> bytes:
+        assert self.log is not None
+        num_read = len(Path(self.log).read_text().split())
+        with Path(f"{self.log}-packed").open("a") as file:
+            file.write(f"{num_read}\n")
+        return super().pack(row)
+
+
+@pytest.mark.ray
+def test_units_are_written_while_others_are_read_though_all_cpus_are_taken(
+    folder: Folder, tmp_path: Path, ray_here: str
+) -> None:
+    log = tmp_path / "log"
+    work = SlowlyRead(str(log)).work()
+    count(folder, work, plan([[number] for number in range(30)]), workers=Workers(num=2))
+    when = [int(num) for num in Path(f"{log}-packed").read_text().split()]
+    assert len(when) == 30
+    assert min(when) < 15
+
+
 @pytest.mark.ray
 def test_what_is_done_is_not_done_again(folder: Folder, tmp_path: Path, ray_here: str) -> None:
     log = tmp_path / "log"

@@ -151,16 +151,19 @@ def panels(evidence: Evidence, protocol: DigitsProtocol) -> dict[str, Panel]:
                 f"guidance {protocol.guided.sampling.guidance_scale:g}": _by_class(guided, classes),
                 "without guidance": _by_class(unguided, classes),
             },
+            f"A row a class: the first {SAMPLES_A_CLASS} samples of each, not chosen.",
         ),
         "reconstructions": Panel(
             "Held-out scans and their reconstructions",
             ["scan", "reconstruction"],
             {"": np.stack([held_out.images[some], reconstructions[some]])},
+            "Scans from all classes that no training has seen, and what their codes keep of them.",
         ),
         "neighbours": Panel(
             "Samples and the training scans nearest to them",
             ["sample", "training scan"],
             {name: np.stack([guided.images[of], train.images[found.indices[of]]]) for name, of in pairs.items()},
+            "Distances are Euclidean in 8×8 pixels. A sample that was learned by heart would stand above its original.",
         ),
     }
 

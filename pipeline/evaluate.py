@@ -1,24 +1,30 @@
 """Samples + reference -> FID, sFID, IS, precision and recall, in a report that names its protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from rich import print as show
 
 from bar_model.errors import BadInput
 from pipeline.cluster import ClusterConfig
 from pipeline.extract import ExtractConfig, extract
-from pipeline.features import Summary
+from pipeline.features import FeatureFolder, Summary
 from pipeline.fid_protocol import FidProtocol, judge, measure, too_few
 from pipeline.galleries import DrawnGallery, Gallery, fingerprint, open_gallery
-from pipeline.manifest import Manifest, open_stage
-from pipeline.provenance import plain
+from pipeline.hardware import HARDWARE
+from pipeline.illustrations import cost_shown, neighbours_shown, samples_shown
+from pipeline.lineage import UNREADABLE, Input, Note
+from pipeline.page import Illustration
+from pipeline.provenance import digest, plain
 from pipeline.quarantine import read_quarantine
 from pipeline.references import MOMENTS, Reference, open_reference
-from pipeline.report import REPORT, STAGE, Report, results_table
+from pipeline.report import Report, results_table
+from pipeline.reporting import Findings, report_once
 from pipeline.storage import Folder
-from pipeline.tracking import Run, TrackingConfig
+from pipeline.tracking import Judged, Run, TrackingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,9 @@ class EvaluateConfig:
     """The one that samples were drawn with, where they were kept as codes alone."""
     num_images: int = 50_000
     """Samples of each set, no more and no fewer."""
+    neighbours: str | None = None
+    """Pictures among which the report looks for those nearest to samples, such as the training set's folder (else: the
+    reference's)."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -48,43 +57,38 @@ class EvaluateConfig:
             raise BadInput(f"num_images: {self.num_images}; at least 4 are needed, which have 3 neighbours each")
 
 
+class Subject(NamedTuple):
+    """What is judged, and what by."""
+
+    sets: Sequence[Gallery]
+    reference: Reference
+    neighbours: Gallery | None
+    protocol: FidProtocol
+
+
 def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
-    """Writes report.json, unless it is there. Features are taken but once: without a picture, all is measured again.
+    """Writes report.json and report.html, unless they are there; inside a Ray session.
+
+    Features are taken but once: without a picture, all can be measured again.
 
     Raises:
         BadInput: samples are missing or too many, do not go together, or `config.out` holds another evaluation.
     """
-    sets = [open_gallery(url, tokenizer=config.tokenizer) for url in config.samples]
-    size = sets[0].image_size
-    for url, gallery in zip(config.samples, sets, strict=True):
-        _check_number(url, sum(unit.size for unit in gallery.plan()), config.num_images)
-        if gallery.image_size != size:
-            raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {config.samples[0]} of {size} px")
-    reference = open_reference(config.reference, size)
-    protocol = FidProtocol.of(
-        [gallery.samples.drawing if isinstance(gallery, DrawnGallery) else None for gallery in sets],
-        reference,
-        inception=config.extract.networks.inception_sha256,
-        num_images=config.num_images,
-        size=size,
-    )
-    fingerprints = [fingerprint(gallery) for gallery in sets]
-    configuration = {
-        "protocol": plain(protocol),
-        "inputs": {"samples": fingerprints, "reference": reference.identity},
-    }
-    out = Folder(config.out)
-    if (published := open_stage(out, STAGE, configuration)) is not None:
-        show(f"{out}: evaluated before, nothing to do")
-        report = Report.from_json(out.read(REPORT))
-    else:
-        report = _judge(config, sets, reference, protocol, run)
-        published = report.publish(out, configuration, {}, num_inputs=len(sets) * config.num_images)
-    if run is not None:
-        for url, name in zip(config.samples, fingerprints, strict=True):
-            run.input("samples", url, name)
-        run.input("reference", config.reference, reference.identity)
-        _log(run, report, config.out, published)
+    subject = _open(config)
+    sets, reference, neighbours, protocol = subject
+    fingerprints = {"samples": [fingerprint(gallery) for gallery in sets], "reference": reference.identity}
+    inputs = [
+        Input("samples", url, gallery.samples.manifest.fingerprint if isinstance(gallery, DrawnGallery) else pictures)
+        for url, gallery, pictures in zip(config.samples, sets, fingerprints["samples"], strict=True)
+    ]
+    inputs.append(Input("reference", config.reference, reference.identity))
+    if config.neighbours is not None and neighbours is not None:
+        fingerprints["neighbours"] = fingerprint(neighbours)
+        inputs.append(Input("neighbours", config.neighbours, fingerprints["neighbours"]))
+    configuration = {"protocol": plain(protocol), "inputs": fingerprints}
+    find = partial(_judge, config, subject, run)
+    out, judged = Folder(config.out), _register(config, sets[0], protocol, run)
+    report = report_once("Samples beside real pictures", out, configuration, inputs, find, run, judged=judged)
     show(results_table(f"Results by {protocol.measurement.name}", report.results), *report.notes, sep="\n")
     return report
 
@@ -100,9 +104,27 @@ def check_complete(url: str, samples: Summary, wanted: int) -> None:
             )
 
 
-def _judge(
-    config: EvaluateConfig, sets: Sequence[Gallery], reference: Reference, protocol: FidProtocol, run: Run | None
-) -> Report:
+def _open(config: EvaluateConfig) -> Subject:
+    sets = [open_gallery(url, tokenizer=config.tokenizer) for url in config.samples]
+    size = sets[0].image_size
+    for url, gallery in zip(config.samples, sets, strict=True):
+        _check_number(url, sum(unit.size for unit in gallery.plan()), config.num_images)
+        if gallery.image_size != size:
+            raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {config.samples[0]} of {size} px")
+    reference = open_reference(config.reference, size)
+    neighbours = reference.gallery if config.neighbours is None else open_gallery(config.neighbours, size)
+    protocol = FidProtocol.of(
+        [gallery.samples.drawing if isinstance(gallery, DrawnGallery) else None for gallery in sets],
+        reference,
+        inception=config.extract.networks.inception_sha256,
+        num_images=config.num_images,
+        size=size,
+    )
+    return Subject(sets, reference, neighbours, protocol)
+
+
+def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Findings:
+    sets, reference, neighbours, protocol = subject
     root = config.features or Folder(config.out).path("features")
     folders = [extract(gallery, root, config.extract, run) for gallery in sets]
     by = None if reference.gallery is None else extract(reference.gallery, root, config.extract, run)
@@ -120,7 +142,55 @@ def _judge(
             f"(first: {first.where} {first.why})."
         )
     notes.extend(too_few(config.num_images, to_compare))
-    return judge(measured, protocol, notes)
+    among = by if config.neighbours is None or neighbours is None else extract(neighbours, root, config.extract, run)
+    report = judge(measured, protocol, notes)
+    try:
+        illustrations = _illustrate(config, subject, folders[0], among)
+    except (BadInput, OSError) as error:
+        report, illustrations = replace(report, notes=(*report.notes, f"Pictures can't be shown: {error}")), []
+    return Findings(report, [*illustrations, *_costs(config, report)], len(sets) * config.num_images)
+
+
+def _illustrate(
+    config: EvaluateConfig, subject: Subject, features: FeatureFolder, among: FeatureFolder | None
+) -> list[Illustration]:
+    """Pictures, which may be gone: all else is measured without them."""
+    gallery = subject.sets[0]
+    images = gallery.read(next(gallery.plan()))["images"]
+    illustrations = [samples_shown(images, config.samples[0])]
+    if subject.neighbours is not None and among is not None:
+        pool3 = next(features.shards()).features["pool3"]
+        source = config.neighbours or config.reference
+        illustrations.append(neighbours_shown(images, pool3, subject.neighbours, among, source))
+    return illustrations
+
+
+def _costs(config: EvaluateConfig, report: Report) -> list[Illustration]:
+    """What the samples cost, if whoever drew them has left a note of it."""
+    note = _note(config)
+    rate, hardware = note.metrics.get("images_per_s"), note.tags.get(HARDWARE)
+    fids = [value for figure, value in report.results if figure.name == "fid"]
+    return [cost_shown(fid, report.protocol.measurement, rate, hardware) for fid in fids]
+
+
+def _register(config: EvaluateConfig, gallery: Gallery, protocol: FidProtocol, run: Run | None) -> Judged | None:
+    """The checkpoint that drew the samples, made known to the tracker where it is known to lie."""
+    if not isinstance(gallery, DrawnGallery):
+        return None
+    model, measurement = gallery.samples.drawing.generator, protocol.measurement
+    if run is not None:
+        for each in _note(config).inputs:
+            if each.fingerprint == model:
+                run.model("bar", each.url, model)
+    return Judged(model, f"{measurement.num_images:,} images, {measurement.name}", digest(measurement))
+
+
+def _note(config: EvaluateConfig) -> Note:
+    """What the run that drew the first samples has left there; an empty one where there is none."""
+    try:
+        return Note.read(Folder(config.samples[0]))
+    except UNREADABLE:
+        return Note(run="")
 
 
 def _check_number(url: str, found: int, wanted: int) -> None:
@@ -128,9 +198,3 @@ def _check_number(url: str, found: int, wanted: int) -> None:
         raise BadInput(
             f"{url} holds {found:,} samples, but the protocol asks for {wanted:,}: draw as many, or give --num-images"
         )
-
-
-def _log(run: Run, report: Report, url: str, published: Manifest) -> None:
-    run.metrics({figure.name: value for figure, value in report.results})
-    run.artifact(REPORT, report.to_json())
-    run.output("report", url, published.fingerprint)

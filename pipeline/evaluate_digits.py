@@ -1,6 +1,5 @@
 """Digits: samples, reconstructions and real scans -> a report that names its protocol, and pictures to look at."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,16 +11,18 @@ from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.digits_protocol import DigitsProtocol, Evidence, Pictures, judge, panels
-from pipeline.grids import Panel, draw_page, draw_panel
+from pipeline.grids import draw_page, draw_panel
 from pipeline.image_folder import ImageFolder
 from pipeline.images import BadImage, from_model, load_image, to_model, to_png
-from pipeline.manifest import open_stage
-from pipeline.provenance import plain
-from pipeline.report import REPORT, STAGE, Report, results_table
+from pipeline.lineage import Input
+from pipeline.page import Illustration
+from pipeline.provenance import digest, plain
+from pipeline.report import Report, results_table
+from pipeline.reporting import Findings, report_once
 from pipeline.samples import Drawing, SampleFolder
 from pipeline.source import in_portions, read_all
 from pipeline.storage import Folder, local_copy
-from pipeline.tracking import Run, TrackingConfig
+from pipeline.tracking import Judged, Run, TrackingConfig
 
 PICTURE = "report.png"
 READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2
@@ -48,14 +49,14 @@ class EvaluateDigitsConfig:
 
 
 def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Report:
-    """Writes report.json and report.png, unless they are there.
+    """Writes report.json, report.html and report.png, unless they are there.
 
     Raises:
         BadInput: samples, tokenizer and pictures do not go together, or `config.out` holds another evaluation.
     """
     guided, unguided = (SampleFolder.open(url, config.tokenizer) for url in (config.samples, config.unguided_samples))
     evidence, protocol = gather(config, guided, unguided)
-    report = judge(evidence, protocol)
+    judged = judge(evidence, protocol)
     fingerprints = {
         "samples": guided.manifest.fingerprint,
         "unguided_samples": unguided.manifest.fingerprint,
@@ -63,20 +64,21 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
         "train": protocol.train.fingerprint,
         "held_out": protocol.held_out.fingerprint,
     }
+    inputs = [Input(name, getattr(config, name), fingerprint) for name, fingerprint in fingerprints.items()]
     configuration = {"protocol": plain(protocol), "inputs": fingerprints}
-    out = Folder(config.out)
-    if open_stage(out, STAGE, configuration) is not None:
-        show(f"{out}: evaluated before, nothing to do")
-    else:
-        pictures = panels(evidence, protocol)
-        page = {PICTURE: to_png(draw_page(list(pictures.values()), scale=SCALE))}
-        num = protocol.num_guided + protocol.num_unguided
-        manifest = report.publish(out, configuration, page, num_inputs=num)
+
+    def find() -> Findings:
+        shown = panels(evidence, protocol)
         if run is not None:
-            for name, fingerprint in fingerprints.items():
-                run.input(name, getattr(config, name), fingerprint)
-            _log(run, report, pictures, {REPORT: report.to_json(), **page})
-            run.output("report", config.out, manifest.fingerprint)
+            for name, panel in shown.items():
+                run.figure(name, draw_panel(panel, scale=SCALE))
+        illustrations = [Illustration.of(panel) for panel in shown.values()]
+        page = to_png(draw_page(list(shown.values()), scale=SCALE))
+        num = protocol.num_guided + protocol.num_unguided
+        return Findings(judged, illustrations, num, {PICTURE: page})
+
+    out, whose = Folder(config.out), Judged(protocol.guided.generator, protocol.name, digest(protocol))
+    report = report_once("Digits that were drawn", out, configuration, inputs, find, run, judged=whose)
     show(results_table("Results", report.results), *report.notes, sep="\n")
     return report
 
@@ -132,11 +134,3 @@ def _read_pictures(source: ImageFolder, size: int) -> Pictures:
     if not images:
         raise BadInput(f"{source.url} holds no pictures that can be used: check what lies in its class folders")
     return Pictures(np.stack(images), np.array(labels, np.int32), tuple(broken))
-
-
-def _log(run: Run, report: Report, pictures: Mapping[str, Panel], files: Mapping[str, bytes]) -> None:
-    run.metrics({figure.name: value for figure, value in report.results})
-    for name, panel in pictures.items():
-        run.figure(name, draw_panel(panel, scale=SCALE))
-    for name, data in files.items():
-        run.artifact(name, data)

@@ -18,17 +18,20 @@ from bar_model.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.extract import ExtractConfig, Extractor, FeatureNetworksConfig, extract
 from pipeline.frozen_networks import load_lpips, load_vgg
-from pipeline.galleries import fingerprint, open_gallery
+from pipeline.galleries import Gallery, fingerprint, open_gallery
+from pipeline.grids import Panel
 from pipeline.images import CROP_RULE, from_model, to_model
 from pipeline.inception import RESIZE
-from pipeline.manifest import open_stage
+from pipeline.lineage import Input
 from pipeline.metrics import frechet_distance, psnr
-from pipeline.provenance import plain
+from pipeline.page import Illustration
+from pipeline.provenance import digest, plain
 from pipeline.reconstruction import ssim
-from pipeline.report import REPORT, STAGE, Figure, Report, Result, results_table
+from pipeline.report import Figure, Report, Result, results_table
+from pipeline.reporting import Findings, report_once
 from pipeline.samples import PIXEL_RULE
 from pipeline.storage import Folder, absolute, local_copy
-from pipeline.tracking import Run, TrackingConfig
+from pipeline.tracking import Judged, Run, TrackingConfig
 
 FIGURES = (
     Figure("rfid", "rFID (of reconstructions: none of samples)"),
@@ -36,6 +39,7 @@ FIGURES = (
     Figure("ssim", "SSIM"),
     Figure("lpips", "LPIPS (VGG)"),
 )
+SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +135,14 @@ class Reconstructions:
 
 
 def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) -> Report:
-    """Writes report.json, unless it is there; inside a Ray session.
+    """Writes report.json and report.html, unless they are there; inside a Ray session.
 
     Raises:
         BadInput: weights or pictures can't be had, or `config.out` holds another evaluation.
     """
     path = local_copy(config.tokenizer)
-    size = checkpoint.load_tokenizer(path).config.image_size
+    tokenizer = checkpoint.load_tokenizer(path)
+    size = tokenizer.config.image_size
     gallery = open_gallery(config.source, size)
     protocol = ReconstructionProtocol(
         pictures=fingerprint(gallery),
@@ -153,11 +158,9 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
         vgg_sha256=protocol.vgg,
         features=config.extract.networks,
     )
-    out, configuration = Folder(config.out), {"protocol": plain(protocol)}
-    if (published := open_stage(out, STAGE, configuration)) is not None:
-        show(f"{out}: evaluated before, nothing to do")
-        report = Report.from_json(out.read(REPORT))
-    else:
+    out = Folder(config.out)
+
+    def find() -> Findings:
         take = partial(extract, gallery, config.features or out.path("features"), config.extract, run)
         pictures = take().summary(("pool3",), ())
         pairs = ("psnr", "ssim", "lpips") if config.lpips else ("psnr", "ssim")
@@ -167,16 +170,30 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
         # Of pictures smaller than its window there is no SSIM.
         results = [Result(figure, values[figure.name]) for figure in FIGURES if figure.name in values]
         measured = tuple(result for result in results if not np.isnan(result.value))
-        report = Report(protocol=protocol, results=measured)
-        published = report.publish(out, configuration, {}, num_inputs=len(pictures.keys))
+        shown = reconstructions_shown(gallery, tokenizer)
+        return Findings(Report(protocol=protocol, results=measured), [shown], len(pictures.keys))
+
+    inputs = [
+        Input("tokenizer", config.tokenizer, protocol.tokenizer),
+        Input("pictures", config.source, protocol.pictures),
+    ]
+    title = "Reconstructions beside their pictures"
+    judged = Judged(protocol.tokenizer, protocol.name, digest(protocol))
     if run is not None:
-        run.input("tokenizer", config.tokenizer, protocol.tokenizer)
-        run.input("pictures", config.source, protocol.pictures)
-        run.metrics({figure.name: value for figure, value in report.results})
-        run.artifact(REPORT, report.to_json())
-        run.output("report", config.out, published.fingerprint)
+        run.model("tokenizer", config.tokenizer, protocol.tokenizer)
+    report = report_once(title, out, {"protocol": plain(protocol)}, inputs, find, run, judged=judged)
     show(results_table(f"Results by {protocol.name}", report.results))
     return report
+
+
+def reconstructions_shown(gallery: Gallery, tokenizer: Tokenizer) -> Illustration:
+    """The first pictures, and what is left of them in their codes."""
+    images = gallery.read(next(gallery.plan()))["images"][:SHOWN]
+    made = from_model(tokenizer.decode(tokenizer.encode(to_model(images))))
+    about = f"The first {len(images)} pictures, not chosen, and what their codes keep of them."
+    return Illustration.of(
+        Panel("Reconstructions", ["picture", "reconstruction"], {"": np.stack([images, made])}, about)
+    )
 
 
 def _sha256(network: nn.Module) -> str:

@@ -16,12 +16,12 @@ from pipeline.board import shown
 from pipeline.cluster import is_fixed
 from pipeline.dry_run import DryRun, try_out
 from pipeline.initial import load_initial, new_classes
-from pipeline.loop import MODEL, BuildLearner, Job, Outcome, work, write_file
+from pipeline.loop import MODEL, MODEL_FILES, BuildLearner, Job, Outcome, work, write_file
 from pipeline.manifest import Inputs, Manifest, open_stage
 from pipeline.players import Diverged
 from pipeline.snapshots import FOLDER, ray_storage, remove_orphans
 from pipeline.storage import Folder
-from pipeline.tracking import Run
+from pipeline.tracking import Judged, Run
 from pipeline.training import TrainingConfig, WorkersConfig
 
 RESULTS = "results.json"
@@ -81,6 +81,10 @@ def fit(training: Training, run: Run | None) -> Trained:
         print(f"{out}: trained for {config.steps:,} steps", flush=True)
     if run is not None:
         run.output("model", trained.model, trained.fingerprint)
+        weights = next(file for file in Manifest.read(out).files if file.name == f"{MODEL}/{MODEL_FILES[0]}")
+        name = type(config.model).__name__.removesuffix("Config").lower()
+        run.model(name, trained.model, trained.fingerprint, sha256=weights.sha256)
+        run.metrics({f"final/{name}": value for name, value in trained.metrics.items()}, of=Judged(trained.fingerprint))
     return trained
 
 

@@ -16,12 +16,14 @@ TITLE_SIZE, TEXT_SIZE = 18, 13
 class Panel(NamedTuple):
     """Pictures of one size in rows, beside each other in groups: "guided" | "unguided".
 
-    `rows` names the rows; each group holds (rows, columns, height, width, 3) uint8.
+    `rows` names the rows; each group holds (rows, columns, height, width, 3) uint8. The title may be empty; `about`, a
+    sentence or two on what is to be seen, is not drawn.
     """
 
     title: str
     rows: Sequence[str]
     groups: Mapping[str, UInt8[np.ndarray, "rows columns height width 3"]]
+    about: str = ""
 
 
 def draw_panel(panel: Panel, *, scale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
@@ -30,7 +32,7 @@ def draw_panel(panel: Panel, *, scale: int = 1) -> UInt8[np.ndarray, "height wid
     text = ImageFont.load_default(TEXT_SIZE)
     row_height = blocks[0].shape[0] // len(panel.rows)
     left = MARGIN + max((round(text.getlength(name)) for name in panel.rows), default=0) + MARGIN
-    top = MARGIN + TITLE_SIZE + MARGIN + (TEXT_SIZE + MARGIN if any(panel.groups) else 0)
+    top = MARGIN + (TITLE_SIZE + MARGIN if panel.title else 0) + (TEXT_SIZE + MARGIN if any(panel.groups) else 0)
     starts = left + np.cumsum([0] + [block.shape[1] + GROUP_GAP for block in blocks])
     title_end = MARGIN + round(ImageFont.load_default(TITLE_SIZE).getlength(panel.title))
     width = max(int(starts[-1]) - GROUP_GAP, title_end) + MARGIN

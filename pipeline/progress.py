@@ -18,6 +18,8 @@ class Run(Protocol):
 
     def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None: ...
 
+    def tag(self, name: str, value: object) -> None: ...
+
 
 class Progress:
     """A bar on a terminal, a line now and then in a log, and metrics to the run.

@@ -2,6 +2,7 @@
 
 import functools
 import getpass
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -28,6 +29,11 @@ def plain(configuration: object) -> Any:
     if configuration is None or isinstance(configuration, bool | int | float | str):
         return configuration
     return str(configuration)
+
+
+def digest(configuration: object) -> str:
+    """16 hexadecimal digits of SHA-256 over all that a configuration says."""
+    return hashlib.sha256(json.dumps(plain(configuration), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def parameters(configuration: object) -> dict[str, str]:

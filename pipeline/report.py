@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,6 +15,7 @@ from pipeline.storage import Folder
 
 FORMAT = 1
 STAGE, REPORT = "evaluate", "report.json"
+_OF_SETS = re.compile(r"(?P<figure>.+)_(?P<part>sd|min|(?:seed|set)_\d+)")
 
 
 class Goal(NamedTuple):
@@ -46,6 +48,14 @@ class Figure(NamedTuple):
         if self.unit == "%":
             return f"{100 * value:.4g} %"
         return f"{value:.4g} {self.unit}".rstrip()
+
+    @property
+    def goal_shown(self) -> str:
+        """Likewise the goal, if there is one."""
+        if self.goal is None:
+            return ""
+        around = f" ± {self.shown(self.goal.tolerance)}" if self.goal.tolerance else ""
+        return f"{self.goal.kind} {self.shown(self.goal.bound)}{around}"
 
 
 class Result(NamedTuple):
@@ -108,6 +118,35 @@ class Report:
         return cls(protocol=fields["protocol"], results=results, notes=tuple(fields["notes"]))
 
 
+class Row(NamedTuple):
+    """A figure's result; of several sets that is the mean, and beside it are their spread, their least, and each."""
+
+    result: Result
+    deviation: float | None
+    minimum: float | None
+    sets: Mapping[str, float]
+
+
+def rows(results: Sequence[Result]) -> tuple[Row, ...]:
+    """A row a figure: what belongs to the same by its name (`fid`, `fid_sd`, `fid_min`, `fid_seed_0`) is in one."""
+    parts: dict[str, dict[str, float]] = {result.figure.name: {} for result in results}
+    for figure, value in results:
+        found = _OF_SETS.fullmatch(figure.name)
+        if found is not None and found["figure"] in parts:
+            parts[found["figure"]][found["part"]] = value
+            del parts[figure.name]
+    by_name = {result.figure.name: result for result in results}
+    return tuple(
+        Row(
+            by_name[name],
+            several.get("sd"),
+            several.get("min"),
+            {part.replace("_", " "): value for part, value in several.items() if part not in ("sd", "min")},
+        )
+        for name, several in parts.items()
+    )
+
+
 def results_table(title: str, results: Sequence[Result]) -> Table:
     """Figures beside their goals."""
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -116,11 +155,8 @@ def results_table(title: str, results: Sequence[Result]) -> Table:
         table.add_column(heading, justify="right")
     for result in results:
         figure, value = result
-        goal = "" if figure.goal is None else f"{figure.goal.kind} {figure.shown(figure.goal.bound)}"
-        if figure.goal is not None and figure.goal.tolerance:
-            goal += f" ± {figure.shown(figure.goal.tolerance)}"
         mark = {None: "", True: "[green]reached[/]", False: "[bold red]missed[/]"}[result.is_met]
-        table.add_row(figure.title, figure.shown(value), goal, mark)
+        table.add_row(figure.title, figure.shown(value), figure.goal_shown, mark)
     return table
 
 

@@ -13,6 +13,7 @@ from pipeline.batch_size import Auto
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.extract import ExtractConfig
+from pipeline.published import PUBLISHED
 from pipeline.report import Goal, Report, Result, results_table
 from pipeline.sample import SampleConfig, sample
 from pipeline.storage import Folder
@@ -24,32 +25,6 @@ STAGE = "reproduce"
 TOLERANCES = {"fid": 0.03, "inception_score": 3.0, "sfid": 0.1, "precision": 0.005, "recall": 0.005}
 """What is granted at least: seeds move the second decimal of FID at 50,000 images, and Inception in torch differs from
 the published evaluation's by 0.002 in FID and precision. A larger spread of the seeds grants more: 3 deviations."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedRow:
-    """What the paper's table says of one checkpoint, and where its weights lie in the published folder."""
-
-    generator: str
-    tokenizer: str
-    figures: Mapping[str, float]
-    """At 50,000 images, by the names of `fid_protocol.FIGURES`."""
-
-
-def _row(
-    generator: str, fid: float, inception_score: float, sfid: float, precision: float, recall: float, tokenizer: str
-) -> PublishedRow:
-    figures = {"fid": fid, "inception_score": inception_score, "sfid": sfid, "precision": precision, "recall": recall}
-    return PublishedRow(generator=f"generator/{generator}.bin", tokenizer=f"tokenizer/{tokenizer}.bin", figures=figures)
-
-
-PUBLISHED = {
-    "bar-b": _row("bar_b", 1.13, 289.0, 4.69, 0.774, 0.664, "bar_fsq_16bits_ft"),
-    "bar-b-patch2": _row("bar_b_patch2", 1.35, 293.4, 4.93, 0.789, 0.638, "bar_fsq_16bits_ft"),
-    "bar-b-patch4": _row("bar_b_patch4", 2.34, 274.7, 6.31, 0.794, 0.598, "bar_fsq_16bits_ft"),
-    "bar-l": _row("bar_l", 0.99, 296.9, 4.67, 0.769, 0.686, "bar_fsq_16bits_ft"),
-    "bar-l-512": _row("bar_l_res512", 1.09, 311.1, 4.40, 0.796, 0.644, "bar_sfq_10bits_res512"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

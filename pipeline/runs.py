@@ -18,13 +18,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
 from bar_model.errors import BadInput
 from pipeline.leftovers import DRIVER_FILE, sign_of_life, sweep_from_now_on
+from pipeline.lineage import NOTE_FILE, Note
 from pipeline.provenance import parameters, plain, provenance
 from pipeline.spool import Courier, Journal, Record, remove_if_empty
 from pipeline.storage import Folder
@@ -32,7 +33,6 @@ from pipeline.storage import Folder
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # How long the beginning and the end of a run wait for a server that answers, however slowly.
-KEY_FILE = "tracking.json"  # In the output folder: which run it belongs to.
 
 
 class Server(Protocol):
@@ -45,6 +45,15 @@ class Server(Protocol):
     def run_id(self) -> str | None:
         """The server's own name of the run, None when it can't be asked."""
         ...
+
+
+class Judged(NamedTuple):
+    """What figures are of: a checkpoint that the server knows by its fingerprint; and what they were measured by."""
+
+    model: str
+    protocol: str | None = None
+    digest: str | None = None
+    """Of the protocol: figures compare only where it is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +71,13 @@ class Run:
     parent: str | None
     connect: Callable[["Run"], Server] = field(repr=False)
 
-    def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
-        """Points of curves at the time of this call; a name may hold `/`, which groups curves."""
-        self._append("metrics", values={name: float(value) for name, value in values.items()}, step=step)
+    def metrics(self, values: Mapping[str, float], *, step: int = 0, of: Judged | None = None) -> None:
+        """Points of curves at the time of this call; a name may hold `/`, which groups curves.
+
+        `of` makes them figures of a checkpoint as well, by which it is found.
+        """
+        judged = {} if of is None else {"of": of}
+        self._append("metrics", values={name: float(value) for name, value in values.items()}, step=step, **judged)
 
     def figure(self, name: str, image: np.ndarray, *, step: int = 0) -> None:
         """A picture (H, W, 3) uint8 of a step: a grid, not thousands. Costs this process the encoding."""
@@ -86,6 +99,10 @@ class Run:
     def output(self, name: str, url: str, fingerprint: str) -> None:
         """What the stage has made: tags `output.NAME` and `output.NAME.fingerprint`, by which runs are found."""
         self._append("tags", values={f"output.{name}": url, f"output.{name}.fingerprint": fingerprint})
+
+    def model(self, name: str, url: str, fingerprint: str, *, sha256: str | None = None) -> None:
+        """A checkpoint, made known to the server unless it is; `sha256` is that of the file of weights."""
+        self._append("model", name=name, url=Folder(url).url, fingerprint=fingerprint, sha256=sha256)
 
     def child(self, name: str, configuration: object, *, out: str | None = None) -> AbstractContextManager["Run"]:
         """A stage of this run, as a run: see `driving`."""
@@ -131,6 +148,8 @@ class Run:
 
     def _append(self, kind: str, **content: Any) -> None:
         self._begin()
+        if (driver := _drivers.get(self.key)) is not None:
+            driver.note.hear(kind, content)
         try:
             _desk(self).journal.append({"kind": kind, "time": _now_ms(), **content})
         except OSError as error:
@@ -160,8 +179,8 @@ def driving(
     """A run for as long as the block lasts; it ends FINISHED, FAILED on an exception, KILLED on SIGTERM or Ctrl-C.
 
     It begins with the first thing that is logged or the first worker that gets it, so a job that refuses its input
-    before that leaves no trace; its key is then kept in `out`. The leaves of `configuration` (a dataclass) become
-    parameters, the whole becomes config.json.
+    before that leaves no trace; `out` then keeps its key, and in the end a note of what it told (lineage.py). The
+    leaves of `configuration` (a dataclass) become parameters, the whole becomes config.json.
     """
     driver = _Driver(run, configuration, out, parent, {**(tags or {}), **provenance()})
     _drivers[run.key] = driver
@@ -190,7 +209,7 @@ def kept_key(out: str | None) -> str | None:
     if out is None:
         return None
     try:
-        return json.loads(Folder(out).read(KEY_FILE))["run"]
+        return Note.read(Folder(out)).run
     except FileNotFoundError:
         return None
 
@@ -211,6 +230,7 @@ class _Driver:
         self._beginning = threading.RLock()
         self._is_beginning = False
         self.has_begun = False
+        self.note = Note(run=run.key)
 
     def begin(self) -> None:
         """Opens the run, unless that has been done; other threads wait, for its record must be the first."""
@@ -228,6 +248,8 @@ class _Driver:
     def end(self, status: str, error: BaseException | None) -> None:
         """What the server does not get in good time waits on the disk: this process goes on trying, or the next."""
         run = self._run
+        if self._out is not None:
+            self._keep_note(Folder(self._out))
         run._append("close", status=status, driver=self._name, reason=_one_line(error))
         desk = _desks.pop(run.key, None)
         if desk is None:  # Its disk would not have it, and the log has said so.
@@ -241,12 +263,18 @@ class _Driver:
             os.close(self._lock)
         remove_if_empty(run.folder)
 
+    def _keep_note(self, out: Folder) -> None:
+        try:
+            self.note.keep(out)
+        except Exception as error:  # Of any file system: the work is done, and only its note is lost.
+            logger.warning("What run %s told can't be kept in %s: %s", self._run.name, out, error)
+
     def _open(self) -> None:
         run = self._run
         if self._parent is not None:
             self._parent._begin()
         if self._out is not None:
-            Folder(self._out).create(KEY_FILE, json.dumps({"run": run.key}).encode())
+            Folder(self._out).create(NOTE_FILE, json.dumps({"run": run.key}).encode())
         died = {"kind": "close", "status": "KILLED", "driver": self._name, "reason": "the driver died without a word"}
         self._lock = sign_of_life(run.folder, run._header(), died)
         run._append("open", driver=self._name, tags=self._tags, parameters=parameters(self._configuration))

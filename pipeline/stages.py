@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bar_model.errors import BadInput
+from pipeline.hardware import HARDWARE, hardware
 from pipeline.manifest import Inputs, Manifest, Quarantined, open_stage
 from pipeline.progress import Progress, Run
 from pipeline.quarantine import read_quarantine, write_quarantine
@@ -67,6 +68,8 @@ def run_units(
         for unit, receipt in _inspected(folder, work, there, sizes):
             keep(unit, receipt, progress.found)
         pending = [unit for unit in planned if unit.index not in receipts]
+        if pending and run is not None:
+            run.tag(HARDWARE, hardware(workers.num * workers.gpus))
         for unit, receipt in execute(folder, work, pending, workers):
             keep(unit, receipt, progress.advance)
 

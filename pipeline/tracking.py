@@ -25,13 +25,13 @@ import tyro
 from PIL import Image
 
 from bar_model.errors import BadInput
-from pipeline.runs import Run, driving, kept_key, new_key
+from pipeline.runs import Judged, Run, driving, kept_key, new_key
 from pipeline.spool import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Run", "TrackingConfig", "start"]
+__all__ = ["Judged", "Run", "TrackingConfig", "start"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
 MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
+EXTERNAL = "mlflow.model.isExternal"  # Tag of a model whose files lie elsewhere.
 # What MLflow answers to a record that it will never take.
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
 # MLflow waits 245 s for a dead server by default: the spool makes up for giving up soon. And it is talkative.
@@ -97,6 +98,7 @@ class MlflowRun:
         self._is_new = False
         self._steps: dict[str, set[int]] = {}
         self._figures: set[str] | None = None
+        self._models: dict[str, str] = {}
 
     def run_id(self) -> str | None:
         """MLflow's id of the run, None as long as it has none."""
@@ -109,6 +111,7 @@ class MlflowRun:
             "figure": self._send_figure,
             "artifact": self._send_artifact,
             "input": self._send_input,
+            "model": self._send_model,
             "close": self._send_close,
         }
         for kind, group in groupby(records, key=lambda record: record["kind"]):
@@ -145,7 +148,9 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         points = {
-            (name, record["step"]): Metric(name, value, record["time"], record["step"])
+            (name, record["step"]): Metric(
+                name, value, record["time"], record["step"], **self._judged(record.get("of"))
+            )
             for record in records
             for name, value in record["values"].items()
             if record["step"] not in self._steps_of(name)
@@ -154,6 +159,13 @@ class MlflowRun:
             _send_unless_refused(batch, lambda some: self._client.log_batch(self._known_id, metrics=some))
             for point in batch:
                 self._steps[point.key].add(point.step)
+
+    def _judged(self, of: Sequence[str | None] | None) -> dict[str, str | None]:
+        """What a point says of the checkpoint that it is a figure of, where MLflow knows that."""
+        judged = Judged(*of) if of is not None else None  # pyright: ignore[reportArgumentType]
+        if judged is None or (model := self._model_of(judged.model)) is None:
+            return {}
+        return {"model_id": model, "dataset_name": judged.protocol, "dataset_digest": judged.digest}
 
     def _steps_of(self, name: str) -> set[int]:
         """The steps of a metric that MLflow has: asked for once, and of a run made just now not at all."""
@@ -208,6 +220,29 @@ class MlflowRun:
         dataset = Dataset(name, fingerprint[:MAX_DIGEST], source_type, json.dumps({"uri": url}))
         tags = [InputTag("mlflow.data.context", name), InputTag("fingerprint", fingerprint)]
         self._client.log_inputs(self._known_id, [DatasetInput(dataset, tags)])
+
+    def _send_model(self, record: Record) -> None:
+        """A checkpoint lies outside of MLflow, which keeps where, what it is known by, and its figures."""
+        from mlflow.entities import LoggedModelOutput
+
+        if self._model_of(record["fingerprint"]) is None:
+            tags = {"uri": record["url"], "fingerprint": record["fingerprint"], EXTERNAL: "true"}
+            if record["sha256"] is not None:
+                tags["sha256"] = record["sha256"]
+            made = self._client.create_logged_model(self._experiment_id, record["name"], self._known_id, tags)
+            self._client.finalize_logged_model(made.model_id, "READY")
+            self._client.log_outputs(self._known_id, [LoggedModelOutput(made.model_id, 0)])
+            self._models[record["fingerprint"]] = made.model_id
+
+    def _model_of(self, fingerprint: str) -> str | None:
+        """MLflow's id of a checkpoint, in whichever experiment it was trained."""
+        if fingerprint not in self._models:
+            experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+            found = self._client.search_logged_models(experiments, f"tags.fingerprint = '{fingerprint}'")
+            if not found:
+                return None
+            self._models[fingerprint] = found[0].model_id
+        return self._models[fingerprint]
 
     @property
     def _client(self) -> "MlflowClient":

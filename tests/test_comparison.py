@@ -10,8 +10,9 @@ from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
 from pipeline.comparison import comparison_table, main, ranked
 from pipeline.fid_protocol import FidProtocol, Measurement, judge
+from pipeline.published import PUBLISHED
 from pipeline.report import Goal, Report
-from pipeline.reproduce import PUBLISHED, TOLERANCES, compare
+from pipeline.reproduce import TOLERANCES, compare
 from pipeline.storage import Folder
 from pipeline.sweep import SweepConfig, picture
 

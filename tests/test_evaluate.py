@@ -109,6 +109,10 @@ def test_samples_are_judged_once_by_features_that_are_kept(
 
     document = json.loads(Path(config.out, "report.json").read_bytes())
     assert document["protocol"]["seeds"] == [0]
+    page = Path(config.out, "report.html").read_text()
+    for title in ("Samples", "Nearest real pictures", "Quality and cost", "Where it comes from", "Protocol"):
+        assert f"<h2>{title}</h2>" in page
+    assert "pictures of " + config.reference in page
     assert any("KID" in note for note in document["notes"])
     for path in Path(config.samples[0]).glob("samples-*"):
         path.unlink()  # Never again is a picture needed.
@@ -121,6 +125,7 @@ def test_samples_are_judged_once_by_features_that_are_kept(
     assert set(values(again)) == {"fid", "inception_score"}
     assert values(again)["fid"] == pytest.approx(found["fid"], rel=1e-4)
     assert any("no mu_s, sigma_s: no sFID" in note for note in again.notes)
+    assert any("Pictures can't be shown" in note for note in again.notes)
 
 
 def test_samples_that_are_missing_surplus_or_elsewhere_are_refused(config: EvaluateConfig, tmp_path: Path) -> None:

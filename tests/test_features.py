@@ -1,6 +1,6 @@
 """Feature shards and their folder: what was written is read, in any parts; what is damaged or doubled is named."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,9 @@ FEATURES = {"a": RNG.normal(size=(23, 3)).astype(np.float32), "b": RNG.normal(si
 KEYS = tuple(f"k{index}" for index in range(23))
 
 
-def save_features(url: str, sizes: Sequence[int], keys: tuple[str, ...] = KEYS) -> str:
+def save_features(
+    url: str, sizes: Sequence[int], keys: tuple[str, ...] = KEYS, features: Mapping[str, np.ndarray] = FEATURES
+) -> str:
     """A folder of features as the stage leaves it, in shards of these sizes."""
     form = Format(name=SHARD_NAME, pack=lambda row: encode_features(row["shard"]), inspect=inspect_features)
     units: list[Unit] = []
@@ -37,7 +39,7 @@ def save_features(url: str, sizes: Sequence[int], keys: tuple[str, ...] = KEYS) 
     start = 0
     for index, size in enumerate(sizes):
         rows = slice(start, start + size)
-        shard = FeatureShard(keys[rows], {name: each[rows] for name, each in FEATURES.items()})
+        shard = FeatureShard(keys[rows], {name: each[rows] for name, each in features.items()})
         units.append(Unit(index=index, size=size, payload=[start, start + size]))
         receipts.append(finish_unit(Folder(url), form, units[-1], {"shard": shard}))
         start += size

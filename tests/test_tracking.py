@@ -20,7 +20,9 @@ from mlflow.entities import Run as MlflowEntity
 
 from bar_model.errors import BadInput
 from pipeline import leftovers, tracking
-from pipeline.tracking import Run, TrackingConfig
+from pipeline.lineage import Input, Note
+from pipeline.storage import Folder
+from pipeline.tracking import Judged, Run, TrackingConfig
 
 pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parent.parent
@@ -167,6 +169,8 @@ def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(config: Trackin
         for step in range(3):
             run.metrics({"loss": 1.0}, step=step)
         run.figure("grid", np.zeros((4, 4, 3), np.uint8), step=2)
+        run.input("codes", "s3://bucket/codes", "c")
+        run.output("model", f"{out}/model", "m")
     first = found(config)["train"]
     with tracking.start("train", config, StageConfig(steps=9), out=out) as run:
         assert found(config)["train"].info.status == "FINISHED"  # Until there is something to say.
@@ -175,6 +179,9 @@ def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(config: Trackin
         run.metrics({"loss": 3.0}, step=5)
         run.figure("grid", np.zeros((4, 4, 3), np.uint8), step=2)
         assert found(config)["train"].info.status == "RUNNING"
+    note = Note.read(Folder(out))
+    assert (note.inputs, note.made) == ([Input("codes", "s3://bucket/codes", "c")], {"m"})
+    assert note.metrics == {"loss": 3.0, "other": 1.0}
     again = found(config)["train"]
     assert again.info.run_id == first.info.run_id
     assert again.info.status == "FINISHED"
@@ -184,6 +191,32 @@ def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(config: Trackin
     assert steps(config, again, "other") == list(range(1, 6))
     images = MlflowClient(config.uri).list_artifacts(again.info.run_id, "images")
     assert len([image for image in images if image.path.endswith(".png")]) == 1
+
+
+def test_a_checkpoint_is_found_by_its_figures(config: TrackingConfig) -> None:
+    """Registered by its training, judged by another run with two protocols, and known by its fingerprint alone."""
+    with tracking.start("train", config, StageConfig()) as run:
+        for _ in range(2):
+            run.model("bar", "s3://bucket/runs/model", "f" * 16, sha256="e" * 64)
+        run.metrics({"final/loss": 0.5}, of=Judged("f" * 16))
+    for name, images, fid in (("few", "5,000 images", 4.0), ("many", "50,000 images", 1.2)):
+        with tracking.start(name, config, StageConfig()) as run:
+            run.metrics({"fid": fid}, of=Judged("f" * 16, images, name))
+            run.metrics({"of nobody": 1.0}, of=Judged("0" * 16))
+    client = MlflowClient(config.uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (model,) = client.search_logged_models(experiments, "metrics.fid < 1.5")
+    assert (model.name, model.status, model.source_run_id) == ("bar", "READY", found(config)["train"].info.run_id)
+    assert model.tags["uri"] == "s3://bucket/runs/model"
+    assert (model.tags["fingerprint"], model.tags["sha256"]) == ("f" * 16, "e" * 64)
+    assert {(point.key, point.value) for point in model.metrics or []} == {
+        ("final/loss", 0.5),
+        ("fid", 4.0),
+        ("fid", 1.2),
+    }
+    few = [{"dataset_name": "5,000 images", "dataset_digest": "few"}]
+    assert not client.search_logged_models(experiments, "metrics.fid < 1.5", datasets=few)
+    assert found(config)["few"].data.metrics == {"fid": 4.0, "of nobody": 1.0}
 
 
 def work_until(error: BaseException, config: TrackingConfig) -> None:

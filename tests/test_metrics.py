@@ -63,6 +63,16 @@ def test_distance_is_right_where_covariances_are_rank_deficient(counts: tuple[in
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-10)
 
 
+def test_distance_survives_a_covariance_that_rounding_has_made_negative_somewhere() -> None:
+    """A root that follows the small pivot would have a column of 0.01 where no variance is."""
+    rounded = np.array([[1, 0, 0], [0, 1e-10, 1e-7], [0, 1e-7, 0]])
+    first, second = gaussian([0, 0, 0], [1, 1, 1]), Moments(2, np.zeros(3), rounded)
+    values = np.linalg.eigvalsh(rounded)
+    expected = 3 + np.trace(rounded) - 2 * np.sqrt(values[values > 0]).sum()
+    for one, other in ((first, second), (second, first)):
+        assert frechet_distance(one, other) == pytest.approx(expected, abs=1e-9)
+
+
 def test_distance_to_itself_and_to_a_single_point_vanishes() -> None:
     full, deficient = random_moments(64, 500), random_moments(64, 10)
     assert frechet_distance(full, full) == pytest.approx(0, abs=1e-9 * np.trace(full.covariance))

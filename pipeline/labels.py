@@ -1,9 +1,9 @@
-"""Which classes are drawn: labels that images take in turn, listed in the configuration or in a file."""
+"""Which classes are drawn: labels that images take in turn, by number or by name, listed or in a file."""
 
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -14,6 +14,9 @@ from bar_model.errors import BadInput
 from pipeline.storage import local_copy
 
 _WANTED = "classes are wanted: a JSON list such as [207, 360], a .txt file of one a line, or a .npy array of integers"
+
+Listed = Sequence[int | str]
+"""Classes by number (as text, too) or by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +49,33 @@ class Labels:
         return f"a list of {num:,} in turn, SHA-256 {digest}"
 
 
-def make_labels(listed: Sequence[int] | None, file: str | None, num_classes: int) -> Labels:
+def make_labels(
+    listed: Listed | None, file: str | None, num_classes: int, classes: Mapping[str, int] | None = None
+) -> Labels:
     """Those that are listed, those of a file (.json, .txt or .npy, of any URL), or else all classes in their order.
+
+    `classes` are labels by name; without it, numbers are all that is understood.
 
     Raises:
         BadInput: the file holds none, or something else; or one of them is no class of the generator.
     """
     if file is not None:
-        return Labels.checked(_read(file), num_classes, f"labels_file {file}")
-    values = range(num_classes) if listed is None else listed
-    return Labels.checked(np.array(values, np.int64), num_classes, "labels")
+        return Labels.checked(_read(file, classes), num_classes, f"labels_file {file}")
+    if listed is None:
+        return Labels.checked(np.arange(num_classes), num_classes, "labels")
+    try:
+        values = _numbers(listed, "entry", classes)
+    except (ValueError, OverflowError) as error:
+        raise BadInput(f"labels, {error}") from error
+    return Labels.checked(values, num_classes, "labels")
 
 
-def _read(url: str) -> Int64[np.ndarray, " period"]:
+def _read(url: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
     read = {".json": _from_json, ".txt": _from_text, ".npy": _from_array}.get(PurePath(url).suffix)
     if read is None:
         raise BadInput(f"labels_file {url}: of no kind that is read; {_WANTED}")
     try:
-        values = read(local_copy(url).read_bytes())
+        values = read(local_copy(url).read_bytes(), classes)
     except BadInput:
         raise
     except (ValueError, OSError, OverflowError) as error:
@@ -73,27 +85,34 @@ def _read(url: str) -> Int64[np.ndarray, " period"]:
     return values
 
 
-def _from_json(data: bytes) -> np.ndarray:
+def _numbers(listed: Listed, unit: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
+    """ValueError where one is neither a number nor a known name, saying which (counted in `unit`s from 1)."""
+    labels = []
+    for place, given in enumerate(listed, start=1):
+        known = (classes or {}).get(str(given), given)  # As for tokenizing, a name may look like a number.
+        try:
+            labels.append(int(known))
+        except ValueError:
+            remedy = "none of that name is in the map" if classes else "a map of names makes numbers of them: --classes"
+            raise ValueError(f"{unit} {place:,}, {given!r}, is no integer ({remedy})") from None
+    return np.array(labels, np.int64)
+
+
+def _from_json(data: bytes, classes: Mapping[str, int] | None) -> np.ndarray:
     labels = json.loads(data)
     if not isinstance(labels, list):
         raise ValueError("is no list")
     for place, label in enumerate(labels, start=1):
-        if type(label) is not int:
+        if type(label) not in (int, str):
             raise ValueError(f"entry {place:,}, {label!r}, is no integer")
-    return np.array(labels, np.int64)
+    return _numbers(labels, "entry", classes)
 
 
-def _from_text(data: bytes) -> np.ndarray:
-    labels = []
-    for place, line in enumerate(data.decode().rstrip().splitlines(), start=1):
-        try:
-            labels.append(int(line))
-        except ValueError:
-            raise ValueError(f"line {place:,}, {line!r}, is no integer") from None
-    return np.array(labels, np.int64)
+def _from_text(data: bytes, classes: Mapping[str, int] | None) -> np.ndarray:
+    return _numbers([line.strip() for line in data.decode().rstrip().splitlines()], "line", classes)
 
 
-def _from_array(data: bytes) -> np.ndarray:
+def _from_array(data: bytes, classes: object) -> np.ndarray:
     labels = np.load(io.BytesIO(data), allow_pickle=False)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"is an array of {labels.dtype} and shape {labels.shape}")

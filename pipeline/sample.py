@@ -25,6 +25,7 @@ from pipeline.manifest import Manifest, claimed_configuration
 from pipeline.npz import NPZ, write_npz
 from pipeline.provenance import plain
 from pipeline.samples import STAGE, Drawing, SampleFolder, encode_samples, inspect_samples
+from pipeline.sources import read_classes
 from pipeline.stages import run_units
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking import Run, TrackingConfig
@@ -49,10 +50,12 @@ class SampleConfig:
     first_index: int = 0
     """Images are numbered from here: with the seed, an image's number decides its noise."""
     seed: int = 0
-    labels: tuple[int, ...] | None = None
-    """Classes drawn in turn (else: all, in their order)."""
+    labels: tuple[int | str, ...] | None = None
+    """Classes drawn in turn, by number or name (else: all, in their order)."""
     labels_file: str | None = None
     """File of such classes, of any URL: a JSON list, a .txt of one a line, or a .npy array; one an image, say."""
+    classes: str | None = None
+    """JSON file of labels by class name, as for tokenizing. Numbers are understood without it."""
     guidance_scale: float | None = None
     """1 draws without guidance (else, as for the two below: the generator's own setting)."""
     temperature: float | None = None
@@ -150,7 +153,8 @@ def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tup
     tokenizer = checkpoint.load_tokenizer(tokenizer_path, decode_only=True)
     maker = checkpoint.fingerprint_of(tokenizer_path)
     _check_fit(config, generator, tokenizer, maker)
-    labels = make_labels(config.labels, config.labels_file, generator.config.num_classes)
+    classes = read_classes(config.classes) if config.classes is not None else None
+    labels = make_labels(config.labels, config.labels_file, generator.config.num_classes, classes)
     sampling = _sampling(config, generator.config.sampling)
     generator.head.check_allocation(sampling.allocation)
     precision = _precision(config, device)

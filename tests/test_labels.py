@@ -55,3 +55,20 @@ def test_an_array_of_something_else_is_named(tmp_path: Path) -> None:
         np.save(file, array)
         with pytest.raises(BadInput, match=r"a\.npy: .*classes are wanted"):
             make_labels(None, str(file), 5)
+
+
+def test_names_are_understood_where_a_map_knows_them_and_numbers_always(tmp_path: Path) -> None:
+    classes = {"cat": 2, "dog": 0, "7": 1}
+    schedule = make_labels((2, 0, 4, 1), None, 5).schedule
+    (tmp_path / "a.json").write_text('["cat", "dog", 4, "7"]')
+    (tmp_path / "a.txt").write_text("cat\n dog\n4\n7\n")
+    assert make_labels(("cat", "dog", "4", 7), None, 5, classes).schedule == schedule
+    for name in ("a.json", "a.txt"):
+        assert make_labels(None, str(tmp_path / name), 5, classes).schedule == schedule
+    assert make_labels(("2", 0, "4", 1), None, 5).schedule == schedule
+    with pytest.raises(BadInput, match=r"labels, entry 2, 'dog', is no integer .*--classes"):
+        make_labels((1, "dog"), None, 5)
+    with pytest.raises(BadInput, match=r"labels, entry 1, 'cow', is no integer .none of that name"):
+        make_labels(("cow",), None, 5, classes)
+    with pytest.raises(BadInput, match=r"a\.txt: line 1, 'cat', is no integer"):
+        make_labels(None, str(tmp_path / "a.txt"), 5)

@@ -2,13 +2,10 @@
 
 import multiprocessing
 import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +20,9 @@ from pipeline import leftovers, tracking
 from pipeline.lineage import Input, Note
 from pipeline.storage import Folder
 from pipeline.tracking import Judged, Run, TrackingConfig
+from tests.mlflow_server import Server
 
+pytest_plugins = ["tests.fixtures_mlflow"]
 pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parent.parent
 
@@ -48,58 +47,6 @@ def config(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)  # Where MLflow puts the files of an experiment in a local database.
     return TrackingConfig(uri=database, experiment=request.node.name, spool=str(tmp_path / "spool"))
-
-
-class Server:
-    """`mlflow server` as a process; hold() makes a black hole of it, which takes connections and never answers."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", self.uri.rpartition(":")[2]),
-                *(
-                    "--backend-store-uri",
-                    f"sqlite:///{folder}/server.db",
-                    "--artifacts-destination",
-                    str(folder / "files"),
-                ),
-            ],
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._wait()
-
-    def hold(self) -> None:
-        os.killpg(self._process.pid, signal.SIGSTOP)
-
-    def release(self) -> None:
-        os.killpg(self._process.pid, signal.SIGCONT)
-
-    def end(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def _wait(self) -> None:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise TimeoutError(self.uri)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.end()
 
 
 def found(config: TrackingConfig) -> dict[str, MlflowEntity]:

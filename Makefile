@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16
 ORDINARY := not slow and not gpu and not browser
 ALONE := not ray and not system and $(ORDINARY)
 
-.PHONY: quickstart test test-fast test-slow chaos bench bench-gpu published check lint ui venv lock clean
+.PHONY: quickstart test test-fast test-slow test-browser chaos bench bench-gpu published check lint ui venv lock clean
 
 quickstart: venv
 	$(BIN)/python jobs/quickstart.py digits
@@ -28,6 +28,10 @@ test-fast: venv
 
 test-slow: venv
 	$(BIN)/python -m pytest -m "slow and not gpu and not browser" --durations=0
+
+# MLflow's pages and the report, in the Chromium that is installed here.
+test-browser: venv
+	$(BIN)/python -m pytest -m browser
 
 # Four minutes. SEED decides what is killed when.
 chaos: venv

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from bar_model.bar import BarConfig
+from bar_model.bar import Bar, BarConfig
+from bar_model.operations import earlier_slots, linear_weights, sequence_operations
 from bar_model.tokenizer import TokenizerConfig
 
 
@@ -35,24 +36,16 @@ class Ceilings:
 
 def cost(config: BarConfig, tokenizer: TokenizerConfig | None, *, itemsize: int) -> Cost:
     """With guidance, and decoding if a tokenizer is given; saved work still counts, work done twice does not."""
-    transformer, head, num_tokens = config.transformer, config.head, config.grid**2
-    width, slots, steps = transformer.width, transformer.prefix + num_tokens - 1, len(config.sampling.allocation)
-    earlier_slots = slots * (slots - 1) // 2
-    block = 4 * width**2 + 3 * width * int(2 / 3 * 4 * width) + 6 * width**2
-    ends = width * (head.width + -(-width // config.token_bits) * config.token_bits)
-    head_block = 3 * head.width * int(2 / 3 * 4 * head.width) + 3 * head.width**2
-    embeddings = head.width * (-(-head.width // config.token_bits) * config.token_bits + 512 + head.width)
-    head_weights = head.depth * head_block + embeddings + 2 * head.width**2 + 2 * head.width * config.token_bits
-    a_branch = (
-        2 * slots * transformer.depth * block
-        + 2 * num_tokens * ends
-        + 4 * width * transformer.depth * earlier_slots
-        + 2 * num_tokens * steps * head_weights
-    )
+    with torch.device("meta"):
+        bar = Bar(config)
+    transformer, num_tokens, steps = bar.transformer, bar.transformer.num_tokens, len(config.sampling.allocation)
+    a_branch = sequence_operations(bar, steps=steps)
+    cached = 2 * config.transformer.width * config.transformer.depth * earlier_slots(bar)
+    each_token = linear_weights(transformer) + steps * linear_weights(bar.head)
     return Cost(
         operations=2 * a_branch + (0 if tokenizer is None else decoding_operations(tokenizer)),
-        cache=2 * 2 * width * transformer.depth * earlier_slots * itemsize,
-        weights=num_tokens * (transformer.depth * block + ends + steps * head_weights) * itemsize,
+        cache=2 * cached * itemsize,
+        weights=num_tokens * each_token * itemsize,
     )
 
 

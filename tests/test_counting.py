@@ -1,10 +1,12 @@
 """The counts by which benchmarks judge are those of method.md, section 8."""
 
 import pytest
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bar_model.bar import Bar
+from bar_model.operations import training_operations
 from bar_model.presets import bar_b, bar_fsq_16, bar_l, digits, digits_tokenizer
 from bar_model.tokenizer import Tokenizer
 from benchmarks.counting import Ceilings, cost, decoding_operations
@@ -32,3 +34,12 @@ def test_what_a_digit_costs_is_what_torch_counts() -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as decoding:
         tokenizer.decode(random_bits(1, 16, 16))
     assert decoding_operations(digits_tokenizer()) == pytest.approx(decoding.get_total_flops(), rel=0.02)
+
+
+def test_what_a_row_costs_in_training_is_what_torch_counts() -> None:
+    bar, rows = Bar(digits()), torch.arange(2)
+    chance = bar.training_draw(rows, rows, seed=0, order_randomness=1.0, class_dropout=0.1)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as training:
+        bar.loss(random_bits(2, 16, 16), rows, chance).total.backward()
+    # What it counts besides is as above; what it does not: embeddings and features have no gradient to their input.
+    assert 2 * training_operations(bar) == pytest.approx(training.get_total_flops(), rel=0.03)

@@ -58,14 +58,12 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch slots width"],
-        modulation: tuple[Float[Tensor, "batch slots width"], ...],
+        condition: Float[Tensor, "batch slots width"],
         rotations: SlotRotations,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch slots width"]:
-        """`modulation`: what `self.modulation` makes of the class and the slot.
-
-        With a cache, `x` is either the first slots of the sequence or the one slot after those in the cache.
-        """
+        """With a cache, `x` is either the first slots of the sequence or the one slot after those in the cache."""
+        modulation = self.modulation(condition)
         heads = self.before_attention(x, modulation, rotations)
         attended = attend_causally(heads) if cache is None else cache.attend(heads)
         return self.after_attention(x, modulation, attended)
@@ -207,7 +205,7 @@ class Transformer(nn.Module):
         x, rotations = self.placed(x, positions.between(first, last))
         condition = self.condition(class_vectors, first, last)
         for block, cache in zip(self.layers, caches or [None] * len(self.blocks), strict=True):
-            x = block(x, block.modulation(condition), rotations, cache)
+            x = block(x, condition, rotations, cache)
         return x
 
     def placed(

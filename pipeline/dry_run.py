@@ -1,14 +1,11 @@
 """Two steps of a training that leave nothing: whether it fits, and how long all of it would take."""
 
-import resource
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-import torch
-
-from pipeline.loop import Job, built
-from pipeline.players import seed_dropout
+from pipeline.loop import Job, built, take_step
+from pipeline.meter import peak_memory
 
 NUM_STEPS = 2
 
@@ -39,17 +36,12 @@ def try_out(job: Job) -> DryRun:
     seconds = []
     for step in range(NUM_STEPS):
         began = time.perf_counter()
-        parts = learner.share.parts(step)
-        seed_dropout(job.config.seed, step, ranks.rank)
-        micro_batches = (learner.micro_batch(rows, step) for rows in parts)
-        player = learner.player_at(step)
-        player.learn(micro_batches, num=len(parts), step=step)
-        player.report()  # Waits for the device.
+        take_step(learner, step, seed=job.config.seed, rank=ranks.rank)
+        learner.player_at(step).report()  # Waits for the device.
         seconds.append(time.perf_counter() - began)
-    on_gpu = device.type == "cuda"
     return DryRun(
         seconds=tuple(seconds),
-        peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else _peak_bytes_of_process(),
+        peak_bytes=peak_memory(device),
         num_parameters=sum(
             parameter.numel()
             for player in learner.players
@@ -57,7 +49,3 @@ def try_out(job: Job) -> DryRun:
             if parameter.requires_grad
         ),
     )
-
-
-def _peak_bytes_of_process() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.

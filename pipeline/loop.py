@@ -5,8 +5,7 @@ import logging
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,13 +14,16 @@ import numpy as np
 import torch
 
 from bar_model import checkpoint
+from bar_model.blocks import arrange_blocks
 from pipeline.batches import Rows, Share
 from pipeline.board import Note
 from pipeline.initial import load_initial, start_from
 from pipeline.manifest import FileEntry
+from pipeline.meter import Meter
 from pipeline.players import SPIKE, Diverged, Guard, Player, Ranks, Step, seed_dropout
 from pipeline.snapshots import checkpoint_name, read_state, write_state
 from pipeline.storage import Folder
+from pipeline.tracer import Tracer
 from pipeline.tracking import Run
 from pipeline.training import TrainingConfig
 
@@ -40,6 +42,11 @@ class Learner(Protocol):
     """What is learned: one player, or several in turns. A step belongs to one of them."""
 
     share: Share
+
+    @property
+    def row_operations(self) -> int | None:
+        """What a row costs forward and backward, where that is counted."""
+        ...
 
     @property
     def players(self) -> Sequence[Player]: ...
@@ -100,7 +107,7 @@ def work(job: Job) -> Outcome:
     from ray import train
 
     learner, ranks, device = built(job)
-    loop = Loop(job, learner, ranks)
+    loop = Loop(job, learner, ranks, device)
     if found := train.get_checkpoint():
         with found.as_directory() as folder:
             loop.resume(read_state(Path(folder), device))
@@ -134,7 +141,19 @@ def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
     data = {name: ray.get(reference) for name, reference in job.data.items()}
     learner = job.build(job.config, data, ranks, device)
     begin(learner, job.config)
+    # What is learned; a player that helps it is small.
+    workers = job.config.workers
+    arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
     return learner, ranks, device
+
+
+def take_step(learner: Learner, step: int, *, seed: int, rank: int, meter: Meter | None = None) -> Step:
+    """This rank's part of an optimizer step."""
+    parts = learner.share.parts(step)
+    seed_dropout(seed, step, rank)
+    micro_batches = (learner.micro_batch(rows, step) for rows in parts)
+    waited_for = micro_batches if meter is None else meter.waiting(micro_batches)
+    return learner.player_at(step).learn(waited_for, num=len(parts), step=step)
 
 
 def begin(learner: Learner, config: TrainingConfig) -> None:
@@ -148,7 +167,7 @@ def begin(learner: Learner, config: TrainingConfig) -> None:
 class Loop:
     """What a training is beside its learner: how many steps are done, how many were skipped, what was measured."""
 
-    def __init__(self, job: Job, learner: Learner, ranks: Ranks) -> None:
+    def __init__(self, job: Job, learner: Learner, ranks: Ranks, device: torch.device) -> None:
         self.learner = learner
         self.metrics: dict[str, float] = {}
         self._config = job.config
@@ -158,7 +177,10 @@ class Loop:
         self._guard = Guard()
         self._steps: list[Step] = []
         self._done = self._checked = self._reported = 0
-        self._since, self._paused_s = time.perf_counter(), 0.0
+        self._meter = Meter(
+            batch=job.config.batch, row_operations=learner.row_operations, device=device, num_devices=ranks.num
+        )
+        self._tracer = Tracer(job.config, ranks, job.run)
         self._note = Note(step=0)
         self._noted = 0.0
         self._attempt = uuid.uuid4().hex[:8]
@@ -167,14 +189,13 @@ class Loop:
         """All steps that are left.  Raises: Diverged."""
         learner, cadence = self.learner, self._config.cadence
         for step in range(self._done, self._config.steps):
-            parts = learner.share.parts(step)
-            seed_dropout(self._config.seed, step, self._ranks.rank)
-            micro_batches = (learner.micro_batch(rows, step) for rows in parts)
-            self._steps.append(learner.player_at(step).learn(micro_batches, num=len(parts), step=step))
+            seed, rank = self._config.seed, self._ranks.rank
+            self._steps.append(take_step(learner, step, seed=seed, rank=rank, meter=self._meter))
             self._done = step + 1
+            self._tracer.advance(self._done)
             if self._is_due(cadence.log_every):
                 self._report()
-            with self._pausing():
+            with self._meter.pausing(), torch.compiler.set_stance("force_eager"):
                 if self._is_due(cadence.validate_every):
                     self._log({f"validation/{name}": value for name, value in learner.validate().items()})
                 if self._is_due(cadence.picture_every):
@@ -195,7 +216,7 @@ class Loop:
         self._guard = Guard(**state["guard"])
         self.metrics = state["metrics"]
         self._done = self._checked = self._reported = state["step"]
-        self._since = time.perf_counter()
+        self._meter.restart()
 
     def _is_due(self, every: int) -> bool:
         return self._done == self._config.steps or (every > 0 and self._done % every == 0)
@@ -209,13 +230,12 @@ class Loop:
             if found := player.report():
                 found["learning_rate"] = player.learning_rate_at(step)
                 values |= {f"{player.name}/{name}": value for name, value in found.items()}
-        seconds = time.perf_counter() - self._since - self._paused_s
-        rows_per_s = (self._done - self._reported) * self._config.batch / seconds
-        counted = {"train/skipped_steps": self._guard.skipped, "train/loss_spikes": self._guard.spikes}
-        self._log({**values, "train/rows_per_s": rows_per_s, **{name: float(num) for name, num in counted.items()}})
+        metered = self._meter.read(self._done - self._reported)
+        counted = {"skipped_steps": float(self._guard.skipped), "loss_spikes": float(self._guard.spikes)}
+        self._log(values | {f"train/{name}": value for name, value in (metered | counted).items()})
         loss = values.get(f"{self.learner.players[0].name}/loss", self._note.loss)
-        self._note = Note(step=self._done, loss=loss, rows_per_s=rows_per_s)
-        self._reported, self._since, self._paused_s = self._done, time.perf_counter(), 0.0
+        self._note = Note(step=self._done, loss=loss, rows_per_s=metered["rows_per_s"])
+        self._reported = self._done
 
     def _check_finite(self) -> None:
         """Count the steps that were skipped since this was last asked, and the losses that leapt.
@@ -276,13 +296,6 @@ class Loop:
         if self._leads and (now - self._noted >= NOTE_EVERY_S or self._done == self._config.steps):
             self._noted = now
             self._board.write.remote(replace(self._note, step=self._done))
-
-    @contextmanager
-    def _pausing(self) -> Iterator[None]:
-        """What is done in between does not count as time of training."""
-        began = time.perf_counter()
-        yield
-        self._paused_s += time.perf_counter() - began
 
     @property
     def _leads(self) -> bool:

@@ -11,6 +11,7 @@ from bar_model.bar import Bar, BarConfig
 from bar_model.checkpoint import fingerprint_of, load_tokenizer
 from bar_model.errors import BadInput
 from bar_model.head import NUM_RATIO_BUCKETS
+from bar_model.operations import training_operations
 from bar_model.tokenizer import Tokenizer
 from pipeline.batches import CodeBatch, Codes, Rows, code_batch
 from pipeline.codes import CodeTable, open_codes, read_codes
@@ -150,6 +151,7 @@ class GeneratorLearner:
         )
         self.players = (self._player,)
         self.share = config.share(len(self._codes.labels), ranks)
+        self.row_operations = training_operations(bar)
         self._tokenizer: Tokenizer | None = None
         if config.tokenizer is not None and ranks.rank == 0:
             self._tokenizer = load_tokenizer(local_copy(config.tokenizer), device=device, decode_only=True)

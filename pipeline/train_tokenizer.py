@@ -133,6 +133,8 @@ class CriticObjective(Objective):
 class TokenizerLearner:
     """The tokenizer and, with an adversarial loss, its discriminator: once that is on, they take turns."""
 
+    row_operations = None
+
     def __init__(
         self, config: TrainTokenizerConfig, data: Mapping[str, Pictures], ranks: Ranks, device: torch.device
     ) -> None:

@@ -29,11 +29,13 @@ class Cadence:
     """Steps between checkpoints: what is lost at most when everything is killed."""
     keep_checkpoints: int = 2
     """The newest ones; older ones are removed."""
+    trace_at: int = 0
+    """Step after which a few are traced by torch's profiler, into `traces` below `out` and the tracked run; 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersConfig:
-    """On what the batch is computed. Any number of workers gives the same result, but for rounding."""
+    """On what the batch is computed, and how. Nothing here changes the result, but for rounding."""
 
     num: int = 1
     """Workers that share a batch."""
@@ -43,6 +45,10 @@ class WorkersConfig:
     """CPUs, and threads, of each (else: an equal part of the cluster's)."""
     micro_batch: int | None = None
     """Rows that a worker computes at once: gradients of several add up to the batch (else: its whole share)."""
+    compiled: bool = False
+    """Whether the model's blocks are compiled, which takes minutes at the start and a C++ compiler."""
+    recompute: bool = False
+    """Whether blocks compute their activations twice instead of keeping them: less memory, a third more arithmetic."""
     max_failures: int = 3
     """How often dead workers are replaced, going on from the last checkpoint."""
 

@@ -12,9 +12,9 @@ from bar_model.sampling import Sampling
 from bar_model.transformer import TransformerConfig
 from pipeline.batches import Codes
 from pipeline.codes import CodeTable, read_codes, write_codes
-from pipeline.loop import begin
+from pipeline.loop import begin, take_step
 from pipeline.optimization import OptimizationConfig
-from pipeline.players import Ranks, seed_dropout
+from pipeline.players import Ranks
 from pipeline.shards import CodeMetadata
 from pipeline.tracking import TrackingConfig
 from pipeline.train import GeneratorLearner, TrainConfig
@@ -79,8 +79,6 @@ def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list
     """Of these steps, without Ray."""
     found = []
     for step in steps:
-        parts = learner.share.parts(step)
-        seed_dropout(config.seed, step, 0)
-        learner.players[0].learn((learner.micro_batch(rows, step) for rows in parts), num=len(parts), step=step)
+        take_step(learner, step, seed=config.seed, rank=0)
         found.append(learner.players[0].report()["loss"])
     return found

@@ -1,0 +1,71 @@
+"""What the steps of a training take: time, the wait for data, memory, and the share of what the device could do."""
+
+import resource
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from pipeline.peaks import peak_operations
+
+Item = TypeVar("Item")
+
+
+class Meter:
+    """Runs from one reading to the next; what is done in `pausing` does not count."""
+
+    def __init__(self, *, batch: int, row_operations: int | None, device: torch.device, num_devices: int) -> None:
+        """`batch` rows a step, over all devices; `row_operations`: what a row costs (bar_model/operations.py)."""
+        self._batch = batch
+        self._device = device
+        peak = peak_operations(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+        self._mfu_of_a_row = None if peak is None or row_operations is None else row_operations / (peak * num_devices)
+        self.restart()
+
+    def restart(self) -> None:
+        self._since, self._paused_s, self._waited_s = time.perf_counter(), 0.0, 0.0
+
+    def read(self, num_steps: int) -> dict[str, float]:
+        """Of so many steps since the last reading; the caller has waited for the device.
+
+        `data_share`: the part of the time in which this process made micro-batches ready.
+        """
+        seconds = time.perf_counter() - self._since - self._paused_s
+        rows_per_s = num_steps * self._batch / seconds
+        values = {
+            "rows_per_s": rows_per_s,
+            "data_share": self._waited_s / seconds,
+            "memory_gib": peak_memory(self._device) / 2**30,
+        }
+        if self._mfu_of_a_row is not None:
+            values["mfu"] = rows_per_s * self._mfu_of_a_row
+        self.restart()
+        return values
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._paused_s += time.perf_counter() - began
+
+    def waiting(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The same items; the time that each takes to come counts as waiting."""
+        source = iter(items)
+        while True:
+            began = time.perf_counter()
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            finally:
+                self._waited_s += time.perf_counter() - began
+            yield item
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process has had of the GPU, or of the machine's memory where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.

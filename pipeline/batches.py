@@ -92,6 +92,10 @@ class Codes(NamedTuple):
     labels: Int32[np.ndarray, " rows"]
     packed: UInt8[np.ndarray, "rows views bytes"]
 
+    def opened(self) -> "Codes":
+        """As `MappedCodes.opened`: these are there already."""
+        return self
+
 
 class CodeBatch(NamedTuple):
     """Rows on their way into the model: one view's bits of each, chosen by chance."""

@@ -55,11 +55,11 @@ def read_codes(url: str, *, expect_tokenizer: str | None = None) -> CodeTable:
     is another than the one expected (by fingerprint).
     """
     folder, manifest, metadata = open_codes(url)
-    _check_tokenizer(folder, metadata, expect_tokenizer)
+    check_tokenizer(folder, metadata, expect_tokenizer)
     keys: list[str] = []
     labels = np.empty(manifest.rows, np.int32)
     codes = np.empty((manifest.rows, metadata.num_bytes), np.uint8)
-    for shard in _sound_shards(folder, manifest, metadata):
+    for shard in sound_shards(folder, manifest, metadata):
         rows = slice(len(keys), len(keys) + len(shard.keys))
         labels[rows], codes[rows] = shard.labels, shard.codes
         keys += shard.keys
@@ -71,10 +71,10 @@ def read_codes(url: str, *, expect_tokenizer: str | None = None) -> CodeTable:
 def first_codes(url: str, num: int, *, expect_tokenizer: str | None = None) -> CodeTable:
     """The first rows of a folder, without reading more shards than hold them."""
     folder, manifest, metadata = open_codes(url)
-    _check_tokenizer(folder, metadata, expect_tokenizer)
+    check_tokenizer(folder, metadata, expect_tokenizer)
     rows = np.cumsum([file.rows for file in manifest.files])
     needed = replace(manifest, files=manifest.files[: int(np.searchsorted(rows, num)) + 1])
-    shards = list(_sound_shards(folder, needed, metadata))
+    shards = list(sound_shards(folder, needed, metadata))
     keys = [key for shard in shards for key in shard.keys][:num]
     labels = np.concatenate([shard.labels for shard in shards])[:num]
     codes = np.concatenate([shard.codes for shard in shards])[:num]
@@ -137,7 +137,8 @@ def open_codes(url: str) -> tuple[Folder, Manifest, CodeMetadata]:
     return folder, manifest, CodeMetadata.of(manifest.configuration["codes"])
 
 
-def _check_tokenizer(folder: Folder, metadata: CodeMetadata, expected: str | None) -> None:
+def check_tokenizer(folder: Folder, metadata: CodeMetadata, expected: str | None) -> None:
+    """BadInput where codes were made by another tokenizer than the one expected, if any is."""
     if expected not in (None, metadata.tokenizer):
         raise BadInput(
             f"{folder.url} was made by tokenizer {metadata.tokenizer}, not by {expected}: "
@@ -145,7 +146,8 @@ def _check_tokenizer(folder: Folder, metadata: CodeMetadata, expected: str | Non
         )
 
 
-def _sound_shards(folder: Folder, manifest: Manifest, metadata: CodeMetadata) -> Iterator[Shard]:
+def sound_shards(folder: Folder, manifest: Manifest, metadata: CodeMetadata) -> Iterator[Shard]:
+    """Shards in the manifest's order, each checked against it; BadInput at the first that is not as it says."""
     for file, shard in _shards(folder, manifest):
         if isinstance(shard, BadInput):
             raise shard

@@ -11,14 +11,16 @@ from bar_model.bar import Bar, BarConfig
 from bar_model.checkpoint import fingerprint_of, load_tokenizer
 from bar_model.errors import BadInput
 from bar_model.head import NUM_RATIO_BUCKETS
+from bar_model.memory import readable_bytes
 from bar_model.operations import training_operations
 from bar_model.tokenizer import Tokenizer
 from pipeline.batches import CodeBatch, Codes, Rows, code_batch
-from pipeline.codes import CodeTable, open_codes, read_codes
+from pipeline.codes import open_codes, read_codes
 from pipeline.fit import Trained, Training, fit
 from pipeline.images import from_model, to_grid
 from pipeline.loop import MODEL
 from pipeline.manifest import Inputs, Manifest
+from pipeline.mapped_codes import MappedCodes
 from pipeline.optimization import OptimizationConfig, OrderAnnealing
 from pipeline.players import Objective, Player, Ranks, Tally, autocast
 from pipeline.storage import Folder, absolute, local_copy
@@ -26,7 +28,9 @@ from pipeline.tracking import Run
 from pipeline.training import TrainingConfig
 
 STAGE = "train"
-PICTURE_CLASSES, PICTURES_A_CLASS = 10, 4
+PICTURE_CLASSES, PICTURES_A_CLASS = 10, 2
+
+CodeSource = Codes | MappedCodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class TrainConfig(TrainingConfig):
     """Folder of codes: a path, s3://… or hf://…"""
     held_out: str | None = None
     """Folder of codes, by the same tokenizer, that the validation loss is of."""
+    codes_cache: str | None = None
+    """Folder on each machine's own disk for codes larger than memory, mapped from there (else: Ray's object store)."""
     tokenizer: str | None = None
     """The tokenizer that made the codes, to draw pictures on the way (else: none)."""
     model: BarConfig
@@ -70,22 +76,19 @@ def prepare(config: TrainConfig, run: Run | None = None) -> Training:
         BadInput: the codes, held-out codes, tokenizer and model do not fit each other.
     """
     maker = fingerprint_of(local_copy(config.tokenizer)) if config.tokenizer else None
-    codes = read_codes(config.codes, expect_tokenizer=maker)
-    _check_fit(config, config.codes, codes)
-    data = {"codes": _shared(codes)}
-    version = open_codes(config.codes)[1].fingerprint
+    _, manifest, metadata = open_codes(config.codes)
+    data = {"codes": _source(config, config.codes, maker)}
+    version = manifest.fingerprint
     if config.held_out is not None:
-        held_out = read_codes(config.held_out, expect_tokenizer=codes.metadata.tokenizer)
-        _check_fit(config, config.held_out, held_out)
-        data["held_out"] = _shared(held_out)
+        data["held_out"] = _source(config, config.held_out, metadata.tokenizer)
     if run is not None:
         run.input("codes", config.codes, version)
     recipe = {
-        **config.recipe(besides=("codes", "held_out", "tokenizer")),
+        **config.recipe(besides=("codes", "held_out", "codes_cache", "tokenizer")),
         "codes": version,
-        "tokenizer": codes.metadata.tokenizer,
+        "tokenizer": metadata.tokenizer,
     }
-    inputs = Inputs(len(codes.labels), version)
+    inputs = Inputs(manifest.rows, version)
     return Training(stage=STAGE, config=config, build=GeneratorLearner, data=data, recipe=recipe, inputs=inputs)
 
 
@@ -132,10 +135,10 @@ class GeneratorObjective(Objective):
 class GeneratorLearner:
     """One player, the generator."""
 
-    def __init__(self, config: TrainConfig, data: Mapping[str, Codes], ranks: Ranks, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, data: Mapping[str, CodeSource], ranks: Ranks, device: torch.device) -> None:
         self._config = config
-        self._codes = data["codes"]
-        self._held_out = data.get("held_out")
+        self._codes = data["codes"].opened()
+        self._held_out = data["held_out"].opened() if "held_out" in data else None
         self._ranks = ranks
         self._device = device
         bar = Bar(config.model).to(device)
@@ -171,7 +174,7 @@ class GeneratorLearner:
         """Loss and bit accuracy on the held-out codes, in raster order, with the same masks every time."""
         if self._held_out is None:
             return {}
-        objective = GeneratorObjective(self.result(), seed=self._config.seed, class_dropout=0).eval()
+        objective = GeneratorObjective(self.result(), seed=self._config.seed, class_dropout=0.0).eval()
         sums = torch.zeros(2 + objective.num_parts, device=self._device)
         for rows in self.share.all_once(len(self._held_out.labels)):
             batch = code_batch(self._held_out, rows, self._config.model.codes, self._device)
@@ -182,14 +185,18 @@ class GeneratorLearner:
         return {"loss": total / weight, **objective.metrics(weight, parts)}
 
     def picture(self) -> np.ndarray | None:
-        """A column a class, drawn with the same noise every time."""
+        """A column a class, drawn with the same noise every time: without guidance, and below that with it."""
         if self._tokenizer is None:
             return None
         num_classes = self._config.model.num_classes
         columns = torch.linspace(0, num_classes - 1, min(PICTURE_CLASSES, num_classes)).long()
         labels = columns.repeat(PICTURES_A_CLASS).to(self._device)
-        bits = self.result().eval().generate(labels, seed=self._config.seed)
-        return to_grid(from_model(self._tokenizer.decode(bits)), columns=len(columns))
+        model, guided = self.result().eval(), self._config.model.sampling
+        bits = [
+            model.generate(labels, seed=self._config.seed, sampling=sampling)
+            for sampling in (replace(guided, guidance_scale=1.0), guided)
+        ]
+        return to_grid(from_model(self._tokenizer.decode(torch.cat(bits))), columns=len(columns))
 
     def result(self) -> Bar:
         model = self._player.evaluated()
@@ -197,20 +204,40 @@ class GeneratorLearner:
         return model
 
 
-def _shared(table: CodeTable) -> Codes:
-    return Codes(table.labels, table.codes)
-
-
-def _check_fit(config: TrainConfig, url: str, codes: CodeTable) -> None:
-    shape, wanted, num_classes = codes.metadata.shape, config.model.codes, config.model.num_classes
+def _source(config: TrainConfig, url: str, tokenizer: str | None) -> CodeSource:
+    """Where workers find the codes of a folder, which have been found to fit."""
+    _, manifest, metadata = open_codes(url)
+    shape, wanted, num_classes = metadata.shape, config.model.codes, config.model.num_classes
     if shape != wanted:
         raise BadInput(
             f"{url} holds {shape.grid} × {shape.grid} tokens of {shape.bits} bits an image, but the model is for "
             f"{wanted.grid} × {wanted.grid} of {wanted.bits}: choose the preset or the codes to fit"
         )
-    if not len(codes.labels):
+    if not manifest.rows:
         raise BadInput(f"{url} holds no images: tokenize some first")
-    if codes.labels.max() >= num_classes:
+    if config.codes_cache is not None:
+        source = MappedCodes.of(url, config.codes_cache, expect_tokenizer=tokenizer)
+    else:
+        check_room(url, manifest.rows * metadata.num_bytes)
+        table = read_codes(url, expect_tokenizer=tokenizer)
+        source = Codes(table.labels, table.codes)
+    labels = source.opened().labels
+    if labels.max() >= num_classes:
         raise BadInput(
-            f"{url} has label {codes.labels.max()}, but the model has {num_classes} classes: 0 to {num_classes - 1}"
+            f"{url} has label {labels.max()}, but the model has {num_classes} classes: 0 to {num_classes - 1}"
+        )
+    return source
+
+
+def check_room(url: str, num_bytes: int) -> None:
+    """Ray would move what does not fit to the disk and back, again and again."""
+    import ray
+
+    if not ray.is_initialized():
+        return
+    room = min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"])
+    if num_bytes > room:
+        raise BadInput(
+            f"{url} is {readable_bytes(num_bytes)} of codes, but Ray's object store has room for "
+            f"{readable_bytes(int(room))}: name a folder on the workers' disks (codes_cache), to be mapped from there"
         )

@@ -10,17 +10,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bar_model import checkpoint
 from bar_model.bar import Bar
 from bar_model.errors import BadInput
+from bar_model.tokenizer import Tokenizer
 from pipeline import tracking
 from pipeline.fit import Trained, dry_run
-from pipeline.train import STAGE, TrainConfig, prepare, train
+from pipeline.train import STAGE, TrainConfig, check_room, prepare, train
 from pipeline.training import Cadence, WorkersConfig
 from tests.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
+from tests.test_train_tokenizer import tiny_tokenizer
 
 DRIVER = """
 import sys
@@ -140,6 +143,30 @@ def test_workers_that_the_cluster_has_no_room_for_are_refused(ray_here: str, tmp
     tiny_codes(tmp_path / "codes")
     for workers in (WorkersConfig(num=4), WorkersConfig(cpus=5), WorkersConfig(gpu=True)):
         assert "do not fit into the cluster's 3 CPUs and 0 GPUs" in refused(tmp_path, workers=workers)
+    with pytest.raises(BadInput, match=r"codes is 931 GiB of codes, .* room for .* MiB: name a folder"):
+        check_room("codes", 10**12)
+
+
+def test_a_grid_shows_the_same_noise_without_and_with_guidance(tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    checkpoint.save(Tokenizer(tiny_tokenizer()), tmp_path / "tokenizer")
+    config = tiny_training(tmp_path, tokenizer=str(tmp_path / "tokenizer"))
+    sampling = dataclasses.replace(config.model.sampling, guidance_scale=1.0)
+    unguided = dataclasses.replace(config, model=dataclasses.replace(config.model, sampling=sampling))
+    grids = []
+    for each in (config, unguided):
+        drawing = learner(each)
+        generator = torch.Generator().manual_seed(1)
+        for parameter in drawing.result().parameters():
+            torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+        grid = drawing.picture()
+        assert grid is not None
+        assert grid.shape == (4 * 10 - 2, NUM_CLASSES * 10 - 2, 3)  # Two pixels lie between pictures.
+        grids.append((grid[:18], grid[20:]))
+    (without, guided), (plain, also_plain) = grids
+    np.testing.assert_array_equal(without, plain)
+    np.testing.assert_array_equal(also_plain, plain)
+    assert (guided != plain).any()
 
 
 def refused(folder: Path, **changes: object) -> str:

@@ -1,5 +1,9 @@
 """Every row once an epoch, the same rows for any number of workers, and what a row gets by chance."""
 
+import dataclasses
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from bar_model.bits import CodeShape, pack_bits
 from bar_model.errors import BadInput
 from pipeline.batches import Codes, Rows, Share, Shuffle, code_batch
+from tests.fixtures_training import learner, tiny_codes, tiny_training
 
 
 def joined(parts: list[Rows]) -> Rows:
@@ -99,3 +104,24 @@ def test_what_is_held_out_is_seen_once_by_all_workers_together() -> None:
 def test_more_workers_than_rows_are_refused() -> None:
     with pytest.raises(BadInput, match="too small"):
         Share(shuffle=Shuffle(num_rows=9, batch=2, seed=0), num_workers=3)
+
+
+def test_three_epochs_with_two_resumes_see_what_an_undisturbed_run_sees(tmp_path: Path) -> None:
+    """The batches as the model gets them, bits included, by a learner that is built anew after every stop."""
+    config = tiny_training(tmp_path, codes=tiny_codes(tmp_path / "codes", num=31), batch=9)
+    num_steps = -(-3 * 31 // config.batch)
+
+    def seen(stops: tuple[int, ...], micro_batch: int | None) -> list[torch.Tensor]:
+        workers = dataclasses.replace(config.workers, micro_batch=micro_batch)
+        parts = []
+        for first, last in pairwise((0, *stops, num_steps)):
+            built = learner(dataclasses.replace(config, workers=workers))
+            for step in range(first, last):
+                parts += [built.micro_batch(rows, step)[0] for rows in built.share.parts(step)]
+        return [torch.cat(columns) for columns in zip(*parts, strict=True)]
+
+    undisturbed, resumed = seen((), None), seen((4, 9), 4)
+    assert all(torch.equal(one, other) for one, other in zip(undisturbed, resumed, strict=True))
+    _, _, rows, epochs = resumed
+    for epoch in range(3):
+        assert sorted(rows[epochs == epoch].tolist()) == list(range(31))

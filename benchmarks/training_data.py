@@ -1,9 +1,11 @@
 """Rows a second that one worker of a training gathers, beside one npz file a sample, in one run on this machine.
 
     python benchmarks/training_data.py
+    python benchmarks/training_data.py --mapped FOLDER
 
 Codes are random and of ImageNet's size: 1,281,167 images, two views of 256 tokens of 16 bits, 1.3 GB. A row's order,
-view and gathering count, and the copy into a tensor; bits are unpacked on the device, which is measured apart.
+view and gathering count, and the copy into a tensor; bits are unpacked on the device, which is measured apart. With
+`--mapped` they lie in a folder of shards, are copied from there into one file in FOLDER, and mapped.
 """
 
 import argparse
@@ -17,6 +19,9 @@ import torch
 
 from bar_model.bits import CodeShape
 from pipeline.batches import Codes, Share, Shuffle, code_batch, to_device
+from pipeline.codes import CodeTable, write_codes
+from pipeline.mapped_codes import MappedCodes
+from pipeline.shards import CodeMetadata
 
 SHAPE, VIEWS = CodeShape(grid=16, bits=16), 2
 
@@ -26,15 +31,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1_281_167)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--mapped", help="folder for the codes and their copy (else: they are held in memory)")
     parser.add_argument("--files", type=int, default=5000, help="npz files of the comparison")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    process = psutil.Process()
-    before = process.memory_info().rss
     rng = np.random.default_rng(0)
-    packed = rng.integers(0, 256, (arguments.images, VIEWS, SHAPE.num_bytes), dtype=np.uint8)
-    codes = Codes(rng.integers(0, 1000, arguments.images, dtype=np.int32), packed)
+    source = mapped_codes(Path(arguments.mapped), arguments.images, rng) if arguments.mapped else None
+    before = own_memory()
+    began = time.perf_counter()
+    codes = random_codes(arguments.images, rng) if source is None else source.opened()
+    if source is not None:
+        print(f"made ready: {time.perf_counter() - began:.1f} s")
     share = Share(shuffle=Shuffle(num_rows=arguments.images, batch=arguments.batch, seed=0))
 
     began = time.perf_counter()
@@ -54,12 +62,40 @@ def main() -> None:
         for rows in share.parts(step):
             code_batch(codes, rows, SHAPE, torch.device("cpu"))
     unpacked_rate = few * arguments.batch / (time.perf_counter() - began)
-    peak = process.memory_info().rss - before
+    taken, size = own_memory() - before, codes.packed.nbytes + codes.labels.nbytes
 
     file_rate = npz_rate(arguments.files, rng)
     print(f"packed rows: {packed_rate:,.0f} /s; unpacked on this CPU: {unpacked_rate:,.0f} /s")
     print(f"one npz a sample: {file_rate:,.0f} /s; packed rows ÷ npz = {packed_rate / file_rate:,.0f}")
-    print(f"memory: {peak / 2**30:.2f} GiB, {peak / (packed.nbytes + codes.labels.nbytes):.2f} times the codes")
+    print(f"memory of its own: {taken / 2**30:.2f} GiB, {taken / size:.2f} times the codes")
+
+
+def own_memory() -> int:
+    """Bytes that no other process could share: pages of a mapped file are not among them."""
+    found = psutil.Process().memory_info()
+    return found.rss - found.shared
+
+
+def random_codes(num: int, rng: np.random.Generator) -> Codes:
+    packed = rng.integers(0, 256, (num, VIEWS, SHAPE.num_bytes), dtype=np.uint8)
+    return Codes(rng.integers(0, 1000, num, dtype=np.int32), packed)
+
+
+def mapped_codes(folder: Path, num: int, rng: np.random.Generator) -> MappedCodes:
+    """The codes as the tokenizing stage leaves them; written once."""
+    url = str(folder / f"codes-{num}")
+    if not Path(url).exists():
+        codes = random_codes(num, rng)
+        metadata = CodeMetadata(
+            bits=SHAPE.bits,
+            grid=SHAPE.grid,
+            views=("crop", "flip"),
+            image_size=256,
+            crop_rule="none",
+            tokenizer="0" * 16,
+        )
+        write_codes(url, CodeTable([str(row) for row in range(num)], codes.labels, codes.packed, metadata))
+    return MappedCodes.of(url, str(folder / "cache"))
 
 
 def npz_rate(num: int, rng: np.random.Generator) -> float:

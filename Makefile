@@ -37,8 +37,10 @@ test-browser: venv
 chaos: venv
 	$(BIN)/python -m tests.chaos $(SEED)
 
-# PUBLISHED: a checkout of the published code, beside which the engine is measured.
+# PUBLISHED: a checkout of the published code, beside which the engine and the training step are measured.
 bench: venv published
+	$(BIN)/python benchmarks/training_step.py digits --published $(PUBLISHED) --plain --repeats 20
+	$(BIN)/python benchmarks/ray_train.py
 	$(BIN)/python benchmarks/engine.py bar-b-patch4 --published $(PUBLISHED) --batch 4 --repeats 2
 	$(BIN)/python benchmarks/head.py
 
@@ -47,6 +49,10 @@ bench-gpu: venv published
 		$(BIN)/python benchmarks/engine.py $$preset --published $(PUBLISHED) || exit; \
 	done
 	$(BIN)/python benchmarks/head.py --batch 256
+	for preset in bar-b bar-l; do \
+		$(BIN)/python benchmarks/training_step.py $$preset --published $(PUBLISHED) --in-a-row 5 || exit; \
+	done
+	$(BIN)/python benchmarks/training_step.py bar-l --in-a-row 5 --recompute
 
 published:
 	@test -n "$(PUBLISHED)" || { echo "error: PUBLISHED=DIR is missing, a checkout of the published code" >&2; exit 2; }

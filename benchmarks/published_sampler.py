@@ -59,6 +59,7 @@ def published_config(config: BarConfig, image_size: int) -> Settings:
         image_seq_len=config.codes.num_tokens,
         condition_num_classes=config.num_classes,
         target_codebook_size=2,
+        dropout=config.transformer.dropout,
         use_checkpoint=False,
         repeat_class_condition=config.transformer.class_repeats,
         patch_size=config.patch,

@@ -6,6 +6,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -195,7 +196,7 @@ class Loop:
             self._tracer.advance(self._done)
             if self._is_due(cadence.log_every):
                 self._report()
-            with self._meter.pausing(), torch.compiler.set_stance("force_eager"):
+            with self._meter.pausing(), self._uncompiled():
                 if self._is_due(cadence.validate_every):
                     self._log({f"validation/{name}": value for name, value in learner.validate().items()})
                 if self._is_due(cadence.picture_every):
@@ -296,6 +297,10 @@ class Loop:
         if self._leads and (now - self._noted >= NOTE_EVERY_S or self._done == self._config.steps):
             self._noted = now
             self._board.write.remote(replace(self._note, step=self._done))
+
+    def _uncompiled(self) -> AbstractContextManager[None]:
+        """For what has shapes of its own, of which each would be compiled."""
+        return torch.compiler.set_stance("force_eager") if self._config.workers.compiled else nullcontext()
 
     @property
     def _leads(self) -> bool:

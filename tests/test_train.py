@@ -77,6 +77,7 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
         )
         trained = run_training(config)
         curves.append({**curve(config), "validation": trained.metrics["validation/loss"]})
+        assert trained.metrics.keys() >= {f"train/{name}" for name in ("rows_per_s", "data_share", "memory_gib")}
         model = checkpoint.load_bar(trained.model)
         assert checkpoint.fingerprint(model) == trained.fingerprint
         assert model.generate(torch.arange(NUM_CLASSES)).shape == (NUM_CLASSES, 4, 4)

@@ -29,13 +29,22 @@ class Note:
 
 
 class Board:
-    """Where the worker leaves its last note and the driver finds it: an actor, since they may be on two machines."""
+    """Where the worker leaves its last note and the driver finds it, and may leave the word that it is to stop.
+
+    An actor, since they may be on two machines.
+    """
 
     def __init__(self) -> None:
         self._note: Note | None = None
+        self._is_to_stop = False
 
-    def write(self, note: Note) -> None:
+    def write(self, note: Note) -> bool:
+        """Whether the worker is to stop."""
         self._note = note
+        return self._is_to_stop
+
+    def stop(self) -> None:
+        self._is_to_stop = True
 
     def read(self) -> Note | None:
         return self._note

@@ -31,6 +31,8 @@ QUIET = {
     # of their speed where something else wants a CPU; if they only sleep (OMP_WAIT_POLICY=PASSIVE), two are slower than
     # one. Measured on the digits' generator.
     "GOMP_SPINCOUNT": "1000",
+    # How often a driver that waits for Ray looks for signals: by default once a second, of the three that it has.
+    "RAY_get_check_signal_interval_milliseconds": "100",
 }
 AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 

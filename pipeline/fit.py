@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,10 +19,12 @@ from pipeline.initial import load_initial, new_classes
 from pipeline.loop import MODEL, MODEL_FILES, BuildLearner, Job, Outcome, work, write_file
 from pipeline.manifest import Inputs, Manifest, open_stage
 from pipeline.players import Diverged
-from pipeline.snapshots import FOLDER, ray_storage, remove_orphans
+from pipeline.snapshots import FOLDER, Listed, drop_damaged, ray_storage, remove, tidy, worth_keeping
+from pipeline.state import check_state
+from pipeline.stopping import EXIT_CODE, sigterm_asks
 from pipeline.storage import Folder
 from pipeline.tracking import Judged, Run
-from pipeline.training import TrainingConfig, WorkersConfig
+from pipeline.training import Cadence, TrainingConfig, WorkersConfig
 
 RESULTS = "results.json"
 # Unless they are set: Ray Train asks its workers how they are every 2 s, and a run ends only when it has asked; its
@@ -58,9 +60,10 @@ def fit(training: Training, run: Run | None) -> Trained:
     """Train inside a Ray session, from the last checkpoint in `config.out` if there is one; does nothing if finished.
 
     Raises:
-        BadInput: `config.out` was made by another recipe, or is damaged; the model to begin with is another one; or the
-            workers don't fit into the cluster.
+        BadInput: `config.out` was made by another recipe, or is damaged, or has no checkpoint though one is asked for;
+            the model to begin with is another one; or the workers don't fit into the cluster.
         Diverged: losses stopped being finite.
+        SystemExit: SIGTERM came, and what was done is saved.
     """
     stage, config, recipe = training.stage, training.config, dict(training.recipe)
     if config.init is not None:
@@ -73,10 +76,15 @@ def fit(training: Training, run: Run | None) -> Trained:
         trained = _read(out)
         print(f"{out}: trained before, nothing to do", flush=True)
     else:
-        remove_orphans(out)
-        outcome: Outcome = _run_workers(training, work, out, run)
+        listed = _listed(out, config.resume)
+        outcome: Outcome = _run_workers(training, work, out, run, listed)
+        if outcome.refused:
+            raise BadInput(outcome.refused)
         if outcome.diverged:
             raise Diverged(outcome.diverged)
+        if outcome.stopped_after:
+            print(f"{out}: saved after step {outcome.stopped_after:,}; the same command goes on from there", flush=True)
+            raise SystemExit(EXIT_CODE)
         trained = _publish(out, stage, recipe, training.inputs, outcome)
         print(f"{out}: trained for {config.steps:,} steps", flush=True)
     if run is not None:
@@ -100,7 +108,7 @@ def dry_run(training: Training) -> None:
     _check_room(config.workers)
     scratch = Folder(f"{config.out.rstrip('/')}.dry-run")
     try:
-        found: DryRun = _run_workers(training, try_out, scratch, None)
+        found: DryRun = _run_workers(training, try_out, scratch, None, [])
     finally:
         if scratch.exists():
             filesystem, path = ray_storage(scratch)
@@ -120,7 +128,26 @@ def _announce_initial(url: str, config: TrainingConfig, run: Run | None) -> str:
     return fingerprint
 
 
-def _run_workers(training: Training, task: Callable[[Job], Any], out: Folder, run: Run | None) -> Any:
+def _listed(out: Folder, resume: str | None) -> list[Listed]:
+    """The checkpoints there are; the newest has to be whole, as far as that shows without reading it.
+
+    Raises:
+        BadInput: it is not, or there is none though one is asked for.
+    """
+    if resume == "last-whole":
+        drop_damaged(out)
+    listed = tidy(out)
+    if listed:
+        step = check_state(out / FOLDER / listed[-1].name, contents=False)["step"]
+        print(f"{out}: going on after step {step:,}", flush=True)
+    elif resume is not None:
+        raise BadInput(f"{out} has no checkpoint to go on from: correct --out, or begin anew without --resume")
+    return listed
+
+
+def _run_workers(
+    training: Training, task: Callable[[Job], Any], out: Folder, run: Run | None, listed: list[Listed]
+) -> Any:
     """What the first worker's `task` returns; Ray Train keeps its list and its checkpoints below `out`."""
     for name, value in _RAY_TRAIN.items():
         os.environ.setdefault(name, value)
@@ -150,13 +177,32 @@ def _run_workers(training: Training, task: Callable[[Job], Any], out: Folder, ru
                 name=FOLDER,
                 storage_path=path,
                 storage_filesystem=filesystem,
-                checkpoint_config=train.CheckpointConfig(num_to_keep=config.cadence.keep_checkpoints),
+                callbacks=[_retention(out, listed, config.cadence)],
                 failure_config=train.FailureConfig(max_failures=workers.max_failures),
                 logging_config=train.LoggingConfig(log_level="ERROR"),
             ),
         )
-        with _sigint_as_it_was():
+        asks = sigterm_asks(board.stop.remote) if task is work else nullcontext()
+        with asks, _sigint_as_it_was():
             return trainer.fit().return_value
+
+
+def _retention(out: Folder, listed: list[Listed], cadence: Cadence) -> Any:
+    """What removes checkpoints, called by Ray Train whenever there is a new one."""
+    from ray.train import UserCallback
+
+    class Retention(UserCallback):
+        def __init__(self) -> None:
+            self._kept = listed
+
+        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+            there = [*self._kept, Listed.of(checkpoint.path, metrics[0])]
+            self._kept = worth_keeping(there, newest=cadence.keep_checkpoints, best=cadence.keep_best)
+            for each in there:
+                if each not in self._kept:
+                    remove(out, each.name)
+
+    return Retention()
 
 
 def _cpus_each(workers: WorkersConfig) -> int:

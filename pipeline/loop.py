@@ -2,9 +2,9 @@
 
 import hashlib
 import logging
+import math
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bar_model import checkpoint
 from bar_model.blocks import arrange_blocks
+from bar_model.errors import BadInput
 from pipeline.batches import Rows, Share
 from pipeline.board import Note
 from pipeline.initial import load_initial, start_from
 from pipeline.manifest import FileEntry
 from pipeline.meter import Meter
 from pipeline.players import SPIKE, Diverged, Guard, Player, Ranks, Step, seed_dropout
-from pipeline.snapshots import checkpoint_name, read_state, write_state
+from pipeline.saver import Saver, at_hand
+from pipeline.snapshots import SCORE
+from pipeline.state import check_state, load_state
+from pipeline.stopping import Word
 from pipeline.storage import Folder
 from pipeline.tracer import Tracer
 from pipeline.tracking import Run
@@ -101,6 +106,10 @@ class Outcome(NamedTuple):
     fingerprint: str = ""
     files: tuple[FileEntry, ...] = ()
     diverged: str = ""
+    refused: str = ""
+    """Why its checkpoint can't be gone on from."""
+    stopped_after: int = 0
+    """The step after which it saved a checkpoint and stopped, since it was told to."""
 
 
 def work(job: Job) -> Outcome:
@@ -109,14 +118,18 @@ def work(job: Job) -> Outcome:
 
     learner, ranks, device = built(job)
     loop = Loop(job, learner, ranks, device)
-    if found := train.get_checkpoint():
-        with found.as_directory() as folder:
-            loop.resume(read_state(Path(folder), device))
+    # All ranks come to either end together. Returned, since Ray Train would replace workers that raise.
     try:
+        if found := train.get_checkpoint():
+            with at_hand(found, Folder(job.config.out)) as folder:
+                loop.resume(folder)
         loop.run()
+    except BadInput as error:
+        return Outcome(loop.metrics, refused=str(error))
     except Diverged as error:
-        # All ranks come to this together. Returned, since Ray Train would replace workers that raise.
         return Outcome(loop.metrics, diverged=str(error))
+    if loop.done < job.config.steps:
+        return Outcome(loop.metrics, stopped_after=loop.done)
     if ranks.rank > 0:
         return Outcome(loop.metrics)
     if job.run is not None:
@@ -177,66 +190,78 @@ class Loop:
         self._ranks = ranks
         self._guard = Guard()
         self._steps: list[Step] = []
-        self._done = self._checked = self._reported = 0
+        self.done = self._checked = self._reported = 0
         self._meter = Meter(
             batch=job.config.batch, row_operations=learner.row_operations, device=device, num_devices=ranks.num
         )
         self._tracer = Tracer(job.config, ranks, job.run)
         self._note = Note(step=0)
         self._noted = 0.0
-        self._attempt = uuid.uuid4().hex[:8]
+        self._answer: ObjectRef | None = None
+        self._is_to_stop, self._word = False, Word(ranks)
+        self._scores: dict[str, float] = {}
+        self._saver = Saver(Folder(job.config.out), ranks)
 
     def run(self) -> None:
-        """All steps that are left.  Raises: Diverged."""
+        """All steps that are left, or those until the driver wants a checkpoint and no more.  Raises: Diverged."""
         learner, cadence = self.learner, self._config.cadence
-        for step in range(self._done, self._config.steps):
+        for step in range(self.done, self._config.steps):
             seed, rank = self._config.seed, self._ranks.rank
             self._steps.append(take_step(learner, step, seed=seed, rank=rank, meter=self._meter))
-            self._done = step + 1
-            self._tracer.advance(self._done)
+            self.done, self._scores = step + 1, {}
+            self._tracer.advance(self.done)
             if self._is_due(cadence.log_every):
                 self._report()
             with self._meter.pausing(), self._uncompiled():
                 if self._is_due(cadence.validate_every):
-                    self._log({f"validation/{name}": value for name, value in learner.validate().items()})
+                    self._validate()
                 if self._is_due(cadence.picture_every):
                     self._draw()
                 if self._is_due(cadence.checkpoint_every):
                     self._save()
             self._tell()
+            if self._word.pass_on(self._is_to_stop):
+                if not self._is_due(cadence.checkpoint_every):
+                    self._save()
+                return
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `_save` wrote."""
+    def resume(self, folder: str) -> None:
+        """Go on from what `_save` wrote.  Raises: BadInput: it is damaged, or another training's."""
+        kept = check_state(Folder(folder), contents=True)
         first = self.learner.micro_batch(self.learner.share.parts(0)[0], 0)
         for player in self.learner.players:
-            kept = state["players"][player.name]
+            player.num_updates = kept["num_updates"].get(player.name, 0)
             # Rehearsed before its state is loaded, since the rehearsal may change some.
-            if kept["num_updates"]:
+            if player.num_updates:
                 player.rehearse(first)
-            player.load_state_dict(kept)
-        self._guard = Guard(**state["guard"])
-        self.metrics = state["metrics"]
-        self._done = self._checked = self._reported = state["step"]
+        load_state(Path(folder), self._tensors())
+        self._guard = Guard(**kept["guard"])
+        self.metrics = kept["metrics"]
+        self.done = self._checked = self._reported = kept["step"]
         self._meter.restart()
 
+    def _tensors(self) -> dict[str, Tensor]:
+        players = self.learner.players
+        return {f"{each.name}/{name}": tensor for each in players for name, tensor in each.state_dict().items()}
+
     def _is_due(self, every: int) -> bool:
-        return self._done == self._config.steps or (every > 0 and self._done % every == 0)
+        return self.done == self._config.steps or (every > 0 and self.done % every == 0)
 
     def _report(self) -> None:
         """The means of the steps since the last report; here the worker waits for its device."""
         self._check_finite()
-        step = self._done - 1
+        step = self.done - 1
         values = {f"train/{name}": value for name, value in self.learner.settings_at(step).items()}
         for player in self.learner.players:
             if found := player.report():
                 found["learning_rate"] = player.learning_rate_at(step)
                 values |= {f"{player.name}/{name}": value for name, value in found.items()}
-        metered = self._meter.read(self._done - self._reported)
+        metered = self._meter.read(self.done - self._reported)
         counted = {"skipped_steps": float(self._guard.skipped), "loss_spikes": float(self._guard.spikes)}
         self._log(values | {f"train/{name}": value for name, value in (metered | counted).items()})
         loss = values.get(f"{self.learner.players[0].name}/loss", self._note.loss)
-        self._note = Note(step=self._done, loss=loss, rows_per_s=metered["rows_per_s"])
-        self._reported = self._done
+        self._note = Note(step=self.done, loss=loss, rows_per_s=metered["rows_per_s"])
+        self._reported = self.done
 
     def _check_finite(self) -> None:
         """Count the steps that were skipped since this was last asked, and the losses that leapt.
@@ -258,7 +283,7 @@ class Loop:
                 if deviation > SPIKE and self._leads:
                     text = "step %d: loss %.4g is %.0f standard deviations above the steps before (rows %s)"
                     logger.warning(text, step, loss, deviation, self._first_rows(step))
-        self._steps, self._checked = [], self._done
+        self._steps, self._checked = [], self.done
 
     def _first_rows(self, step: int) -> str:
         return ", ".join(map(str, self.learner.share.shuffle.rows(step).indices[:8])) + ", …"
@@ -266,37 +291,40 @@ class Loop:
     def _log(self, values: dict[str, float]) -> None:
         self.metrics |= values
         if self._leads and self._run is not None:
-            self._run.metrics(values, step=self._done)
+            self._run.metrics(values, step=self.done)
 
     def _draw(self) -> None:
         if self._leads and self._run is not None and (picture := self.learner.picture()) is not None:
-            self._run.figure("progress", picture, step=self._done)
+            self._run.figure("progress", picture, step=self.done)
+
+    def _validate(self) -> None:
+        found = self.learner.validate()
+        self._log({f"validation/{name}": value for name, value in found.items()})
+        # Those that a checkpoint of just this step is kept for.
+        self._scores = {SCORE: found["loss"]} if math.isfinite(found.get("loss", math.nan)) else {}
 
     def _save(self) -> None:
-        """Hand a checkpoint to Ray Train, which all ranks have to do together."""
-        from ray import train
-
         self._check_finite()
-        with tempfile.TemporaryDirectory() as folder:
-            kept = None
-            if self._leads:
-                state = {
-                    "step": self._done,
-                    "guard": asdict(self._guard),
-                    "metrics": self.metrics,
-                    "players": {player.name: player.state_dict() for player in self.learner.players},
-                }
-                write_state(state, Path(folder))
-                kept = train.Checkpoint.from_directory(folder)
-            name = checkpoint_name(self._done, self._attempt)
-            train.report({"step": self._done, **self.metrics}, checkpoint=kept, checkpoint_dir_name=name)
+        values = {
+            "step": self.done,
+            "guard": asdict(self._guard),
+            "metrics": self.metrics,
+            "num_updates": {player.name: player.num_updates for player in self.learner.players},
+        }
+        self._saver.save(self._tensors(), values, step=self.done, metrics=self.metrics | self._scores)
 
     def _tell(self) -> None:
-        """Leave a note for whoever watches, now and then."""
+        """Leave a note for whoever watches, now and then; it is answered with whether to stop."""
+        import ray
+
+        if not self._leads:
+            return
+        if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
+            self._is_to_stop, self._answer = ray.get(self._answer), None
         now = time.perf_counter()
-        if self._leads and (now - self._noted >= NOTE_EVERY_S or self._done == self._config.steps):
+        if now - self._noted >= NOTE_EVERY_S or self.done == self._config.steps:
             self._noted = now
-            self._board.write.remote(replace(self._note, step=self._done))
+            self._answer = self._board.write.remote(replace(self._note, step=self.done))
 
     def _uncompiled(self) -> AbstractContextManager[None]:
         """For what has shapes of its own, of which each would be compiled."""

@@ -110,8 +110,15 @@ def parameter_groups(
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: OptimizationConfig) -> torch.optim.AdamW:
-    """Fused, so that a step takes its scale and whether it is skipped from the device (see players.py)."""
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    """Fused, so that a step takes its scale and whether it is skipped from the device (see players.py).
+
+    Its state, which AdamW would make in its first step, is there at once: a checkpoint can be loaded into it.
+    """
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+        moments = {name: torch.zeros_like(parameter, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

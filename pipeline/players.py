@@ -160,22 +160,15 @@ class Player:
         """The weights that count: the average where there is one."""
         return self.model if self.average is None else self.average.model
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "average": None if self.average is None else self.average.model.state_dict(),
-            "num_updates": self.num_updates,
-            "sums": self._sums,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that a step leaves behind, but for `num_updates`: the living tensors, to be read or filled by others."""
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
+        state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for parameter, kept in self._optimizer.state.items():
+            state |= {f"optimizer/{names[parameter]}/{name}": tensor for name, tensor in kept.items()}
         if self.average is not None:
-            self.average.model.load_state_dict(state["average"])
-        self.num_updates = state["num_updates"]
-        self._sums.copy_(state["sums"])
+            state |= {f"average/{name}": tensor for name, tensor in self.average.model.state_dict().items()}
+        return {**state, "sums": self._sums}
 
     def _accumulate(self, micro_batches: Iterable[Sequence[Any]], num: int) -> Float[Tensor, " sums"]:
         """Gradients of all micro-batches; total, weight and parts, summed over all ranks."""

@@ -1,34 +1,45 @@
-"""Checkpoints of a training: one file each, in folders that Ray Train keeps a list of.
+"""The checkpoints of a training: folders of state, of which Ray Train keeps a list.
 
-Ray Train finds the newest again by the name and the storage of the run, so that the same command goes on. Two gaps are
-closed here: it overwrites its list in place, so that a kill could leave half of it; and a folder whose upload was cut
-short is never removed, nor kept apart from a later one of the same name.
+Ray Train finds the newest again by the name and the storage of the run, so that the same command goes on. Three gaps
+are closed here. It overwrites its list in place, so that a kill could leave half of it. A folder that was cut short is
+never removed, nor kept apart from a later one of the same name. And it keeps either the newest or the best: so it is
+told to keep all, and what is no longer wanted is removed from under its list, which is then brought up to date.
 """
 
 import io
 import json
 import os
-import pickle
 import uuid
-import zipfile
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
-import torch
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs as arrow
 
 from bar_model.errors import BadInput
+from pipeline.state import check_state
 from pipeline.storage import Folder
 
 FOLDER = "checkpoints"
 """Below the output folder of a training; for Ray Train, the name of the run."""
+SCORE = "score"
+"""Metric of a checkpoint by which the best are kept, the lower the better; those without it are never among them."""
 
-_STATE = "state.pt"
 _LIST = "checkpoint_manager_snapshot.json"
 _PREFIX = "step-"
-_FORMAT = 1
+
+
+class Listed(NamedTuple):
+    """A checkpoint that all ranks have finished: the name of its folder, and what was measured of its weights."""
+
+    name: str
+    score: float | None
+
+    @staticmethod
+    def of(path: str, metrics: dict[str, Any]) -> "Listed":
+        return Listed(PurePosixPath(path).name, metrics.get(SCORE))
 
 
 def checkpoint_name(step: int, attempt: str) -> str:
@@ -36,30 +47,11 @@ def checkpoint_name(step: int, attempt: str) -> str:
     return f"{_PREFIX}{step:08d}-{attempt}"
 
 
-def write_state(state: dict[str, Any], folder: Path) -> None:
-    torch.save({"format": _FORMAT, **state}, folder / _STATE)
-
-
-def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
-    """What `write_state` wrote; tensors and plain values alone, nothing is unpickled into code.
-
-    Raises:
-        BadInput: the file is missing, damaged, or something else.
-    """
-    file = folder / _STATE
-    # What isn't a zip file torch would read in ways of old, which break in as many.
-    reason = "it is no zip file" if file.exists() else "there is none"
-    if not zipfile.is_zipfile(file):
-        raise BadInput(f"{file} is no checkpoint of a training ({reason}): restore it, or remove its folder")
-    try:
-        state = torch.load(file, map_location=device, weights_only=True)
-        found = state["format"]
-    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"{file} is no checkpoint of a training ({reason}): restore it, or remove its folder") from error
-    if found != _FORMAT:
-        raise BadInput(f"{file} has format {found}, but this version reads {_FORMAT}")
-    return state
+def worth_keeping(listed: Sequence[Listed], *, newest: int, best: int) -> list[Listed]:
+    """Of checkpoints in the order of their making, the newest and, of all, the best."""
+    scored = [each for each in listed if each.score is not None]
+    chosen = {*listed[-newest:], *sorted(scored, key=lambda each: each.score or 0.0)[:best]}
+    return [each for each in listed if each in chosen]
 
 
 def ray_storage(out: Folder) -> tuple[arrow.FileSystem, str]:
@@ -72,25 +64,98 @@ def ray_storage(out: Folder) -> tuple[arrow.FileSystem, str]:
     return arrow.PyFileSystem(arrow.FSSpecHandler(filesystem)), path
 
 
-def remove_orphans(out: Folder) -> None:
-    """Remove the folders that Ray Train's list does not name: their upload, or their removal, was cut short.
+def remove(out: Folder, name: str) -> None:
+    """A checkpoint, or the remains of one."""
+    filesystem, path = ray_storage(out / FOLDER)
+    filesystem.delete_dir(f"{path}/{name}")
+
+
+def tidy(out: Folder) -> list[Listed]:
+    """Make Ray Train's list and the folders agree; what is then listed, in the order of its making.
+
+    Folders that the list does not name were cut short, or were about to be removed: they go. Names without a folder go
+    from the list, but for the newest's.
 
     Raises:
-        BadInput: the list is damaged.
+        BadInput: the list is damaged, or the newest checkpoint is gone.
+    """
+    checkpoints = out / FOLDER
+    if not checkpoints.exists():
+        return []
+    listing = _Listing.read(checkpoints)
+    there = {name for name in checkpoints.folders() if name.startswith(_PREFIX)}
+    for name in there - {each.name for each in listing.listed}:
+        remove(out, name)
+    if listing.listed and listing.listed[-1].name not in there:
+        raise BadInput(
+            f"{checkpoints.path(listing.listed[-1].name)} is missing, the newest checkpoint: restore it, or go on from "
+            "the last whole one with --resume last-whole"
+        )
+    listing.keep(there)
+    return listing.listed
+
+
+def drop_damaged(out: Folder) -> None:
+    """Remove the newest checkpoints as far as they are not whole, each with a word on why.
+
+    Raises:
+        BadInput: the list is damaged, or no checkpoint is whole.
     """
     checkpoints = out / FOLDER
     if not checkpoints.exists():
         return
-    listed = checkpoints.read(_LIST).decode() if checkpoints.exists(_LIST) else "{}"
-    try:
-        json.loads(listed)
-    except ValueError as error:
-        where = checkpoints.path(_LIST)
-        raise BadInput(f"{where} is damaged ({error}): restore it, or remove {checkpoints} to begin anew") from error
-    filesystem, path = ray_storage(checkpoints)
-    for found in filesystem.get_file_info(arrow.FileSelector(path)):
-        if found.base_name.startswith(_PREFIX) and found.base_name not in listed:
-            filesystem.delete_dir(found.path)
+    listing = _Listing.read(checkpoints)
+    names = [each.name for each in listing.listed]
+    while names:
+        try:
+            check_state(checkpoints / names[-1], contents=True)
+            break
+        except BadInput as error:
+            print(f"passed over, and removed: {error}", flush=True)
+            names.pop()
+    if listing.listed and not names:
+        raise BadInput(f"{checkpoints} has no whole checkpoint: restore one, or choose another output folder")
+    listing.keep(set(names))
+
+
+class _Listing:
+    """Ray Train's list, as its file has it."""
+
+    def __init__(self, checkpoints: Folder, content: dict[str, Any]) -> None:
+        self._checkpoints = checkpoints
+        self._content = content
+
+    @staticmethod
+    def read(checkpoints: Folder) -> "_Listing":
+        if not checkpoints.exists(_LIST):
+            return _Listing(checkpoints, {"checkpoint_results": [], "checkpoint_report_indices": []})
+        try:
+            listing = _Listing(checkpoints, json.loads(checkpoints.read(_LIST)))
+            _ = listing.listed
+        except (ValueError, KeyError, TypeError) as error:
+            where = checkpoints.path(_LIST)
+            raise BadInput(
+                f"{where} is damaged ({error}): restore it, or remove {checkpoints} to begin anew"
+            ) from error
+        return listing
+
+    @property
+    def listed(self) -> list[Listed]:
+        return [Listed.of(each["checkpoint_dir_name"], each["metrics"]) for each in self._results()]
+
+    def keep(self, names: set[str]) -> None:
+        """Forget all others; the newest of these is then the one that a training goes on from."""
+        results, indices = self._results(), self._content["checkpoint_report_indices"]
+        kept = [place for place, each in enumerate(results) if each["checkpoint_dir_name"] in names]
+        if len(kept) == len(results):
+            return
+        self._content["checkpoint_results"] = [results[place] for place in kept]
+        self._content["checkpoint_report_indices"] = [indices[place] for place in kept]
+        self._content["latest_checkpoint_result"] = results[kept[-1]] if kept else None
+        self._checkpoints.write(_LIST, json.dumps(self._content).encode())
+
+    def _results(self) -> list[dict[str, Any]]:
+        return self._content["checkpoint_results"]
 
 
 class _WholeFiles(LocalFileSystem):

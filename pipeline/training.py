@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from bar_model.bar import BarConfig
 from bar_model.errors import BadInput
@@ -28,9 +28,18 @@ class Cadence:
     checkpoint_every: int = 0
     """Steps between checkpoints: what is lost at most when everything is killed."""
     keep_checkpoints: int = 2
-    """The newest ones; older ones are removed."""
+    """The newest ones; of the others, all but the best are removed."""
+    keep_best: int = 1
+    """Checkpoints with the least validation loss, of those made in a step in which it was measured."""
     trace_at: int = 0
     """Step after which a few are traced by torch's profiler, into `traces` below `out` and the tracked run; 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.keep_checkpoints < 1 or self.keep_best < 0:
+            raise BadInput(
+                f"cadence.keep_checkpoints {self.keep_checkpoints} and keep_best {self.keep_best}: "
+                "the newest has to be kept, and no fewer than 0 of the best"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +85,9 @@ class TrainingConfig:
     """Of the initial weights, the order of rows and everything that is left to chance."""
     precision: Precision = "float32"
     """Of matrix products; weights and their averages are kept in float32."""
+    resume: Literal["newest", "last-whole"] | None = None
+    """`newest`: there has to be a checkpoint to go on from; `last-whole`: damaged newer ones are removed (else: goes on
+    from the newest if there is one)."""
     dry_run: bool = False
     """Build everything, train for two steps, say what they take and how long the rest would, and leave nothing."""
     cadence: Cadence = field(default_factory=Cadence)
@@ -103,6 +115,6 @@ class TrainingConfig:
 
     def recipe(self, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
         """All that determines the weights, as JSON values; fields named in `besides` don't."""
-        free = {"out", "init", "dry_run", "cadence", "workers", "cluster", "tracking", *besides}
+        free = {"out", "init", "resume", "dry_run", "cadence", "workers", "cluster", "tracking", *besides}
         fields = [each.name for each in dataclasses.fields(self) if each.name not in free]
         return {name: plain(getattr(self, name)) for name in fields}

@@ -1,7 +1,6 @@
-"""What a checkpoint may hold, and what is left when one was cut short."""
+"""Which checkpoints are kept, and what is left when one was cut short."""
 
 import json
-import os
 import pickle
 from pathlib import Path
 
@@ -10,12 +9,14 @@ import torch
 from pyarrow.fs import copy_files
 
 from bar_model.errors import BadInput
-from pipeline.snapshots import FOLDER, checkpoint_name, ray_storage, read_state, remove_orphans, write_state
+from pipeline.players import Ranks
+from pipeline.snapshots import FOLDER, Listed, checkpoint_name, drop_damaged, ray_storage, tidy, worth_keeping
+from pipeline.state import Snapshot
 from pipeline.storage import Folder
 
 pytest_plugins = ["tests.fixtures_s3"]
 
-CPU = torch.device("cpu")
+LIST = "checkpoint_manager_snapshot.json"
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -23,66 +24,99 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "out") if request.param == "disk" else request.getfixturevalue("s3_folder"))
 
 
-def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
-    state = {"step": 7, "metrics": {"loss": 0.5}, "weights": torch.rand(3)}
-    write_state(state, tmp_path)
-    back = read_state(tmp_path, CPU)
-    assert (back["step"], back["metrics"]) == (7, {"loss": 0.5})
-    assert torch.equal(back["weights"], state["weights"])
+def write_checkpoints(out: Folder, *steps: int) -> list[str]:
+    """As Ray Train lists them."""
+    names = [checkpoint_name(step, "aaaa") for step in steps]
+    results = [{"version": 0, "checkpoint_dir_name": name, "metrics": {"step": 1}} for name in names]
+    snapshot = Snapshot(Ranks())
+    for name in names:
+        snapshot.take({"weight": torch.zeros(1)}, {"step": 1})
+        snapshot.write(out / FOLDER / name)
+    listing = {
+        "ray_version": "of today",
+        "checkpoint_results": results,
+        "checkpoint_report_indices": list(range(len(names))),
+        "latest_checkpoint_result": results[-1],
+    }
+    (out / FOLDER).write(LIST, json.dumps(listing).encode())
+    return names
 
 
-class Attack:
-    def __reduce__(self) -> tuple:
-        return os.mkdir, ("attacked",)
+def listing_of(out: Folder) -> dict:
+    return json.loads((out / FOLDER).read(LIST))
 
 
-def test_what_is_no_checkpoint_is_refused_and_never_carried_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    file = tmp_path / "state.pt"
-    with pytest.raises(BadInput, match="no checkpoint"):
-        read_state(tmp_path, CPU)
-    write_state({"step": 1}, tmp_path)
-    whole = file.read_bytes()
-    torch.save({"format": 1, "step": Attack()}, file)
-    foreign = file.read_bytes()
-    for content in (whole[:-40], foreign, pickle.dumps(Attack()), b"", b"junk"):
-        file.write_bytes(content)
-        with pytest.raises(BadInput, match="no checkpoint"):
-            read_state(tmp_path, CPU)
-    assert not (tmp_path / "attacked").exists()
-    torch.save({"format": 99}, file)
-    with pytest.raises(BadInput, match="format 99"):
-        read_state(tmp_path, CPU)
+def test_the_newest_and_the_best_are_kept() -> None:
+    def kept(*scores: float | None, newest: int, best: int) -> list[int]:
+        listed = [Listed(f"step-{index}", score) for index, score in enumerate(scores)]
+        return [listed.index(each) for each in worth_keeping(listed, newest=newest, best=best)]
+
+    assert kept(0.5, 0.3, 0.4, 0.9, newest=1, best=1) == [1, 3]
+    assert kept(0.5, 0.3, 0.4, 0.2, newest=2, best=1) == [2, 3]
+    assert kept(0.1, 0.3, None, None, newest=2, best=2) == [0, 1, 2, 3]
+    assert kept(None, None, None, newest=1, best=3) == [2]
+    assert kept(0.1, 0.2, newest=1, best=0) == [1]
 
 
-def test_what_ray_train_does_not_list_is_removed(out: Folder) -> None:
-    listed, orphan = checkpoint_name(10, "aaaa"), checkpoint_name(20, "bbbb")
-    remove_orphans(out)
-    for name in (f"{listed}/state.pt", f"{orphan}/state.pt", ".validate_storage_marker"):
-        (out / FOLDER).write(name, b"")
-    (out / FOLDER).write(
-        "checkpoint_manager_snapshot.json",
-        json.dumps({"checkpoint_results": [{"checkpoint_dir_name": listed}]}).encode(),
-    )
-    remove_orphans(out)
-    assert (out / FOLDER).exists(f"{listed}/state.pt")
-    assert not (out / FOLDER).exists(f"{orphan}/state.pt")
-    (out / FOLDER).write("checkpoint_manager_snapshot.json", b"{")
+def test_what_the_list_does_not_name_is_removed_and_what_is_gone_is_no_longer_listed(out: Folder) -> None:
+    assert tidy(out) == []
+    names = write_checkpoints(out, 10, 20, 30)
+    orphan = checkpoint_name(40, "bbbb")
+    (out / FOLDER).write(f"{orphan}/shard-00000-00000.safetensors", b"")
+    (out / FOLDER).write(".validate_storage_marker", b"")
+    assert [each.name for each in tidy(out)] == names
+    assert not (out / FOLDER).exists(orphan)
+    remove_folder(out, names[1])
+    assert [each.name for each in tidy(out)] == [names[0], names[2]]
+    listing = listing_of(out)
+    assert listing["checkpoint_report_indices"] == [0, 2]
+    assert listing["latest_checkpoint_result"]["checkpoint_dir_name"] == names[2]
+    remove_folder(out, names[2])
+    with pytest.raises(BadInput, match=f"{names[2]} is missing, the newest checkpoint"):
+        tidy(out)
+    (out / FOLDER).write(LIST, b"{")
     with pytest.raises(BadInput, match="damaged"):
-        remove_orphans(out)
+        tidy(out)
+
+
+def test_damaged_ones_are_passed_over_down_to_the_last_whole_one(
+    out: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third, fourth = write_checkpoints(out, 10, 20, 30, 40)
+    drop_damaged(out)
+    assert [each.name for each in tidy(out)] == [first, second, third, fourth]
+    for name in (first, third):
+        file = f"{name}/shard-00000-00000.safetensors"
+        data = (out / FOLDER).read(file)
+        (out / FOLDER).write(file, data[:-1] + b"\1")
+    remove_folder(out, fourth)
+    drop_damaged(out)
+    said = capsys.readouterr().out
+    assert said.count("passed over") == 2
+    assert f"{third}/shard-00000-00000.safetensors is damaged" in said
+    assert [each.name for each in tidy(out)] == [first, second]
+    assert not (out / FOLDER).exists(third)
+    assert listing_of(out)["latest_checkpoint_result"]["checkpoint_dir_name"] == second
+    (out / FOLDER).remove(f"{second}/rank-00000.json")
+    with pytest.raises(BadInput, match="has no whole checkpoint"):
+        drop_damaged(out)
+    assert (out / FOLDER).exists(f"{first}/rank-00000.json")
+
+
+def remove_folder(out: Folder, name: str) -> None:
+    filesystem, path = ray_storage(out / FOLDER)
+    filesystem.delete_dir(f"{path}/{name}")
 
 
 def test_ray_train_writes_where_the_folder_is(out: Folder, tmp_path: Path) -> None:
     (tmp_path / "local").mkdir()
-    write_state({"step": 3}, tmp_path / "local")
+    (tmp_path / "local" / "file").write_bytes(b"content")
     filesystem, path = ray_storage(out)
     filesystem.create_dir(f"{path}/there")
     copy_files(str(tmp_path / "local"), f"{path}/there", destination_filesystem=filesystem)
-    assert (out / "there").read("state.pt") == (tmp_path / "local" / "state.pt").read_bytes()
+    assert (out / "there").read("file") == b"content"
     # Such a file system travels to the workers.
-    assert pickle.loads(pickle.dumps(filesystem)).get_file_info(f"{path}/there/state.pt").size > 0  # noqa: S301
+    assert pickle.loads(pickle.dumps(filesystem)).get_file_info(f"{path}/there/file").size > 0  # noqa: S301
 
 
 def test_an_overwritten_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) -> None:

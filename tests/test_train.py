@@ -58,7 +58,7 @@ def killable(folder: Path) -> TrainConfig:
     cadence, initial = Cadence(log_every=1, checkpoint_every=10), folder / "initial"
     if not initial.exists():
         checkpoint.save(Bar(dataclasses.replace(tiny_bar(), num_classes=NUM_CLASSES + 1)), initial)
-    return tiny_training(folder, model=tiny_bar(dropout=0.1), init=str(initial), steps=60, cadence=cadence)
+    return tiny_training(folder, model=tiny_bar(dropout=0.1), init=str(initial), steps=100, cadence=cadence)
 
 
 @pytest.mark.ray
@@ -96,24 +96,66 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
         run_training(config)
 
 
-@pytest.mark.ray
-def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path) -> None:
-    """The same command again: every loss is, bit for bit, that of a run without a kill, and without Ray."""
-    tiny_codes(tmp_path / "codes")
-    config = killable(tmp_path)
-    listing = Path(config.out) / "checkpoints" / "checkpoint_manager_snapshot.json"
-    command = [sys.executable, "-c", DRIVER, ray_here, str(tmp_path)]
+def start_driver(address: str, folder: Path) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    driver = subprocess.Popen(command, env=environment, start_new_session=True)
-    while not listing.exists() or json.loads(listing.read_text())["current_report_index"] < 2:
+    command = [sys.executable, "-c", DRIVER, address, str(folder)]
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def checkpoints(config: TrainConfig) -> list[int]:
+    """The steps of those that Ray Train lists and that are there, in the order of their making."""
+    folder = Path(config.out) / "checkpoints"
+    listing = folder / "checkpoint_manager_snapshot.json"
+    results = json.loads(listing.read_text())["checkpoint_results"] if listing.exists() else []
+    return [each["metrics"]["step"] for each in results if (folder / each["checkpoint_dir_name"]).exists()]
+
+
+def await_checkpoints(driver: subprocess.Popen, config: TrainConfig, *, after: int) -> None:
+    while not any(step > after for step in checkpoints(config)):
         assert driver.poll() is None
         time.sleep(0.02)
+
+
+@pytest.mark.ray
+def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Killed, then told to end, then found with a damaged checkpoint, the training goes on each time.
+
+    Every loss is, bit for bit, that of a run without all this, and without Ray.
+    """
+    from mlflow import MlflowClient
+
+    tiny_codes(tmp_path / "codes")
+    config = killable(tmp_path)
+    with pytest.raises(BadInput, match="no checkpoint to go on from"):
+        run_training(dataclasses.replace(config, resume="newest"))
+    driver = start_driver(ray_here, tmp_path)
+    await_checkpoints(driver, config, after=10)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not (Path(config.out) / "manifest-000001.json").exists()
 
-    resumed = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert resumed.returncode == 0, resumed.stderr
+    killed_after = checkpoints(config)[-1]
+    driver = start_driver(ray_here, tmp_path)
+    await_checkpoints(driver, config, after=killed_after)
+    driver.terminate()
+    assert driver.wait() == 128 + signal.SIGTERM
+    *_, before, newest = checkpoints(config)
+    assert newest < config.steps
+    client = MlflowClient(config.tracking.uri)
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert run.info.status == "KILLED"
+
+    (shard,) = (Path(config.out) / "checkpoints").glob(f"step-{newest:08d}-*/*.safetensors")
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1])
+    with pytest.raises(BadInput, match=r"is damaged .* --resume last-whole"):
+        run_training(config)
+    shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(BadInput, match=r"SHA-256 .* --resume last-whole"):  # A worker's finding.
+        run_training(config)
+    capsys.readouterr()
+    run_training(dataclasses.replace(config, resume="last-whole"))
+    assert f"going on after step {before}\n" in capsys.readouterr().out
     undisturbed = learner(config)
     assert curve(config) == dict(enumerate(losses(undisturbed, config, range(config.steps)), start=1))
     results = json.loads((Path(config.out) / "results.json").read_text())

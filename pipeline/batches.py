@@ -31,9 +31,11 @@ class Rows(NamedTuple):
 
     def split(self, size: int) -> "Iterator[Rows]":
         """As few parts of at most `size` rows as there can be, of as equal sizes as there can be."""
-        num_parts = -(-len(self.indices) // size)
-        for part in range(num_parts):
-            yield self.between(*_share(len(self.indices), part, num_parts))
+        return self.parts(-(-len(self.indices) // size))
+
+    def parts(self, num: int) -> "Iterator[Rows]":
+        for part in range(num):
+            yield self.between(*_share(len(self.indices), part, num))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +72,11 @@ class Share:
             raise BadInput(f"batch {self.shuffle.batch}: too small to be shared by {self.num_workers} workers")
 
     def parts(self, step: int) -> list[Rows]:
-        """The micro-batches of a step."""
+        """The micro-batches of a step: as many for every worker, unless one has fewer rows than that."""
         rows = self.shuffle.rows(step, worker=self.worker, num_workers=self.num_workers)
-        return list(rows.split(self.micro_batch or self.shuffle.batch))
+        largest = -(-self.shuffle.batch // self.num_workers)
+        num = -(-largest // (self.micro_batch or self.shuffle.batch))
+        return list(rows.parts(min(num, len(rows.indices))))
 
     def all_once(self, num_rows: int) -> Iterator[Rows]:
         """This worker's part of a held-out set."""

@@ -2,12 +2,14 @@
 
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
 from bar_model import checkpoint
 from bar_model.bar import Bar, BarConfig
 from bar_model.checkpoint import Model
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
+from pipeline.sharding import whole_tensor
 from pipeline.storage import local_copy
 
 _BY_CLASS = "transformer.class_embedding.weight"
@@ -38,8 +40,8 @@ def start_from(model: nn.Module, initial: Model) -> None:
     """Take over the weights; the vectors of other classes stay as they were drawn, but for the dropped class's."""
     drawn, state = model.state_dict(), initial.state_dict()
     if _BY_CLASS in state and len(state[_BY_CLASS]) != len(drawn[_BY_CLASS]):
-        state[_BY_CLASS] = torch.cat((drawn[_BY_CLASS][:-1].cpu(), state[_BY_CLASS][-1:]))
-    model.load_state_dict(state)
+        state[_BY_CLASS] = torch.cat((whole_tensor(drawn[_BY_CLASS])[:-1].cpu(), state[_BY_CLASS][-1:]))
+    set_model_state_dict(model, state, options=StateDictOptions(full_state_dict=True))
 
 
 def new_classes(initial: Model, config: BarConfig | TokenizerConfig) -> int:

@@ -74,11 +74,11 @@ class Learner(Protocol):
         ...
 
     def picture(self) -> np.ndarray | None:
-        """What it can do by now, to be looked at."""
+        """What it can do by now, to be looked at; all ranks take part, and the first one gets it."""
         ...
 
     def result(self) -> checkpoint.Model:
-        """The model to be saved."""
+        """The model to be saved; all ranks take part."""
         ...
 
 
@@ -130,11 +130,11 @@ def work(job: Job) -> Outcome:
         return Outcome(loop.metrics, diverged=str(error))
     if loop.done < job.config.steps:
         return Outcome(loop.metrics, stopped_after=loop.done)
+    model = loop.learner.result()
     if ranks.rank > 0:
         return Outcome(loop.metrics)
     if job.run is not None:
         job.run.flush()
-    model = loop.learner.result()
     return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
 
 
@@ -294,7 +294,7 @@ class Loop:
             self._run.metrics(values, step=self.done)
 
     def _draw(self) -> None:
-        if self._leads and self._run is not None and (picture := self.learner.picture()) is not None:
+        if self._run is not None and (picture := self.learner.picture()) is not None:
             self._run.figure("progress", picture, step=self.done)
 
     def _validate(self) -> None:

@@ -16,9 +16,11 @@ import torch
 import torch.distributed
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.optimization import Average, OptimizationConfig, make_optimizer, parameter_groups, set_learning_rate
+from pipeline.sharding import shard, whole, whole_tensor
 
 SPIKE = 10.0
 """Standard deviations above the mean from which on a loss is a spike."""
@@ -49,6 +51,8 @@ class Objective(nn.Module, ABC):
 
     num_parts: int
     """Length of `Tally.parts`."""
+    entry = "forward"
+    """The method of its model that `forward` calls."""
 
     # Called with the learner's micro-batches, whatever they are.
     forward: Callable[..., Tally]
@@ -85,9 +89,14 @@ class Player:
         steps: range,
         ranks: Ranks,
         precision: Precision,
-        groups: list[dict[str, Any]] | None = None,
+        sharded: bool = False,
+        learning_rate_factor: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
-        """`steps` are those of the run over which its schedule stretches; `groups` by default the whole model's."""
+        """`steps` are those of the run over which its schedule stretches.
+
+        `sharded`: ranks hold a part of the model each (FSDP), not all of it (DDP). `learning_rate_factor`: of a
+        parameter, by its name.
+        """
         self.name = name
         self.model = model
         self.objective = objective
@@ -98,11 +107,14 @@ class Player:
         self._ranks = ranks
         self._precision: Precision = precision
         self._device = next(model.parameters()).device
-        self._optimizer = make_optimizer(groups or parameter_groups(model, config), config)
+        if sharded and ranks.num > 1:
+            for each in self.models():
+                shard(each, entry=objective.entry)
+        self._optimizer = make_optimizer(parameter_groups(model, config, learning_rate_factor), config)
         self._parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         self._reducing = (
             DistributedDataParallel(objective, forward_sync_buffers=False, gradient_as_bucket_view=True)
-            if ranks.num > 1
+            if ranks.num > 1 and not sharded
             else None
         )
         # Of the steps since the last report: total, weight, gradient norm, steps, parts… Skipped ones don't count.
@@ -115,9 +127,10 @@ class Player:
         """The optimizer step over this rank's `num` micro-batches and all the others'."""
         self.model.train()
         sums = self._accumulate(micro_batches, num)
-        # DDP averages over the ranks what is to be summed.
+        # DDP and FSDP average over the ranks what is to be summed.
         scale = self._ranks.num / sums[1]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None]) * scale
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = whole_tensor(torch.nn.utils.get_total_norm(gradients)) * scale
         finite = norm.isfinite() & sums[0].isfinite()
         set_learning_rate(self._optimizer, self.learning_rate_at(step))
         # AdamW's door for mixed precision: it divides the gradient by the first and does nothing where the second is 1.
@@ -157,8 +170,8 @@ class Player:
             yield self.average.model
 
     def evaluated(self) -> nn.Module:
-        """The weights that count: the average where there is one."""
-        return self.model if self.average is None else self.average.model
+        """The weights that count, the average where there is one: all of them, so all ranks have to ask together."""
+        return whole(self.model if self.average is None else self.average.model)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that a step leaves behind, but for `num_updates`: the living tensors, to be read or filled by others."""
@@ -183,6 +196,8 @@ class Player:
 
     def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
         """Ranks add up their gradients in the last backward pass of a step alone."""
+        if isinstance(self.model, FSDPModule):
+            self.model.set_requires_gradient_sync(last)
         return nullcontext() if last or self._reducing is None else self._reducing.no_sync()
 
 

@@ -103,6 +103,7 @@ class GeneratorObjective(Objective):
     """The training loss of BAR, with chance as a function of (seed, epoch, row)."""
 
     num_parts = 2 * NUM_RATIO_BUCKETS
+    entry = "loss"
 
     def __init__(self, bar: Bar, *, seed: int, class_dropout: float) -> None:
         super().__init__()
@@ -151,6 +152,7 @@ class GeneratorLearner:
             steps=range(config.steps),
             ranks=ranks,
             precision=config.precision,
+            sharded=config.workers.sharded,
         )
         self.players = (self._player,)
         self.share = config.share(len(self._codes.labels), ranks)
@@ -186,12 +188,13 @@ class GeneratorLearner:
 
     def picture(self) -> np.ndarray | None:
         """A column a class, drawn with the same noise every time: without guidance, and below that with it."""
+        model = self.result().eval()
         if self._tokenizer is None:
             return None
         num_classes = self._config.model.num_classes
         columns = torch.linspace(0, num_classes - 1, min(PICTURE_CLASSES, num_classes)).long()
         labels = columns.repeat(PICTURES_A_CLASS).to(self._device)
-        model, guided = self.result().eval(), self._config.model.sampling
+        guided = self._config.model.sampling
         bits = [
             model.generate(labels, seed=self._config.seed, sampling=sampling)
             for sampling in (replace(guided, guidance_scale=1.0), guided)

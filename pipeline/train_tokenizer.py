@@ -17,7 +17,7 @@ from pipeline.fit import Trained, Training, fit
 from pipeline.frozen_networks import FrozenNetworksConfig, load_frozen_networks, load_siglip
 from pipeline.images import from_model, to_grid, to_model
 from pipeline.inception import Inception, load_inception
-from pipeline.optimization import OptimizationConfig, parameter_groups
+from pipeline.optimization import OptimizationConfig
 from pipeline.pictures import PictureLoader, Pictures, list_pictures, open_pictures
 from pipeline.players import Objective, Player, Ranks, Tally, autocast
 from pipeline.reconstruction import ReconstructionQuality
@@ -161,8 +161,10 @@ class TokenizerLearner:
             steps=range(config.steps),
             ranks=ranks,
             precision=config.precision,
-            groups=parameter_groups(tokenizer, config.optimization, self._learning_rate_factor),
+            sharded=config.workers.sharded,
+            learning_rate_factor=self._learning_rate_factor,
         )
+        # The discriminator is small: there is nothing to be gained by spreading it.
         self._critic = (
             Player(
                 "discriminator",
@@ -214,11 +216,13 @@ class TokenizerLearner:
         total, weight, *parts = self._ranks.sum(sums).tolist()
         return {"loss": total / weight, **quality.result(self._ranks), **objective.metrics(weight, parts)}
 
-    def picture(self) -> np.ndarray:
+    def picture(self) -> np.ndarray | None:
         """Pictures, held out if any are, above what the tokenizer makes of them."""
+        tokenizer = self.result().eval()
+        if self._ranks.rank > 0:
+            return None
         loader = self._held_out or self._loader
         pictures = loader.centres(in_order(0, min(NUM_PICTURES, loader.num_rows)))
-        tokenizer = self.result().eval()
         made = from_model(tokenizer.decode(tokenizer.encode(to_model(pictures).to(self._device))))
         return to_grid(np.concatenate((pictures, made)), columns=len(pictures))
 

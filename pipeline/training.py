@@ -58,6 +58,8 @@ class WorkersConfig:
     """Whether the model's blocks are compiled, which takes minutes at the start and a C++ compiler."""
     recompute: bool = False
     """Whether blocks compute their activations twice instead of keeping them: less memory, a third more arithmetic."""
+    sharded: bool = False
+    """Whether weights, gradients and optimizer state are spread over the workers (FSDP): for what one can't hold."""
     max_failures: int = 3
     """How often dead workers are replaced, going on from the last checkpoint."""
 
@@ -66,6 +68,8 @@ class WorkersConfig:
             raise BadInput(f"workers: {self.num} of {self.cpus} CPUs each; at least 1 is needed of both")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise BadInput(f"workers.micro_batch {self.micro_batch}: at least 1 row is needed")
+        if self.sharded and self.micro_batch == 1:
+            raise BadInput("workers.micro_batch 1: sharded workers, which need as many each, need at least 2 rows")
 
 
 @dataclass(frozen=True, kw_only=True)

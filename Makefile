@@ -33,9 +33,10 @@ test-slow: venv
 test-browser: venv
 	$(BIN)/python -m pytest -m browser
 
-# Four minutes. SEED decides what is killed when.
+# Four minutes for tokenizing, four for each training. SEED decides what is killed when.
 chaos: venv
 	$(BIN)/python -m tests.chaos $(SEED)
+	$(BIN)/python -m tests.chaos_training $(SEED)
 
 # PUBLISHED: a checkout of the published code, beside which the engine and the training step are measured.
 bench: venv published

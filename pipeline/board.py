@@ -54,8 +54,11 @@ class Board:
 def shown(title: str, num_steps: int) -> Iterator[Any]:
     """The handle of a board whose notes show as a bar on a terminal, or as a line now and then in a log."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    # Beside the driver, without which nothing goes on anyway.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(board, title, num_steps, ended), name="progress", daemon=True)
     watcher.start()

@@ -19,7 +19,7 @@ from pipeline.initial import load_initial, new_classes
 from pipeline.loop import MODEL, MODEL_FILES, BuildLearner, Job, Outcome, work, write_file
 from pipeline.manifest import Inputs, Manifest, open_stage
 from pipeline.players import Diverged
-from pipeline.snapshots import FOLDER, Listed, drop_damaged, ray_storage, remove, tidy, worth_keeping
+from pipeline.snapshots import FOLDER, Listed, drop_damaged, has_checkpoint, ray_storage, remove, tidy, worth_keeping
 from pipeline.state import check_state
 from pipeline.stopping import EXIT_CODE, sigterm_asks
 from pipeline.storage import Folder
@@ -27,6 +27,8 @@ from pipeline.tracking import Judged, Run
 from pipeline.training import Cadence, TrainingConfig, WorkersConfig
 
 RESULTS = "results.json"
+RESIZE_S = 60.0
+"""How often a training with room for more workers looks whether there are more; each change costs a new start."""
 # Unless they are set: Ray Train asks its workers how they are every 2 s, and a run ends only when it has asked; its
 # watcher for machines about to be taken away is a process more to start.
 _RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
@@ -60,8 +62,8 @@ def fit(training: Training, run: Run | None) -> Trained:
     """Train inside a Ray session, from the last checkpoint in `config.out` if there is one; does nothing if finished.
 
     Raises:
-        BadInput: `config.out` was made by another recipe, or is damaged, or has no checkpoint though one is asked for;
-            the model to begin with is another one; or the workers don't fit into the cluster.
+        BadInput: `config.out` was made by another recipe, or is damaged; the model to begin with is another one; or the
+            workers don't fit into the cluster.
         Diverged: losses stopped being finite.
         SystemExit: SIGTERM came, and what was done is saved.
     """
@@ -94,6 +96,12 @@ def fit(training: Training, run: Run | None) -> Trained:
         run.model(name, trained.model, trained.fingerprint, sha256=weights.sha256)
         run.metrics({f"final/{name}": value for name, value in trained.metrics.items()}, of=Judged(trained.fingerprint))
     return trained
+
+
+def expect_checkpoint(config: TrainingConfig) -> None:
+    """Before anything is begun.  Raises: BadInput: there is none to go on from, though one is asked for."""
+    if config.resume is not None and not has_checkpoint(Folder(config.out)):
+        raise BadInput(f"{config.out} has no checkpoint to go on from: correct --out, or begin anew without --resume")
 
 
 def dry_run(training: Training) -> None:
@@ -129,19 +137,12 @@ def _announce_initial(url: str, config: TrainingConfig, run: Run | None) -> str:
 
 
 def _listed(out: Folder, resume: str | None) -> list[Listed]:
-    """The checkpoints there are; the newest has to be whole, as far as that shows without reading it.
-
-    Raises:
-        BadInput: it is not, or there is none though one is asked for.
-    """
+    """The checkpoints there are.  Raises: BadInput: the newest is not whole, as far as its sizes show."""
     if resume == "last-whole":
         drop_damaged(out)
     listed = tidy(out)
-    if listed:
-        step = check_state(out / FOLDER / listed[-1].name, contents=False)["step"]
-        print(f"{out}: going on after step {step:,}", flush=True)
-    elif resume is not None:
-        raise BadInput(f"{out} has no checkpoint to go on from: correct --out, or begin anew without --resume")
+    step = check_state(out / FOLDER / listed[-1].name, contents=False)["step"] if listed else 0
+    print(f"{out}: {f'going on after step {step:,}' if listed else 'no checkpoint yet, beginning'}", flush=True)
     return listed
 
 
@@ -169,7 +170,8 @@ def _run_workers(
         trainer = _make_trainer(
             partial(task, job),
             scaling_config=train.ScalingConfig(
-                num_workers=workers.num,
+                num_workers=workers.num if workers.max_num is None else (workers.num, workers.max_num),
+                elastic_resize_monitor_interval_s=RESIZE_S,
                 use_gpu=workers.gpu,
                 resources_per_worker={"CPU": cpus, "GPU": int(workers.gpu)},
             ),
@@ -216,7 +218,7 @@ def _cpus_each(workers: WorkersConfig) -> int:
         shares = [machine.get("CPU", 0) // machine["GPU"] for machine in machines if machine.get("GPU")]
         return max(1, int(min(shares, default=1)))
     cpus = [int(machine.get("CPU", 0)) for machine in machines]
-    return max(1, min(sum(cpus) // workers.num, max(cpus)))
+    return max(1, min(sum(cpus) // workers.most, max(cpus)))
 
 
 def _check_room(workers: WorkersConfig) -> None:

@@ -64,6 +64,10 @@ def ray_storage(out: Folder) -> tuple[arrow.FileSystem, str]:
     return arrow.PyFileSystem(arrow.FSSpecHandler(filesystem)), path
 
 
+def has_checkpoint(out: Folder) -> bool:
+    return bool(_Listing.read(out / FOLDER).listed)
+
+
 def remove(out: Folder, name: str) -> None:
     """A checkpoint, or the remains of one."""
     filesystem, path = ray_storage(out / FOLDER)

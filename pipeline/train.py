@@ -16,7 +16,7 @@ from bar_model.operations import training_operations
 from bar_model.tokenizer import Tokenizer
 from pipeline.batches import CodeBatch, Codes, Rows, code_batch
 from pipeline.codes import open_codes, read_codes
-from pipeline.fit import Trained, Training, fit
+from pipeline.fit import Trained, Training, expect_checkpoint, fit
 from pipeline.images import from_model, to_grid
 from pipeline.loop import MODEL
 from pipeline.manifest import Inputs, Manifest
@@ -75,6 +75,7 @@ def prepare(config: TrainConfig, run: Run | None = None) -> Training:
     Raises:
         BadInput: the codes, held-out codes, tokenizer and model do not fit each other.
     """
+    expect_checkpoint(config)
     maker = fingerprint_of(local_copy(config.tokenizer)) if config.tokenizer else None
     _, manifest, metadata = open_codes(config.codes)
     data = {"codes": _source(config, config.codes, maker)}

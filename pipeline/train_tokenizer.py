@@ -13,7 +13,7 @@ from torch import Tensor
 from bar_model.tokenizer import Tokenizer, TokenizerConfig, TokenizerOutput
 from bar_model.tokenizer_loss import LossTerms, TokenizerLoss, TokenizerLossConfig
 from pipeline.batches import Rows, in_order
-from pipeline.fit import Trained, Training, fit
+from pipeline.fit import Trained, Training, expect_checkpoint, fit
 from pipeline.frozen_networks import FrozenNetworksConfig, load_frozen_networks, load_siglip
 from pipeline.images import from_model, to_grid, to_model
 from pipeline.inception import Inception, load_inception
@@ -70,6 +70,7 @@ def prepare(config: TrainTokenizerConfig, run: Run | None = None) -> Training:
     Raises:
         BadInput: no pictures, or no weights for a frozen network that the losses want.
     """
+    expect_checkpoint(config)
     listing = list_pictures(config.source)
     if run is not None:
         run.input("pictures", config.source, listing.inputs.digest)

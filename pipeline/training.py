@@ -47,7 +47,9 @@ class WorkersConfig:
     """On what the batch is computed, and how. Nothing here changes the result, but for rounding."""
 
     num: int = 1
-    """Workers that share a batch."""
+    """Workers that share a batch; the fewest, with `max_num`."""
+    max_num: int | None = None
+    """Up to so many, as there is room for: more or fewer while it trains, going on from the last checkpoint."""
     gpu: bool = False
     """Whether each has a GPU."""
     cpus: int | None = None
@@ -66,10 +68,16 @@ class WorkersConfig:
     def __post_init__(self) -> None:
         if self.num < 1 or (self.cpus is not None and self.cpus < 1):
             raise BadInput(f"workers: {self.num} of {self.cpus} CPUs each; at least 1 is needed of both")
+        if self.most < self.num:
+            raise BadInput(f"workers.max_num {self.max_num}: must be at least workers.num, {self.num}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise BadInput(f"workers.micro_batch {self.micro_batch}: at least 1 row is needed")
         if self.sharded and self.micro_batch == 1:
             raise BadInput("workers.micro_batch 1: sharded workers, which need as many each, need at least 2 rows")
+
+    @property
+    def most(self) -> int:
+        return self.num if self.max_num is None else self.max_num
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +111,8 @@ class TrainingConfig:
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.workers.num > self.batch:
-            raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.num} workers")
+        if self.workers.most > self.batch:
+            raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.most} workers")
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"seed {self.seed}: must be between 0 and {2**32 - 1}")
 

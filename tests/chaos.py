@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
+from tests.killable_cluster import RAY_ENVIRONMENT, KillableCluster, environment
 
 if TYPE_CHECKING:
     from pipeline.tokenize import TokenizeConfig
@@ -39,12 +39,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
     "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": 3}}),
-    # A raylet that was killed is found out within two seconds.
-    "RAY_health_check_initial_delay_ms": "500",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "4",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_AUTH_MODE": "disabled",
+    **RAY_ENVIRONMENT,
 }
 
 
@@ -77,16 +72,17 @@ class Outcome:
 def run(seed: int) -> Outcome:
     """Tokenizes once in peace and once under kills and faults."""
     chance = random.Random(seed)
-    with _environment(), ExitStack() as stack:
+    with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos", ignore_cleanup_errors=True)))
         # Its own place for Ray's files, too: else whoever looks for a cluster on this machine would join this one.
-        os.environ.update(ENVIRONMENT, RAY_TMPDIR=str(folder))
+        stack.enter_context(environment(**ENVIRONMENT, RAY_TMPDIR=str(folder)))
+        stack.enter_context(_no_connections())
         store, proxy = stack.enter_context(_s3(folder, seed))
         model = _prepare(folder, store)
         os.environ["AWS_ENDPOINT_URL"] = store
         _tokenize_in_peace(model)
         os.environ["AWS_ENDPOINT_URL"] = proxy
-        cluster = stack.enter_context(_Cluster.started())
+        cluster = stack.enter_context(KillableCluster.started(num_raylets=2, **RAYLET))
         log = (folder / "driver.log").open("ab")
 
         def start() -> subprocess.Popen:
@@ -143,45 +139,8 @@ def _config(model: str, out: str) -> "TokenizeConfig":
     )
 
 
-@dataclass
-class _Cluster:
-    """A head that holds the driver, and two raylets that do the work."""
-
-    cluster: Any  # ray.cluster_utils.Cluster
-    address: str
-    raylets: list
-
-    @classmethod
-    @contextmanager
-    def started(cls) -> Iterator["_Cluster"]:
-        from ray.cluster_utils import Cluster
-
-        cluster = Cluster(head_node_args={"num_cpus": 0, "object_store_memory": 10**8}, initialize_head=True)
-        try:
-            raylets = [cluster.add_node(**RAYLET) for _ in range(2)]
-            yield cls(cluster, str(cluster.address), raylets)
-        finally:
-            cluster.shutdown()
-
-    def kill_raylet(self, chance: random.Random) -> None:
-        """With all its workers and objects; another one takes its place."""
-        node = self.raylets.pop(chance.randrange(len(self.raylets)))
-        self.cluster.remove_node(node, allow_graceful=False)
-        self.raylets.append(self.cluster.add_node(**RAYLET))
-
-    def kill_actor(self, chance: random.Random) -> bool:
-        """False where none is there at the moment."""
-        processes = [process.process.pid for node in self.raylets for process in node.all_processes["raylet"]]
-        children = [child for pid in processes for child in psutil.Process(pid).children()]
-        actors = [child for child in children if "MapWorker" in " ".join(child.cmdline())]
-        if not actors:
-            return False
-        chance.choice(actors).kill()
-        return True
-
-
 def _disturb(
-    cluster: _Cluster, start: Callable[[], subprocess.Popen], store: str, chance: random.Random
+    cluster: KillableCluster, start: Callable[[], subprocess.Popen], store: str, chance: random.Random
 ) -> list[tuple[str, int]]:
     """Kills at seeded moments until the run comes to its end; the driver is started again each time."""
     planned = [kind for kind in KINDS for _ in range(KILLS)]
@@ -208,7 +167,8 @@ def _disturb(
             driver = start()
         elif kind == "raylet":
             cluster.kill_raylet(chance)
-        elif not cluster.kill_actor(chance):
+            cluster.add_raylet()
+        elif not cluster.kill_process("MapWorker", chance):
             time.sleep(0.05)
             continue
         made.append((planned.pop(0), done))
@@ -287,17 +247,14 @@ def _num_shards(store: str) -> int:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
-    """Leaves the variables as they were, and no connection to a store that is gone."""
+def _no_connections() -> Iterator[None]:
+    """Neither from before nor, afterwards, to a store that is gone."""
     import fsspec
 
-    before = dict(os.environ)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
         fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 

@@ -1,10 +1,10 @@
-"""Kills and faults of the store cost time and nothing else: `make chaos` prints the same as a table."""
+"""Kills, and faults of the store, cost time and nothing else: `make chaos` prints the same as tables."""
 
 from collections import Counter
 
 import pytest
 
-from tests import chaos
+from tests import chaos, chaos_training
 
 
 @pytest.mark.slow
@@ -18,3 +18,14 @@ def test_whatever_is_killed_no_row_is_lost_doubled_or_made_twice() -> None:
     assert outcome.shards_that_differ == 0
     assert outcome.units_done_again == 0
     assert outcome.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("training", chaos_training.NUM_WORKERS)
+def test_whatever_is_killed_every_step_has_its_loss_to_the_last_bit(training: str) -> None:
+    outcome = chaos_training.run(0, training)
+    assert Counter(kind for kind, _ in outcome.kills) == dict.fromkeys(chaos_training.KINDS, chaos_training.KILLS)
+    assert (outcome.steps_compared, outcome.steps_differing) == (chaos_training.STEPS, 0)
+    assert not outcome.models_differ

@@ -73,9 +73,16 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
         tiny_codes(folder / "codes")
         tiny_codes(folder / "held_out", seed=1, num=11)
         config = tiny_training(
-            folder, out="out", codes="codes", held_out="held_out", workers=WorkersConfig(num=num, cpus=1, micro_batch=3)
+            folder,
+            out="out",
+            codes="codes",
+            held_out="held_out",
+            cadence=Cadence(log_every=1, validate_every=3, checkpoint_every=3, keep_checkpoints=1),
+            workers=WorkersConfig(num=num, cpus=1, micro_batch=3),
         )
         trained = run_training(config)
+        validation = curve(config, "validation/loss")
+        assert set(checkpoints(config)) == {12, min(validation, key=validation.__getitem__)}
         curves.append({**curve(config), "validation": trained.metrics["validation/loss"]})
         assert trained.metrics.keys() >= {f"train/{name}" for name in ("rows_per_s", "data_share", "memory_gib")}
         model = checkpoint.load_bar(trained.model)
@@ -126,8 +133,6 @@ def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path, ca
 
     tiny_codes(tmp_path / "codes")
     config = killable(tmp_path)
-    with pytest.raises(BadInput, match="no checkpoint to go on from"):
-        run_training(dataclasses.replace(config, resume="newest"))
     driver = start_driver(ray_here, tmp_path)
     await_checkpoints(driver, config, after=10)
     os.killpg(driver.pid, signal.SIGKILL)
@@ -229,6 +234,8 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
     assert "label 2, but the model has 2 classes" in refused(tmp_path, model=few)
     held_out = tiny_codes(tmp_path / "held_out", tokenizer="f" * 16)
     assert "was made by tokenizer" in refused(tmp_path, held_out=held_out)
+    for resume in ("newest", "last-whole"):
+        assert "has no checkpoint to go on from: correct --out" in refused(tmp_path, resume=resume)
     assert codes.exists()
 
 

@@ -19,7 +19,7 @@ from pipeline.initial import load_initial, new_classes
 from pipeline.loop import MODEL, MODEL_FILES, BuildLearner, Job, Outcome, work, write_file
 from pipeline.manifest import Inputs, Manifest, open_stage
 from pipeline.players import Diverged
-from pipeline.snapshots import FOLDER, Listed, drop_damaged, has_checkpoint, ray_storage, remove, tidy, worth_keeping
+from pipeline.snapshots import FOLDER, Listed, drop_damaged, listed_in, ray_storage, remove, tidy, worth_keeping
 from pipeline.state import check_state
 from pipeline.stopping import EXIT_CODE, sigterm_asks
 from pipeline.storage import Folder
@@ -100,7 +100,7 @@ def fit(training: Training, run: Run | None) -> Trained:
 
 def expect_checkpoint(config: TrainingConfig) -> None:
     """Before anything is begun.  Raises: BadInput: there is none to go on from, though one is asked for."""
-    if config.resume is not None and not has_checkpoint(Folder(config.out)):
+    if config.resume is not None and not listed_in(Folder(config.out)):
         raise BadInput(f"{config.out} has no checkpoint to go on from: correct --out, or begin anew without --resume")
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -335,12 +335,14 @@ class Loop:
         return self._ranks.rank == 0
 
 
-def save_model(model: checkpoint.Model, out: Folder) -> tuple[FileEntry, ...]:
+def save_model(model: checkpoint.Model, out: Folder, *, below: str = MODEL) -> tuple[FileEntry, ...]:
     """On a disk as in an object store; its configuration last, without which it is no model."""
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / MODEL
         checkpoint.save(model, draft)
-        return tuple(write_file(out, f"{MODEL}/{name}", (draft / name).read_bytes()) for name in MODEL_FILES)
+        return tuple(
+            write_file(out, str(PurePosixPath(below, name)), (draft / name).read_bytes()) for name in MODEL_FILES
+        )
 
 
 def write_file(out: Folder, name: str, data: bytes) -> FileEntry:

@@ -64,8 +64,13 @@ def ray_storage(out: Folder) -> tuple[arrow.FileSystem, str]:
     return arrow.PyFileSystem(arrow.FSSpecHandler(filesystem)), path
 
 
-def has_checkpoint(out: Folder) -> bool:
-    return bool(_Listing.read(out / FOLDER).listed)
+def listed_in(out: Folder) -> list[Listed]:
+    """All that Ray Train lists, in the order of their making, though some may have been removed.
+
+    Raises:
+        BadInput: the list is damaged.
+    """
+    return _Listing.read(out / FOLDER).listed
 
 
 def remove(out: Folder, name: str) -> None:

@@ -110,17 +110,22 @@ def check_state(folder: Folder, *, contents: bool) -> dict[str, Any]:
     return first.values
 
 
-def load_state(folder: Path, tensors: dict[str, Tensor]) -> None:
+def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
+    """All tensors of a state."""
+    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    return {name: tuple(each.size) for name, each in found.items() if isinstance(each, TensorStorageMetadata)}
+
+
+def load_state(folder: Path, tensors: dict[str, Tensor], *, all_of_it: bool = True) -> None:
     """Into these tensors, whole ones or shards, what `Snapshot` wrote under their names; needs no other rank.
 
     Raises:
-        BadInput: the folder holds other tensors.
+        BadInput: the folder holds other tensors; without `all_of_it`, it may hold more.
     """
     reader = HuggingFaceStorageReader(str(folder))
-    found = reader.read_metadata().state_dict_metadata
-    there = {name: tuple(each.size) for name, each in found.items() if isinstance(each, TensorStorageMetadata)}
+    there = shapes_of(folder)
     here = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    for name in sorted(there.keys() | here.keys()):
+    for name in sorted(there.keys() | here.keys() if all_of_it else here):
         if there.get(name) != here.get(name):
             raise BadInput(
                 f"{folder} is a checkpoint of another training ({name}: {there.get(name, 'none')} there, "

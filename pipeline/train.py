@@ -28,6 +28,8 @@ from pipeline.tracking import Run
 from pipeline.training import TrainingConfig
 
 STAGE = "train"
+PLAYER = "train"
+"""What learns, in checkpoints and metrics."""
 PICTURE_CLASSES, PICTURES_A_CLASS = 10, 2
 
 CodeSource = Codes | MappedCodes
@@ -146,7 +148,7 @@ class GeneratorLearner:
         bar = Bar(config.model).to(device)
         objective = GeneratorObjective(bar, seed=config.seed, class_dropout=config.class_dropout)
         self._player = Player(
-            "train",
+            PLAYER,
             bar,
             objective,
             config.optimization,

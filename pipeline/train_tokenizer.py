@@ -25,6 +25,8 @@ from pipeline.tracking import Run
 from pipeline.training import TrainingConfig
 
 STAGE = "train tokenizer"
+PLAYER = "tokenizer"
+"""What learns, in checkpoints and metrics."""
 NUM_PICTURES = 16
 
 Images = Float[Tensor, "batch 3 height width"]
@@ -155,7 +157,7 @@ class TokenizerLearner:
         networks = load_frozen_networks(config.networks, config.loss, config.model, device)
         loss = TokenizerLoss(config.loss, networks, seed=config.seed).to(device)
         self._player = Player(
-            "tokenizer",
+            PLAYER,
             tokenizer,
             ReconstructionObjective(tokenizer, loss, num_steps=config.steps),
             config.optimization,

@@ -18,7 +18,7 @@ from bar_model import checkpoint
 from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
-from pipeline import tracking
+from pipeline import export, tracking
 from pipeline.fit import Trained, dry_run
 from pipeline.train import STAGE, TrainConfig, check_room, prepare, train
 from pipeline.training import Cadence, WorkersConfig
@@ -82,7 +82,13 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
         )
         trained = run_training(config)
         validation = curve(config, "validation/loss")
-        assert set(checkpoints(config)) == {12, min(validation, key=validation.__getitem__)}
+        best = min(validation, key=validation.__getitem__)
+        assert set(checkpoints(config)) == {12, best}
+        assert export.main(["out", "--to", "best"]) == 0
+        assert f"best: the model of step-{best:08d}-" in capsys.readouterr().out
+        assert (checkpoint.fingerprint_of("best") == trained.fingerprint) is (best == 12)
+        assert export.main(["out", "--to", "newest", "--which", "newest"]) == 0
+        assert checkpoint.fingerprint_of("newest") == trained.fingerprint
         curves.append({**curve(config), "validation": trained.metrics["validation/loss"]})
         assert trained.metrics.keys() >= {f"train/{name}" for name in ("rows_per_s", "data_share", "memory_gib")}
         model = checkpoint.load_bar(trained.model)

@@ -12,6 +12,8 @@ from bar_model.bar import Bar
 from bar_model.blocks import arrange_blocks, blocks_of
 from bar_model.errors import BadInput
 from bar_model.memory import peak_bytes
+from bar_model.tokenizer import Tokenizer
+from tests.test_train_tokenizer import SIZE, tiny_tokenizer
 from tests.tiny import make_bar, random_bits, tiny_config
 
 
@@ -33,6 +35,20 @@ def test_recomputed_blocks_give_the_same_bits_in_less_memory() -> None:
     assert torch.equal(loss, found)
     assert all(torch.equal(one, other) for one, other in zip(expected, others, strict=True))
     assert peak_bytes(lambda: gradients(recomputed)) < 0.8 * peak_bytes(lambda: gradients(kept))
+
+
+@pytest.mark.long
+def test_a_tokenizers_blocks_are_recomputed_too() -> None:
+    kept = Tokenizer(tiny_tokenizer())
+    recomputed = copy.deepcopy(kept)
+    arrange_blocks(recomputed, compiled=False, recompute=True)
+    assert len(blocks_of(kept)) == 2  # One of the encoder, one of the decoder.
+    images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    for tokenizer in (kept, recomputed):
+        tokenizer(images).reconstruction.square().sum().backward()
+    for one, other in zip(kept.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=0)
+    assert all(next(block.parameters()).grad is not None for block in blocks_of(recomputed))
 
 
 def test_copies_are_as_the_model_was() -> None:

@@ -3,11 +3,12 @@
     python benchmarks/ray_train.py
 
 The same training of random codes is run through Ray Train by one worker and, by turns, in a plain loop in a process of
-its own, while no cluster is up. Both have all threads; the figures are medians over the turns.
+its own, while no cluster is up. The figures are medians over the turns.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--steps", type=int, default=100, help="after ten that warm up")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--alone", choices=["plain", "ray"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
@@ -51,7 +52,8 @@ def main() -> None:
     for _ in range(arguments.turns):
         for name in starts:
             command = [sys.executable, __file__, *sys.argv[1:], "--alone", name]
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            environment = {**cluster.QUIET, **os.environ}  # The workers of a local cluster have these, too.
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
             start, step = json.loads(output.splitlines()[-1])
             starts[name].append(start)
             steps[name].append(step)

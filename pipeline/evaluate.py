@@ -20,7 +20,7 @@ from pipeline.lineage import UNREADABLE, Input, Note
 from pipeline.page import Illustration
 from pipeline.provenance import digest, plain
 from pipeline.quarantine import read_quarantine
-from pipeline.references import MOMENTS, Reference, open_reference
+from pipeline.references import DINOV2, MOMENTS, Reference, open_reference
 from pipeline.report import Report, results_table
 from pipeline.reporting import Findings, report_once
 from pipeline.storage import Folder
@@ -111,12 +111,15 @@ def _open(config: EvaluateConfig) -> Subject:
         _check_number(url, sum(unit.size for unit in gallery.plan()), config.num_images)
         if gallery.image_size != size:
             raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {config.samples[0]} of {size} px")
-    reference = open_reference(config.reference, size)
+    networks = config.extract.networks
+    wanted = (*MOMENTS, *([DINOV2] if networks.dinov2 is not None else []))
+    reference = open_reference(config.reference, size, wanted)
     neighbours = reference.gallery if config.neighbours is None else open_gallery(config.neighbours, size)
     protocol = FidProtocol.of(
         [gallery.samples.drawing if isinstance(gallery, DrawnGallery) else None for gallery in sets],
         reference,
-        inception=config.extract.networks.inception_sha256,
+        inception=networks.inception_sha256,
+        dinov2=networks.dinov2_found,
         num_images=config.num_images,
         size=size,
     )
@@ -131,7 +134,7 @@ def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Finding
     to_compare = reference.summary(by)
     measured = []
     for url, folder in zip(config.samples, folders, strict=True):
-        samples = folder.summary(tuple(MOMENTS), ("pool3", "logits"))
+        samples = folder.summary(reference.wanted, ("pool3", "logits"))
         check_complete(url, samples, config.num_images)
         measured.append(measure(samples, to_compare))
     notes = [*reference.missing]

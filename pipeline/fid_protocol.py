@@ -11,6 +11,7 @@ import torch
 
 from bar_model.errors import BadInput
 from bar_model.sampling import Sampling
+from pipeline.dinov2 import RULE
 from pipeline.features import Summary
 from pipeline.inception import RESIZE
 from pipeline.manifold import density_coverage, half_squared_distances, precision_recall
@@ -22,7 +23,7 @@ from pipeline.metrics import (
     kernel_distance,
     shuffled_inception_score,
 )
-from pipeline.references import MAX_PICTURES, MOMENTS, Reference
+from pipeline.references import DINOV2, MAX_PICTURES, Reference
 from pipeline.report import Figure, Report, Result
 from pipeline.samples import Drawing
 
@@ -38,11 +39,14 @@ FIGURES = (
     Figure("kid", "KID"),
     Figure("density", "Density"),
     Figure("coverage", "Coverage"),
+    Figure("fd_dinov2", "FD-DINOv2"),
 )
 """What is measured; Measurement says how."""
 PUBLISHED_FIGURES = FIGURES[:5]
 """Those of the published table."""
-DISTANCES = ("fid", "sfid", "kid")
+FRECHET = {"fid": "pool3", "sfid": "spatial", "fd_dinov2": DINOV2}
+"""Frechet distances, and the features that they are of."""
+DISTANCES = (*FRECHET, "kid")
 """Of several seeds, also the least is given, by that name."""
 UNKNOWN = "as they came in the file"
 
@@ -66,6 +70,8 @@ class Measurement:
     precision_recall: str = f"k = 3, all samples, up to {MAX_PICTURES:,} reference pictures; float16"
     density_coverage: str = "k = 5, the same pictures; float32"
     kid: str = f"100 subsets of {KID_SUBSET:,}, the same pictures"
+    dinov2: str | None = None
+    """SHA-256 of DINOv2's weights, and what is taken of it; None without FD-DINOv2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,14 @@ class FidProtocol:
 
     @classmethod
     def of(
-        cls, drawings: Sequence[Drawing | None], reference: Reference, *, inception: str, num_images: int, size: int
+        cls,
+        drawings: Sequence[Drawing | None],
+        reference: Reference,
+        *,
+        inception: str,
+        num_images: int,
+        size: int,
+        dinov2: str | None = None,
     ) -> "FidProtocol":
         """BadInput where the sets are of one seed, or differ in more than their seeds."""
         known = [drawing for drawing in drawings if drawing is not None]
@@ -94,6 +107,7 @@ class FidProtocol:
             measurement=Measurement(
                 reference=reference.identity,
                 inception=inception,
+                dinov2=dinov2 and f"SHA-256 {dinov2}; {RULE}",
                 image_size=size,
                 num_images=num_images,
                 labels=UNKNOWN if first is None else first.labels,
@@ -115,8 +129,8 @@ def measure(samples: Summary, reference: Summary) -> dict[str, float]:
     logits = samples.features["logits"]
     measured = {
         name: frechet_distance(samples.moments[feature], reference.moments[feature])
-        for name, feature in zip(("fid", "sfid"), MOMENTS, strict=True)
-        if feature in reference.moments
+        for name, feature in FRECHET.items()
+        if feature in reference.moments and feature in samples.moments
     }
     measured["inception_score"] = inception_score(logits)
     if len(logits) >= SHUFFLED_PARTS:

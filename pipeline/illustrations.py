@@ -69,7 +69,7 @@ def _scatter(fid: float, images_per_s: float | None, ours: str, theirs: str) -> 
     points = {name: (row.images_per_s, row.figures["fid"]) for name, row in PUBLISHED.items() if row.images_per_s}
     axes.scatter(*zip(*points.values(), strict=True), facecolors="none", edgecolors="tab:gray", label=theirs)
     for name, point in points.items():
-        axes.annotate(name, point, xytext=(6, 6), textcoords="offset points", color="tab:gray")
+        axes.annotate(name, point, xytext=(-6, 6), textcoords="offset points", ha="right", color="tab:gray")
     if images_per_s is None:
         axes.axhline(fid, color="tab:red", linestyle="--", label=ours)
     else:

@@ -43,7 +43,7 @@ class Inception:
         """
         with (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-            _float32_products(),
+            float32_products(),
             torch.autocast(self._device.type, enabled=False),
         ):
             pool3, logits = self._network(images.to(self._device))
@@ -68,7 +68,7 @@ def load_inception(source: str | None, sha256: str, device: torch.device) -> Inc
 
 
 @contextmanager
-def _float32_products() -> Iterator[None]:
+def float32_products() -> Iterator[None]:
     """Matrix products without TF32, whatever the process has set."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

@@ -14,6 +14,8 @@ from pipeline.storage import local_copy
 
 MOMENTS = {"pool3": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
 """Arrays of an npz file that hold the moments of features, by the features' name."""
+DINOV2 = "dinov2"
+"""Features whose moments no such file holds."""
 MAX_PICTURES = 10_000
 """Reference pictures whose neighbours are looked at: as many as the published reference holds."""
 
@@ -26,6 +28,8 @@ class Reference:
     """SHA-256 of the file, or a digest over the pictures."""
     moments: Mapping[str, Moments] = field(repr=False)
     gallery: Gallery | None
+    wanted: tuple[str, ...] = tuple(MOMENTS)
+    """Features whose moments are compared."""
 
     @property
     def to_compute(self) -> tuple[str, ...]:
@@ -33,7 +37,7 @@ class Reference:
 
         For those that are published are of more pictures than the file holds.
         """
-        return () if self.moments or self.gallery is None else tuple(MOMENTS)
+        return () if self.moments or self.gallery is None else self.wanted
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -41,6 +45,9 @@ class Reference:
         reasons = {
             "no FID": "pool3" not in (*self.moments, *self.to_compute) and "mu, sigma",
             "no sFID": "spatial" not in (*self.moments, *self.to_compute) and "mu_s, sigma_s",
+            "no FD-DINOv2": DINOV2 in self.wanted
+            and DINOV2 not in self.to_compute
+            and "pictures alone, as a folder has",
             "no precision, recall, KID, density, coverage": self.gallery is None and PICTURES,
         }
         return tuple(f"The reference has no {reason}: {what}." for what, reason in reasons.items() if reason)
@@ -53,11 +60,14 @@ class Reference:
         return computed._replace(moments={**computed.moments, **self.moments})
 
 
-def open_reference(url: str, image_size: int) -> Reference:
-    """An npz file or a folder of pictures; BadInput where it is neither, or made for pictures of another size."""
+def open_reference(url: str, image_size: int, wanted: tuple[str, ...] = tuple(MOMENTS)) -> Reference:
+    """An npz file or a folder of pictures, to compare moments of these features.
+
+    BadInput where it is neither, or made for pictures of another size.
+    """
     if not url.endswith(".npz"):
         gallery = open_gallery(url, image_size)
-        return Reference(identity=fingerprint(gallery), moments={}, gallery=gallery)
+        return Reference(identity=fingerprint(gallery), moments={}, gallery=gallery, wanted=wanted)
     file = NpzGallery(url)
     moments = {
         name: _moments(url, *arrays) for name, arrays in MOMENTS.items() if all(array in file.names for array in arrays)
@@ -66,7 +76,7 @@ def open_reference(url: str, image_size: int) -> Reference:
     if not moments and not has_pictures:
         raise BadInput(f"{url} holds none of {PICTURES}, mu and sigma, only {', '.join(file.names)}")
     gallery = open_gallery(url, image_size) if has_pictures else None
-    return Reference(identity=file.sha256, moments=moments, gallery=gallery)
+    return Reference(identity=file.sha256, moments=moments, gallery=gallery, wanted=wanted)
 
 
 def _moments(url: str, mean_name: str, covariance_name: str) -> Moments:

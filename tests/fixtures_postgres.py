@@ -20,8 +20,8 @@ def postgres() -> Iterator[str]:
     versions = sorted(PROGRAMS.glob("*/bin/initdb"))
     if not versions:
         pytest.skip("there is no PostgreSQL here: apt-get install postgresql")
-    if find_spec("psycopg2") is None:
-        pytest.skip("there is no driver for PostgreSQL here: pip install psycopg2-binary")
+    if find_spec("psycopg") is None:
+        pytest.skip("there is no driver for PostgreSQL here: pip install psycopg[binary]")
     programs = versions[-1].parent
     folder = Path(tempfile.mkdtemp(prefix="postgres"))  # Shorter than pytest's, and not below a folder of root's.
     as_user: list[str] = []

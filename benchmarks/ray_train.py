@@ -24,7 +24,7 @@ from pipeline import cluster
 from pipeline.batches import CodeBatch, Codes, Rows
 from pipeline.cluster import ClusterConfig
 from pipeline.fit import Training, fit
-from pipeline.loop import take_step
+from pipeline.learner import take_step
 from pipeline.manifest import Inputs
 from pipeline.players import Ranks
 from pipeline.presets import TRAINING

@@ -21,7 +21,7 @@ from published_training import PublishedTraining, TokenBatch
 from bar_model.blocks import arrange_blocks
 from bar_model.operations import training_operations
 from pipeline.batches import Codes
-from pipeline.loop import take_step
+from pipeline.learner import take_step
 from pipeline.meter import peak_memory
 from pipeline.optimization import OrderAnnealing
 from pipeline.players import Ranks

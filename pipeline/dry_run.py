@@ -4,7 +4,8 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipeline.loop import Job, built, take_step
+from pipeline.learner import take_step
+from pipeline.loop import Job, built
 from pipeline.meter import peak_memory
 
 NUM_STEPS = 2

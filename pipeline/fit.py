@@ -16,7 +16,8 @@ from pipeline.board import shown
 from pipeline.cluster import is_fixed
 from pipeline.dry_run import DryRun, try_out
 from pipeline.initial import load_initial, new_classes
-from pipeline.loop import MODEL, MODEL_FILES, BuildLearner, Job, Outcome, work, write_file
+from pipeline.learner import BuildLearner
+from pipeline.loop import MODEL, MODEL_FILES, Job, Outcome, work, write_file
 from pipeline.manifest import Inputs, Manifest, open_stage
 from pipeline.players import Diverged
 from pipeline.snapshots import FOLDER, Listed, drop_damaged, listed_in, ray_storage, remove, tidy, worth_keeping

@@ -5,25 +5,23 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bar_model import checkpoint
 from bar_model.blocks import arrange_blocks
 from bar_model.errors import BadInput
-from pipeline.batches import Rows, Share
 from pipeline.board import Note
-from pipeline.initial import load_initial, start_from
+from pipeline.learner import BuildLearner, Learner, begin, take_step
 from pipeline.manifest import FileEntry
 from pipeline.meter import Meter
-from pipeline.players import SPIKE, Diverged, Guard, Player, Ranks, Step, seed_dropout
+from pipeline.players import SPIKE, Diverged, Guard, Ranks, Step
 from pipeline.saver import Saver, at_hand
 from pipeline.snapshots import SCORE
 from pipeline.state import check_state, load_state
@@ -42,48 +40,6 @@ MODEL = "model"
 """Folder of the finished model, below the output folder."""
 MODEL_FILES = ("model.safetensors", "config.json")
 NOTE_EVERY_S = 0.5
-
-
-class Learner(Protocol):
-    """What is learned: one player, or several in turns. A step belongs to one of them."""
-
-    share: Share
-
-    @property
-    def row_operations(self) -> int | None:
-        """What a row costs forward and backward, where that is counted."""
-        ...
-
-    @property
-    def players(self) -> Sequence[Player]: ...
-
-    def player_at(self, step: int) -> Player:
-        """Whose turn it is."""
-        ...
-
-    def micro_batch(self, rows: Rows, step: int) -> Sequence[Any]:
-        """What the player's objective is called with."""
-        ...
-
-    def settings_at(self, step: int) -> dict[str, float]:
-        """What is logged beside the player's own metrics."""
-        ...
-
-    def validate(self) -> dict[str, float]:
-        """Metrics on what is held out; all ranks take part."""
-        ...
-
-    def picture(self) -> np.ndarray | None:
-        """What it can do by now, to be looked at; all ranks take part, and the first one gets it."""
-        ...
-
-    def result(self) -> checkpoint.Model:
-        """The model to be saved; all ranks take part."""
-        ...
-
-
-BuildLearner = Callable[[Any, Mapping[str, Any], Ranks, torch.device], Learner]
-"""(configuration, data, ranks, device) -> the learner; weights are drawn from torch's seeded generator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,23 +115,6 @@ def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
     workers = job.config.workers
     arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
     return learner, ranks, device
-
-
-def take_step(learner: Learner, step: int, *, seed: int, rank: int, meter: Meter | None = None) -> Step:
-    """This rank's part of an optimizer step."""
-    parts = learner.share.parts(step)
-    seed_dropout(seed, step, rank)
-    micro_batches = (learner.micro_batch(rows, step) for rows in parts)
-    waited_for = micro_batches if meter is None else meter.waiting(micro_batches)
-    return learner.player_at(step).learn(waited_for, num=len(parts), step=step)
-
-
-def begin(learner: Learner, config: TrainingConfig) -> None:
-    """Weights as they are before the first step: those of the model to begin with, where there is one."""
-    if config.init is not None:
-        initial = load_initial(config.init, config.model)
-        for model in learner.players[0].models():
-            start_from(model, initial)
 
 
 class Loop:

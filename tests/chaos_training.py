@@ -106,7 +106,7 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
     from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
     from bar_model import checkpoint
-    from pipeline.loop import begin, take_step
+    from pipeline.learner import begin, take_step
     from pipeline.players import Ranks
 
     torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from bar_model.sampling import Sampling
 from bar_model.transformer import TransformerConfig
 from pipeline.batches import Codes
 from pipeline.codes import CodeTable, read_codes, write_codes
-from pipeline.loop import begin, take_step
+from pipeline.learner import begin, take_step
 from pipeline.optimization import OptimizationConfig
 from pipeline.players import Ranks
 from pipeline.shards import CodeMetadata

@@ -19,7 +19,7 @@ from bar_model.tokenizer_loss import FrozenNetworks, TokenizerLoss, TokenizerLos
 from pipeline import train_tokenizer as train_tokenizer_module
 from pipeline.batches import Rows, in_order
 from pipeline.frozen_networks import FrozenNetworksConfig
-from pipeline.loop import take_step
+from pipeline.learner import take_step
 from pipeline.optimization import OptimizationConfig
 from pipeline.pictures import PictureLoader, list_pictures, open_pictures
 from pipeline.players import Player, Ranks

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -203,7 +203,8 @@ def _retention(out: Folder, listed: list[Listed], cadence: Cadence) -> Any:
             self._kept = worth_keeping(there, newest=cadence.keep_checkpoints, best=cadence.keep_best)
             for each in there:
                 if each not in self._kept:
-                    remove(out, each.name)
+                    with suppress(FileNotFoundError):
+                        remove(out, each.name)
 
     return Retention()
 

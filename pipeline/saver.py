@@ -1,14 +1,16 @@
 """Checkpoints in a worker: copied while the training waits, written beside it, listed once all ranks have written."""
 
+import socket
 import threading
 import uuid
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from bar_model.errors import BadInput
 from pipeline.players import Ranks
 from pipeline.snapshots import FOLDER, checkpoint_name
 from pipeline.state import Snapshot
@@ -22,7 +24,13 @@ class Saver:
     """Makes one checkpoint after the other."""
 
     def __init__(self, out: Folder, ranks: Ranks) -> None:
+        """Raises: BadInput: this machine does not see the folder that the driver has made."""
         self._folder = out / FOLDER
+        if not self._folder.exists():
+            raise BadInput(
+                f"{self._folder} is not there on {socket.gethostname()}: workers on several machines need an --out "
+                "that all of them see, such as s3://…"
+            )
         self._snapshot = Snapshot(ranks)
         self._attempt = uuid.uuid4().hex[:8]
         self._is_written = threading.Event()
@@ -62,7 +70,15 @@ class Saver:
         return train.Checkpoint(f"{checkpoints.path}/{name}", checkpoints.filesystem)
 
 
-def at_hand(found: "Checkpoint", out: Folder) -> AbstractContextManager[str]:
+@contextmanager
+def at_hand(found: "Checkpoint", out: Folder) -> Iterator[str]:
     """The checkpoint's folder on this machine: where it lies, or a copy that this machine's workers share."""
-    name = Path(found.path).name
-    return nullcontext((out / FOLDER).path(name)) if out.is_local else found.as_directory()
+    url = (out / FOLDER).path(Path(found.path).name)
+    if out.is_local:
+        yield url
+        return
+    with found.as_directory() as copy:
+        try:
+            yield copy
+        except BadInput as error:
+            raise BadInput(str(error).replace(copy, url)) from error

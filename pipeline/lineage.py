@@ -5,7 +5,7 @@ The tracker writes it, so that it needs no server to be read: every job that tra
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.storage import Folder
@@ -53,18 +53,16 @@ class Note:
                 self.inputs.append(Input(content["name"], Folder(content["url"]).url, content["fingerprint"]))
 
     def keep(self, folder: Folder) -> None:
-        """Adds it to what an earlier start of the run has left there."""
+        """Adds it to what an earlier start of the run has left there; with nothing to add, the file stays untouched."""
         try:
             before = Note.read(folder)
         except FileNotFoundError:
-            before = Note(run=self.run)
-        document = {
-            "run": self.run,
-            "inputs": list(dict.fromkeys(self.inputs)) or before.inputs,
-            "metrics": before.metrics | self.metrics,
-            "tags": before.tags | self.tags,
-        }
-        folder.write(NOTE_FILE, (json.dumps(document, indent=1) + "\n").encode())
+            before = Note(run="")
+        inputs = list(dict.fromkeys(self.inputs)) or before.inputs
+        metrics, tags = before.metrics | self.metrics, before.tags | self.tags
+        after = Note(run=self.run, inputs=inputs, metrics=metrics, tags=tags)
+        if after != before:
+            folder.write(NOTE_FILE, (json.dumps(asdict(after), indent=1) + "\n").encode())
 
     @property
     def made(self) -> frozenset[str]:

@@ -34,6 +34,7 @@ def run(
 
     Each preset is a function whose docstring's first line says what it is for; it is called only when it is chosen.
     """
+    configuration = None
     try:
         configuration = _configuration(job, presets, list(sys.argv[1:] if arguments is None else arguments))
         sys.exit(_exit_code(job, configuration))
@@ -44,7 +45,7 @@ def run(
         answer = bad_input(error)
         if answer is None:
             raise
-        print(f"error: {answer}", file=sys.stderr)
+        print(f"error: {_with_options(str(answer), configuration)}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 
 
@@ -98,6 +99,23 @@ def parse(
             default=tyro.MISSING_NONPROP if default is None else default,
             config=(tyro.conf.AvoidSubcommands,),  # A part that may be None is no command of its own.
         )
+
+
+def _with_options(message: str, configuration: object) -> str:
+    """Fields that it names, as a part of the configuration knows them (`networks.vgg`), by their options here."""
+    fields = [] if configuration is None else list(parameters(configuration))
+    parts = {part for name in fields for part in name.split(".")[:-1]}
+
+    def option(found: re.Match[str]) -> str:
+        words = found[0].split(".")
+        for start in range(len(words)) if words[0] in parts else ():
+            ending = words[start:]
+            whole = [name for name in fields if name.split(".")[-len(ending) :] == ending]
+            if len(whole) == 1:
+                return f"--{whole[0].replace('_', '-')}"
+        return found[0]
+
+    return re.sub(r"(?<![-./\w])[a-z]\w*(?:\.\w+)+\b", option, message)
 
 
 def _exit_code(job: Callable[[Configuration], object], configuration: Configuration) -> int:

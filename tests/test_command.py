@@ -135,6 +135,25 @@ def test_bad_input_is_one_line_and_a_defect_keeps_its_traceback(capsys: pytest.C
         command.run(break_down, PRESETS, ["quick"])
 
 
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("give its path as optimization.learning_rate", "give its path as --optimization.learning-rate"),
+        ("elsewhere.optimization.betas: two", "elsewhere.optimization.betas: two"),
+        ("optimization.steps: of the whole", "--steps: of the whole"),
+        ("optimization.unheard of", "optimization.unheard of"),
+        ("runs/optimization.out, a.steps", "runs/optimization.out, a.steps"),
+    ],
+)
+def test_fields_that_a_message_names_are_told_by_their_options(
+    capsys: pytest.CaptureFixture[str], named: str, told: str
+) -> None:
+    def refuse(config: PaintConfig) -> None:
+        raise BadInput(named)
+
+    assert outcome(capsys, "quick", job=refuse) == (2, "", f"error: {told}\n")
+
+
 def test_a_job_that_answers_false_has_missed_its_goal() -> None:
     for answer, code in [(False, 1), (True, 0), (None, 0)]:
         with pytest.raises(SystemExit) as caught:

@@ -188,7 +188,7 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
 
 def reconstructions_shown(gallery: Gallery, tokenizer: Tokenizer) -> Illustration:
     """The first pictures, and what is left of them in their codes."""
-    images = gallery.read(next(gallery.plan()))["images"][:SHOWN]
+    images = gallery.read(next(gallery.plan()))["images"][:SHOWN].copy()  # An npz file's are read-only.
     made = from_model(tokenizer.decode(tokenizer.encode(to_model(images))))
     about = f"The first {len(images)} pictures, not chosen, and what their codes keep of them."
     return Illustration.of(

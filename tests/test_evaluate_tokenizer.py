@@ -1,16 +1,24 @@
 """A tokenizer is judged by its reconstructions: pair by pair, and as a set."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from bar_model import checkpoint
-from pipeline.evaluate_tokenizer import EvaluateTokenizerConfig, Reconstructions, evaluate_tokenizer
+from pipeline.evaluate_tokenizer import (
+    EvaluateTokenizerConfig,
+    Reconstructions,
+    evaluate_tokenizer,
+    reconstructions_shown,
+)
 from pipeline.extract import ExtractConfig, FeatureNetworksConfig
+from pipeline.galleries import open_gallery
 from pipeline.images import from_model, load_image, to_model, to_png
 from pipeline.inception import Inception
 from pipeline.metrics import frechet_distance, moments, psnr
@@ -50,6 +58,21 @@ def test_reconstructions_are_compared_with_their_own_pictures() -> None:
     assert "lpips" not in Reconstructions(tokenizer, FirstPixel(), None, torch.device("cpu"))(images)
 
 
+def test_pictures_are_shown_beside_their_reconstructions(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    np.savez(tmp_path / "a.npz", arr_0=PICTURES)
+    shown = reconstructions_shown(open_gallery(str(tmp_path / "a.npz")), tokenizer)
+    assert "The first 5 pictures" in shown.about
+    with Image.open(io.BytesIO(shown.picture)) as drawn:
+        pixels = np.asarray(drawn)
+    made = from_model(tokenizer.decode(tokenizer.encode(to_model(PICTURES))))
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, (64, 64, 3))[:, :, 0]
+    for picture in (PICTURES[4], made[4]):
+        large = picture.repeat(4, axis=0).repeat(4, axis=1)
+        assert (windows == large).all(axis=(2, 3, 4)).any()
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
@@ -80,3 +103,4 @@ def test_a_tokenizer_is_judged_on_a_folder(
     np.testing.assert_array_equal(load_image(to_png(PICTURES[0]), 16), PICTURES[0])
     document = json.loads((tmp_path / "report" / "report.json").read_bytes())
     assert "none of samples" in document["results"]["rfid"]["title"]
+    assert "<h2>Reconstructions</h2>" in (tmp_path / "report" / "report.html").read_text()

@@ -1,14 +1,10 @@
-"""Inception with random weights: Kaiming's, for the usual ones leave features of all but nothing."""
-
-import hashlib
-from pathlib import Path
+"""Inception with random weights, in a file and as it is loaded."""
 
 import pytest
 import torch
-from torch import nn
-from torch_fidelity import feature_extractor_inceptionv3 as library
 
 from pipeline.inception import Inception, load_inception
+from tests.random_inception import save_inception
 
 
 @pytest.fixture(scope="session")
@@ -21,17 +17,3 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture(scope="session")
 def inception(inception_file: tuple[str, str]) -> Inception:
     return load_inception(*inception_file, torch.device("cpu"))
-
-
-def save_inception(path: Path) -> str:
-    """Writes weights as torch-fidelity has them; returns their SHA-256."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(library.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        network = library.FeatureExtractorInceptionV3("inception", ["2048"])
-    generator = torch.Generator().manual_seed(0)
-    for part in network.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, generator=generator)
-    torch.save(network.state_dict(), path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()

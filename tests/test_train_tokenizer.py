@@ -31,7 +31,7 @@ from pipeline.train_tokenizer import (
     train_tokenizer,
 )
 from pipeline.training import Cadence, WorkersConfig
-from tests.fixtures_inception import save_inception
+from tests.random_inception import save_inception
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 

@@ -32,7 +32,7 @@ def test_workers_come_and_go_and_the_losses_stay(monkeypatch: pytest.MonkeyPatch
         folder = Path(name)
         tiny_codes(folder / "codes")
         # Validation takes the time in which workers come and go.
-        tiny_codes(folder / "held_out", seed=1, num=6000)
+        tiny_codes(folder / "held_out", seed=1, num=900)
         config = tiny_training(
             folder,
             held_out=str(folder / "held_out"),

@@ -4,8 +4,8 @@
 
 DIR is a checkout of the published code. Both make the whole step: forward, backward, the gradient cut, AdamW. Ours also
 gathers its rows from packed codes and draws order, masks and class drop from counters; the published step is handed its
-tokens on the device. They warm up and then take turns; the figures are medians. Beside the ratio by the clock stands that
-by processor time, which other work on the machine disturbs less.
+tokens on the device. They warm up and then take turns; the figures are medians. Beside the ratio by the clock stands
+that by processor time, which other work on the machine disturbs less.
 """
 
 import argparse

@@ -146,7 +146,8 @@ def _disturb(
         if driver.poll() is not None:
             raise RuntimeError(f"the driver ended with {driver.returncode}: {made}")
         step = _newest_step(folder)
-        if not planned or step < moments[len(made)]:
+        recovered = not made or step > made[-1][1]
+        if not planned or step < moments[len(made)] or not recovered:
             time.sleep(0.05)
             continue
         time.sleep(chance.random() / 2)  # Anywhere between two checkpoints, or while one is written.

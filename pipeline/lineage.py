@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.machine import PREFIX
 from pipeline.storage import Folder
 
 NOTE_FILE = "tracking.json"
@@ -46,7 +47,8 @@ class Note:
         """Takes down a record of the run (see the methods of `runs.Run`)."""
         match kind:
             case "metrics":
-                self.metrics |= content["values"]
+                # What the machine did besides is another every time.
+                self.metrics |= {k: v for k, v in content["values"].items() if not k.startswith(PREFIX)}
             case "tags":
                 self.tags |= content["values"]
             case "input":

@@ -26,6 +26,7 @@ from PIL import Image
 from bar_model.errors import BadInput
 from pipeline.leftovers import DRIVER_FILE, sign_of_life, sweep_from_now_on
 from pipeline.lineage import NOTE_FILE, Note
+from pipeline.machine import Watch
 from pipeline.provenance import parameters, plain, provenance
 from pipeline.spool import Courier, Journal, Record, remove_if_empty
 from pipeline.storage import Folder
@@ -231,6 +232,7 @@ class _Driver:
         self._is_beginning = False
         self.has_begun = False
         self.note = Note(run=run.key)
+        self._watch = Watch(lambda values, step: run.metrics(values, step=step))
 
     def begin(self) -> None:
         """Opens the run, unless that has been done; other threads wait, for its record must be the first."""
@@ -248,6 +250,7 @@ class _Driver:
     def end(self, status: str, error: BaseException | None) -> None:
         """What the server does not get in good time waits on the disk: this process goes on trying, or the next."""
         run = self._run
+        self._watch.stop()
         if self._out is not None:
             self._keep_note(Folder(self._out))
         run._append("close", status=status, driver=self._name, reason=_one_line(error))
@@ -281,6 +284,8 @@ class _Driver:
         run.artifact("config.json", json.dumps(plain(self._configuration), indent=2).encode())
         run.flush()
         sweep_from_now_on(run.folder.parent, partial(_courier_of_another, run.connect))
+        if self._parent is None:  # Else the same would be told of every stage.
+            self._watch.start()
 
 
 class _Desk:

@@ -1,5 +1,6 @@
 """Runs in MLflow: on SQLite, on a real server that goes away and returns, from several processes, through deaths."""
 
+import json
 import multiprocessing
 import os
 import subprocess
@@ -214,6 +215,29 @@ def test_a_place_that_cannot_keep_runs_is_refused(config: TrackingConfig, uri: s
         tracking.start("train", replace(config, uri=uri), StageConfig()),
     ):
         raise AssertionError("began")
+
+
+def test_the_machine_is_watched_by_the_names_that_mlflow_shows(
+    config: TrackingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.system_metrics.metrics import cpu_monitor, disk_monitor, network_monitor
+
+    monkeypatch.setattr("pipeline.machine.INTERVAL_S", 0.1)
+    with tracking.start("train", config, StageConfig(), out=str(tmp_path)) as run, run.child("stage", StageConfig()):
+        run.metrics({"loss": 1.0})
+        time.sleep(2.5)
+    names = {name for name in found(config)["train"].data.metrics if name.startswith("system/")}
+    assert len(names) == 8
+    monitors = (cpu_monitor.CPUMonitor, disk_monitor.DiskMonitor, network_monitor.NetworkMonitor)
+    for monitor in (make() for make in monitors):
+        monitor.collect_metrics()
+        names -= {f"system/{name}" for name in monitor.aggregate_metrics()}
+    assert not names
+    memory = "system/system_memory_usage_percentage"
+    assert 2 <= len(steps(config, found(config)["train"], memory)) <= 4
+    assert 0 < found(config)["train"].data.metrics[memory] < 100
+    assert not found(config)["stage"].data.metrics
+    assert set(json.loads((tmp_path / "tracking.json").read_bytes())["metrics"]) == {"loss"}
 
 
 def test_what_mlflow_refuses_costs_nothing_else(config: TrackingConfig, caplog: pytest.LogCaptureFixture) -> None:

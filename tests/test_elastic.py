@@ -52,7 +52,7 @@ def test_workers_come_and_go_and_the_losses_stay() -> None:
     ):
         folder = Path(name)
         tiny_codes(folder / "codes")
-        tiny_codes(folder / "held_out", seed=1, num=900)
+        tiny_codes(folder / "held_out", seed=1, num=600)
         config = elastic_training(folder)
         driver = subprocess.Popen([sys.executable, "-c", DRIVER, cluster.address, name], env=dict(os.environ))
         try:

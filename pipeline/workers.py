@@ -77,7 +77,11 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
             num_gpus=workers.gpus,
         )
         # Writing waits for no CPU: else, where the workers leave but one, nothing is written until all has been read.
-        .map(functools.partial(_write, folder, work), num_cpus=0, compute=TaskPoolStrategy(size=int(resources["CPU"])))
+        .map(
+            functools.partial(_write, folder, work),
+            num_cpus=0,
+            compute=TaskPoolStrategy(size=min(int(resources["CPU"]), len(units))),
+        )
     )
     limit_read_ahead(dataset)
     dataset.context.target_max_block_size = 1  # Whoever reads several units hands on each by itself, at once.

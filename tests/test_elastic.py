@@ -30,6 +30,10 @@ with cluster.connect(ClusterConfig(address=sys.argv[1])):
 """
 
 
+# A training that has lost a machine may first wait for it: Ray hears of the loss later than Ray Train does.
+IMPATIENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}
+
+
 def elastic_training(folder: Path) -> TrainConfig:
     """Validation takes the time in which workers come and go."""
     return tiny_training(
@@ -47,7 +51,7 @@ def test_workers_come_and_go_and_the_losses_stay() -> None:
     """One worker, two once there is a second machine, one again when one is gone."""
     with (
         tempfile.TemporaryDirectory(prefix="elastic", ignore_cleanup_errors=True) as name,
-        environment(**RAY_ENVIRONMENT, RAY_TMPDIR=name, PYTHONPATH=str(REPOSITORY)),
+        environment(**RAY_ENVIRONMENT, **IMPATIENT, RAY_TMPDIR=name, PYTHONPATH=str(REPOSITORY)),
         KillableCluster.started(num_raylets=1, num_cpus=1, object_store_memory=10**8) as cluster,
     ):
         folder = Path(name)

@@ -54,10 +54,17 @@ class KillableCluster:
         """One of Ray's that bears the name; False where none is there at the moment."""
         processes = [process.process.pid for node in self.raylets for process in node.all_processes["raylet"]]
         children = [child for pid in processes for child in psutil.Process(pid).children()]
-        named = [child for child in children if name in " ".join(child.cmdline())]
+        named = [child for child in children if name in _command(child)]
         if named:
             chance.choice(named).kill()
         return bool(named)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # It has ended meanwhile.
+        return ""
 
 
 @contextmanager

@@ -86,13 +86,15 @@ def tidy(out: Folder) -> list[Listed]:
     from the list, but for the newest's.
 
     Raises:
-        BadInput: the list is damaged, or the newest checkpoint is gone.
+        BadInput: the list is damaged or gone, or the newest checkpoint is gone.
     """
     checkpoints = out / FOLDER
     if not checkpoints.exists():
         return []
     listing = _Listing.read(checkpoints)
     there = {name for name in checkpoints.folders() if name.startswith(_PREFIX)}
+    if not checkpoints.exists(_LIST):
+        _check_first(checkpoints, there)
     for name in there - {each.name for each in listing.listed}:
         remove(out, name)
     if listing.listed and listing.listed[-1].name not in there:
@@ -102,6 +104,25 @@ def tidy(out: Folder) -> list[Listed]:
         )
     listing.keep(there)
     return listing.listed
+
+
+def _check_first(checkpoints: Folder, names: set[str]) -> None:
+    """A training that was killed before its first list leaves one whole checkpoint at most.  Raises: BadInput: more."""
+    whole = sorted(name for name in names if _is_whole(checkpoints / name))
+    if len(whole) > 1:
+        raise BadInput(
+            f"{checkpoints.path(_LIST)} is missing, the list of {len(whole)} checkpoints ({', '.join(whole)}): restore "
+            f"it, or remove {checkpoints} to begin anew"
+        )
+
+
+def _is_whole(checkpoint: Folder) -> bool:
+    """As far as sizes show."""
+    try:
+        check_state(checkpoint, contents=False)
+    except BadInput:
+        return False
+    return True
 
 
 def drop_damaged(out: Folder) -> None:

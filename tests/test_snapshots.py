@@ -103,6 +103,18 @@ def test_damaged_ones_are_passed_over_down_to_the_last_whole_one(
     assert (out / FOLDER).exists(f"{first}/rank-00000.json")
 
 
+def test_checkpoints_whose_list_is_gone_are_not_taken_for_remains(out: Folder) -> None:
+    first, second = write_checkpoints(out, 10, 20)
+    (out / FOLDER).remove(LIST)
+    with pytest.raises(BadInput, match=f"{LIST} is missing, the list of 2 checkpoints .{first}, {second}.: restore it"):
+        tidy(out)
+    assert (out / FOLDER).exists(first)
+    # One alone is what a kill before the first list leaves, beside another that was being written.
+    (out / FOLDER).remove(f"{second}/rank-00000.json")
+    assert tidy(out) == []
+    assert not (out / FOLDER).exists(first)
+
+
 def remove_folder(out: Folder, name: str) -> None:
     filesystem, path = ray_storage(out / FOLDER)
     filesystem.delete_dir(f"{path}/{name}")

@@ -137,8 +137,9 @@ def _read_folder(folder: Path, leave_out: str | None = None) -> tuple[Config, di
             raise BadInput(f"{config_file}: format {record['format']}, but this version reads {_FORMAT}")
         config = from_dict(_KINDS[record["kind"]][1], record["config"], str(config_file))
         with safe_open(weights_file, "pt") as file:
-            names = [name for name in file.keys() if leave_out is None or not name.startswith(leave_out)]  # noqa: SIM118
-            return config, {name: file.get_tensor(name) for name in names}
+            names = file.keys()
+            kept = [name for name in names if leave_out is None or not name.startswith(leave_out)]
+            return config, {name: file.get_tensor(name) for name in kept}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise BadInput(f"{config_file}: is no model's configuration ({error})") from error
     except SafetensorError as error:

@@ -40,6 +40,7 @@ def axial_rotation(grid: int, head_width: int, *, prefix: int) -> Rotation:
 
 def rotate(x: Float[Tensor, "*batch slots head_width"], by: Rotation) -> Float[Tensor, "*batch slots head_width"]:
     """Turn each adjacent pair of `x` by its angle, in float32."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    exact = x.float()
+    even, odd = exact.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((-odd, even), dim=-1).flatten(-2)
-    return (x.float() * by.cos + turned * by.sin).to(x.dtype)
+    return (exact * by.cos + turned * by.sin).to(x.dtype)

@@ -23,7 +23,7 @@ import torch
 from pipeline import cluster
 from pipeline.batches import CodeBatch, Codes, Rows
 from pipeline.cluster import ClusterConfig
-from pipeline.fit import Training, fit
+from pipeline.fit import KEEP_MEMORY, Training, fit
 from pipeline.learner import take_step
 from pipeline.manifest import Inputs
 from pipeline.players import Ranks
@@ -52,7 +52,7 @@ def main() -> None:
     for _ in range(arguments.turns):
         for name in starts:
             command = [sys.executable, __file__, *sys.argv[1:], "--alone", name]
-            environment = {**cluster.QUIET, **os.environ}  # The workers of a local cluster have these, too.
+            environment = {**cluster.QUIET, **KEEP_MEMORY, **os.environ}  # Workers have these, too.
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
             start, step = json.loads(output.splitlines()[-1])
             starts[name].append(start)

@@ -4,25 +4,33 @@
 
 DIR is a checkout of the published code. Both make the whole step: forward, backward, the gradient cut, AdamW. Ours also
 gathers its rows from packed codes and draws order, masks and class drop from counters; the published step is handed its
-tokens on the device. They warm up and then take turns; the figures are medians. Beside the ratio by the clock stands
-that by processor time, which other work on the machine disturbs less.
+tokens on the device. Each has a process of its own, ours with the environment that our workers get. They warm up and
+then take turns; the figures are medians. Beside the ratio by the clock stands that by processor time, which other work
+on the machine disturbs less.
 """
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from counting import ceilings
 from published_training import PublishedTraining, TokenBatch
 
+from bar_model.bar import Bar
 from bar_model.blocks import arrange_blocks
 from bar_model.operations import training_operations
 from pipeline.batches import Codes
+from pipeline.cluster import QUIET
+from pipeline.fit import KEEP_MEMORY
 from pipeline.learner import take_step
 from pipeline.meter import peak_memory
 from pipeline.optimization import OrderAnnealing
@@ -32,7 +40,7 @@ from pipeline.train import GeneratorLearner, TrainConfig
 from pipeline.training import WorkersConfig
 
 NUM_IMAGES, NUM_VIEWS = 10_000, 2
-Step = Callable[[], object]
+WARM_UPS = 3  # After the second one nothing is compiled any more.
 
 
 def main() -> None:
@@ -46,59 +54,27 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="compile neither step")
     parser.add_argument("--published-plain", action="store_true", help="do not compile the published step")
     parser.add_argument("--recompute", action="store_true", help="our blocks keep no activations")
+    parser.add_argument("--alone", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.alone:
+        answer(CONTENDERS[arguments.alone](arguments), arguments.in_a_row)
+        return
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # As the published script.
-    torch.manual_seed(0)
-    preset = TRAINING[arguments.preset]()
-    rows = arguments.rows or preset.workers.micro_batch or preset.batch
-    config = replace(
-        preset,
-        out="unused",
-        codes="unused",
-        steps=1_000_000,
-        batch=rows,
-        precision=arguments.precision,
-        order=OrderAnnealing(random_until=1.0, raster_from=1.0),
-        workers=WorkersConfig(compiled=not arguments.plain, recompute=arguments.recompute),
-    )
-    codes = random_codes(config)
-    learner = GeneratorLearner(config, {"codes": codes}, Ranks(), device)
-    arrange_blocks(learner.players[0].model, compiled=config.workers.compiled, recompute=config.workers.recompute)
-    ours = Ours(learner, config)
-    steps: dict[str, Step] = {"ours": ours.step}
-    timed(ours.step, arguments.in_a_row, device)
-    timed(ours.step, arguments.in_a_row, device)  # The second one compiles nothing any more.
-    memory = peak_memory(device)
-    if arguments.published:
-        compiled = not arguments.plain and not arguments.published_plain
-        theirs = PublishedTraining(
-            arguments.published,
-            learner.result(),
-            config.optimization,
-            on=device,
-            precision=config.precision,
-            compiled=compiled,
-        )
-        batch = token_batch(codes, config, device)
-        steps = {"published": lambda: theirs.step(batch)} | steps
-    medians = by_turns(steps, arguments.repeats, arguments.in_a_row, device)
+    names = ["published", "ours"] if arguments.published else ["ours"]
+    contenders = {name: Contender(name) for name in names}
+    medians = by_turns(contenders, arguments.repeats)
+    facts = {name: contender.ask("facts") for name, contender in contenders.items()}["ours"]
 
-    place = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads of a CPU"
-    print(f"{arguments.preset}, {rows} rows a step, {config.precision}, {place}, torch {torch.__version__}")
+    rows, own = facts["rows"], medians["ours"]
+    print(f"{arguments.preset}, {rows} rows a step, {arguments.precision}, {facts['place']}, torch {torch.__version__}")
     if arguments.published:
-        published, own = medians["published"], medians["ours"]
-        print(
-            f"published ÷ ours: {published.clock / own.clock:.2f}; processor: {published.processor / own.processor:.2f}"
-        )
-    most = ceilings(device, torch.bfloat16 if config.precision == "bfloat16" else torch.float32)
-    rows_per_s = rows / medians["ours"].clock
-    operations = training_operations(learner.result()) * rows_per_s
-    print(f"{rows_per_s:,.1f} rows/s, {memory / 2**30:.1f} GiB at the peak")
+        theirs = medians["published"]
+        print(f"published ÷ ours: {theirs.clock / own.clock:.2f}; processor: {theirs.processor / own.processor:.2f}")
+    operations = facts["operations"] * rows / own.clock
+    print(f"{rows / own.clock:,.1f} rows/s, {facts['memory'] / 2**30:.1f} GiB at the peak")
     print(
-        f"{operations / 1e12:.3g} TFLOP/s, {operations / most.operations_a_second:.1%} of the "
-        f"{most.operations_a_second / 1e12:.3g} measured with large matrices"
+        f"{operations / 1e12:.3g} TFLOP/s, {operations / facts['ceiling']:.1%} of the "
+        f"{facts['ceiling'] / 1e12:.3g} measured with large matrices"
     )
 
 
@@ -107,6 +83,127 @@ class Seconds(NamedTuple):
 
     clock: float
     processor: float
+
+
+class Contender:
+    """A step in a process of its own, which waits while it is not asked."""
+
+    def __init__(self, name: str) -> None:
+        environment = {**QUIET, **os.environ}
+        if name == "ours" and not torch.cuda.is_available():
+            environment |= KEEP_MEMORY
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *sys.argv[1:], "--alone", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, question: str) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{question}\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._process.args}: ended with code {self._process.wait()}")
+        return json.loads(line)
+
+
+def by_turns(contenders: dict[str, Contender], repeats: int) -> dict[str, Seconds]:
+    """Medians of each step."""
+    timings: dict[str, list[Seconds]] = {name: [] for name in contenders}
+    for turn in range(-WARM_UPS, repeats):
+        for name, contender in contenders.items():
+            seconds = Seconds(*contender.ask("step"))
+            if turn >= 0:
+                timings[name].append(seconds)
+            print(f"{name:12} {seconds.clock:9.4f} s a step{'' if turn >= 0 else ' (warm-up)'}", flush=True)
+    return {name: Seconds(*map(statistics.median, zip(*found, strict=True))) for name, found in timings.items()}
+
+
+class Steps(NamedTuple):
+    """A contender in its own process."""
+
+    step: Callable[[], object]
+    facts: Callable[[], dict[str, Any]]
+
+
+def answer(steps: Steps, in_a_row: int) -> None:
+    """One line to every one that is read."""
+    told, sys.stdout = sys.stdout, sys.stderr  # What libraries print is no answer.
+    for question in sys.stdin:
+        found = timed(steps.step, in_a_row) if question == "step\n" else steps.facts()
+        print(json.dumps(found), file=told, flush=True)
+
+
+def timed(step: Callable[[], object], in_a_row: int) -> Seconds:
+    began, at_work = time.perf_counter(), time.process_time()
+    for _ in range(in_a_row):
+        step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return Seconds((time.perf_counter() - began) / in_a_row, (time.process_time() - at_work) / in_a_row)
+
+
+def ours(arguments: argparse.Namespace) -> Steps:
+    device, config = here(), configured(arguments)
+    learner = GeneratorLearner(config, {"codes": random_codes(config)}, Ranks(), device)
+    arrange_blocks(learner.players[0].model, compiled=config.workers.compiled, recompute=config.workers.recompute)
+
+    def facts() -> dict[str, Any]:
+        memory = peak_memory(device)
+        most = ceilings(device, torch.bfloat16 if config.precision == "bfloat16" else torch.float32)
+        return {
+            "rows": config.batch,
+            "memory": memory,
+            "operations": training_operations(learner.result()),
+            "ceiling": most.operations_a_second,
+            "place": torch.cuda.get_device_name()
+            if device.type == "cuda"
+            else f"{torch.get_num_threads()} threads of a CPU",
+        }
+
+    return Steps(Ours(learner, config).step, facts)
+
+
+def published(arguments: argparse.Namespace) -> Steps:
+    device, config = here(), configured(arguments)
+    theirs = PublishedTraining(
+        arguments.published,
+        Bar(config.model),
+        config.optimization,
+        on=device,
+        precision=config.precision,
+        compiled=not arguments.plain and not arguments.published_plain,
+    )
+    batch = token_batch(random_codes(config), config, device)
+    return Steps(lambda: theirs.step(batch), dict)
+
+
+CONTENDERS: dict[str, Callable[[argparse.Namespace], Steps]] = {"ours": ours, "published": published}
+
+
+def here() -> torch.device:
+    """The device, set up as the published script does."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.manual_seed(0)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def configured(arguments: argparse.Namespace) -> TrainConfig:
+    preset = TRAINING[arguments.preset]()
+    return replace(
+        preset,
+        out="unused",
+        codes="unused",
+        steps=1_000_000,
+        batch=arguments.rows or preset.workers.micro_batch or preset.batch,
+        precision=arguments.precision,
+        order=OrderAnnealing(random_until=1.0, raster_from=1.0),
+        workers=WorkersConfig(compiled=not arguments.plain, recompute=arguments.recompute),
+    )
 
 
 class Ours:
@@ -133,27 +230,6 @@ def token_batch(codes: Codes, config: TrainConfig, device: torch.device) -> Toke
     bits = np.unpackbits(codes.packed[: config.batch, 0], axis=-1)[:, : config.model.codes.num_bits]
     labels = torch.from_numpy(codes.labels[: config.batch]).long()
     return TokenBatch(tokens=torch.from_numpy(bits).long().to(device), labels=labels.to(device))
-
-
-def by_turns(steps: dict[str, Step], repeats: int, in_a_row: int, device: torch.device) -> dict[str, Seconds]:
-    """Medians of each step."""
-    timings: dict[str, list[Seconds]] = {name: [] for name in steps}
-    for turn in range(-1, repeats):
-        for name, step in steps.items():
-            seconds = timed(step, in_a_row, device)
-            if turn >= 0:
-                timings[name].append(seconds)
-            print(f"{name:12} {seconds.clock:9.4f} s a step{'' if turn >= 0 else ' (warm-up)'}", flush=True)
-    return {name: Seconds(*map(statistics.median, zip(*found, strict=True))) for name, found in timings.items()}
-
-
-def timed(step: Step, in_a_row: int, device: torch.device) -> Seconds:
-    began, at_work = time.perf_counter(), time.process_time()
-    for _ in range(in_a_row):
-        step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return Seconds((time.perf_counter() - began) / in_a_row, (time.process_time() - at_work) / in_a_row)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
 from pipeline import export, tracking
-from pipeline.fit import Trained, dry_run
+from pipeline.fit import KEEP_MEMORY, Trained, dry_run
 from pipeline.train import STAGE, TrainConfig, check_room, prepare, train
 from pipeline.training import Cadence, WorkersConfig
 from tests.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
@@ -35,6 +35,19 @@ with cluster.connect(ClusterConfig(address=sys.argv[1])):
     run_training(killable(Path(sys.argv[2])))
 """
 
+FREEING = """
+import threading
+import numpy, psutil
+def resident(): return psutil.Process().memory_info().rss
+before = resident()
+def step():
+    for _ in range(3):
+        tensors = [numpy.ones(2**20 * mib, numpy.uint8) for mib in (20, 44)]
+thread = threading.Thread(target=step)
+thread.start()
+thread.join()
+print(resident() - before)
+"""
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
@@ -201,6 +214,19 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
         each.numel() for each in Bar(tiny_bar()).parameters() if each.requires_grad
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "initial"]
+
+
+@pytest.mark.system
+def test_workers_on_cpus_keep_the_memory_that_a_step_has_freed() -> None:
+    """What a thread frees as well, for Ray Train's workers compute in one."""
+
+    def kept(environment: dict[str, str]) -> int:
+        command = [sys.executable, "-c", FREEING]
+        found = subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True)
+        return int(found.stdout)
+
+    assert kept(KEEP_MEMORY) > 100 * 2**20
+    assert kept({}) < 40 * 2**20
 
 
 @pytest.mark.ray

@@ -1,8 +1,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
-from bar_model.attention import CausalAttention
+from bar_model.attention import CausalAttention, Heads, attend_causally
 from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from bar_model.layers import SwiGLU
@@ -115,3 +116,35 @@ def test_initialisation() -> None:
 def test_impossible_heads_are_refused(width: int, heads: int) -> None:
     with pytest.raises(BadInput, match=f"width {width} and {heads} heads"):
         TransformerConfig(width=width, depth=1, heads=heads)
+
+
+@pytest.mark.parametrize("slots", [1, 20, 300])
+def test_where_training_attends_by_products_it_is_as_exact_as_bfloat16_allows(slots: int) -> None:
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 4, slots, 24).bfloat16().double().requires_grad_() for _ in range(3)]
+    rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
+    towards = torch.randn(2, 4, slots, 24).bfloat16()
+    expected = attend_causally(Heads(*exact))
+    found = attend_causally(Heads(*rounded))
+    assert found.dtype == torch.bfloat16
+    wanted = torch.autograd.grad(expected, exact, towards.double())
+    gradients = torch.autograd.grad(found, rounded, towards)
+    for name, one, other in zip(("out", "q", "k", "v"), (found, *gradients), (expected, *wanted), strict=True):
+        # Half a unit in the last place is 0.2 %; scores, probabilities and results are each rounded once.
+        assert (one - other).norm() <= 0.006 * other.norm() + 1e-6, name
+
+
+def test_training_attends_by_products_only_where_torch_is_slow() -> None:
+    """Drawing, float32 and other devices keep torch's kernel, whose roundings the engine repeats."""
+
+    def is_fused(**changed: object) -> bool:
+        options = {"dtype": torch.bfloat16, "requires_grad": True, "device": "cpu"} | changed
+        heads = Heads(*(torch.zeros(1, 2, 16, 8, **options) for _ in range(3)))  # pyright: ignore[reportArgumentType]
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            attend_causally(heads)
+        return any("scaled_dot_product" in event.key for event in found.key_averages())
+
+    assert not is_fused()
+    assert is_fused(requires_grad=False)
+    assert is_fused(dtype=torch.float32)
+    assert is_fused(device="meta")

@@ -11,15 +11,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import ParametrizationList
 
 from bar_model.errors import BadInput
 
 DINO_SIZE = 224
 DINO_BLOCKS = (2, 5, 8, 11)
 """The blocks after which features are read; they are also read before the first."""
+VIRTUAL_BATCH = 8
+"""Images of a group over which the discriminator normalises: batches cut between groups give what they give whole."""
 
 _DINO_WIDTH = 384
-_VIRTUAL_BATCH = 8
 
 DinoFeatures = Callable[[Float[Tensor, "batch 3 224 224"]], list[Float[Tensor, "batch slots features"]]]
 """Normalised images -> the class slot and the patches, before the first block and after each of `DINO_BLOCKS`."""
@@ -49,6 +51,8 @@ class Discriminator(nn.Module):
         # In a tuple, so that a network is not registered among this module's own.
         self._dino = (dino,)
         self.heads = nn.ModuleList(Head(_DINO_WIDTH) for _ in range(1 + len(DINO_BLOCKS)))
+        for weight in self._spectral_weights():
+            weight[0].eval()
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], crop: Crop | None
@@ -59,6 +63,16 @@ class Discriminator(nn.Module):
             # The class slot is added to every patch's.
             features = [(state[:, 1:] + state[:, :1]).transpose(1, 2) for state in states]
             return torch.cat([head(each) for head, each in zip(self.heads, features, strict=True)], dim=1)
+
+    @torch.no_grad()
+    def update_norms(self) -> None:
+        """One power iteration for each spectral norm; once a step, where torch would make one in every pass of it."""
+        for weight in self._spectral_weights():
+            weight[0].train()(weight.original)
+            weight[0].eval()
+
+    def _spectral_weights(self) -> list[ParametrizationList]:
+        return [part for part in self.heads.modules() if isinstance(part, ParametrizationList)]
 
 
 class Head(nn.Sequential):
@@ -93,9 +107,9 @@ class VirtualBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Float[Tensor, "batch width patches"]) -> Float[Tensor, "batch width patches"]:
-        num_groups = -(-len(x) // _VIRTUAL_BATCH)
+        num_groups = -(-len(x) // VIRTUAL_BATCH)
         if len(x) % num_groups:
-            raise BadInput(f"{len(x)} images for the discriminator: take a multiple of {_VIRTUAL_BATCH} a worker")
+            raise BadInput(f"{len(x)} images for the discriminator: take a multiple of {VIRTUAL_BATCH} a worker")
         groups = x.unflatten(0, (num_groups, -1))
         variance, mean = torch.var_mean(groups, dim=(1, 3), keepdim=True, correction=0)
         normalized = ((groups - mean) / torch.sqrt(variance + 1e-6)).flatten(0, 1)

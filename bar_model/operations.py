@@ -1,12 +1,13 @@
-"""What the arithmetic of a generator costs (method.md, section 8).
+"""What the arithmetic of a generator and of a tokenizer costs (method.md, section 8).
 
 Two operations for each weight of a linear layer that a slot or token passes, and attention beside them. Work that is
-saved still counts, work that is done twice does not.
+saved still counts; work that is done twice, and what losses ask of frozen networks, does not.
 """
 
 from torch import nn
 
 from bar_model.bar import Bar
+from bar_model.tokenizer import TokenizerConfig
 
 
 def sequence_operations(bar: Bar, *, steps: int = 1) -> int:
@@ -24,6 +25,29 @@ def training_operations(bar: Bar) -> int:
     return 3 * sequence_operations(bar)
 
 
+def encoding_operations(config: TokenizerConfig) -> int:
+    """Of one image into bits."""
+    encoder, tokens = config.encoder, config.codes.num_tokens
+    ends = 2 * tokens * encoder.width * (3 * config.patch**2 + config.bits)
+    return _tower_operations(encoder.width, encoder.depth, encoder.mlp_width, slots=tokens) + ends
+
+
+def decoding_operations(config: TokenizerConfig) -> int:
+    """Of one image from its bits."""
+    width, tokens = config.decoder.width, config.codes.num_tokens
+    ends = 2 * tokens * width * (config.bits + 3 * config.patch**2) + 2 * 81 * config.image_size**2
+    return _tower_operations(width, config.decoder.depth, 4 * width, slots=tokens + 1) + ends
+
+
+def reconstruction_operations(config: TokenizerConfig) -> int:
+    """Of one image there and back in training, forward alone: with the features that the semantic loss compares."""
+    semantic, features = config.decoder.semantic, 0
+    if semantic is not None:
+        width, hidden = config.decoder.width, semantic.hidden_width
+        features = 2 * config.codes.num_tokens * hidden * (width + hidden + config.encoder.width)
+    return encoding_operations(config) + decoding_operations(config) + features
+
+
 def earlier_slots(bar: Bar) -> int:
     """Slots before each slot, summed over the sequence."""
     slots = bar.transformer.config.prefix + bar.transformer.num_tokens - 1
@@ -33,3 +57,8 @@ def earlier_slots(bar: Bar) -> int:
 def linear_weights(module: nn.Module) -> int:
     """Weights of all linear layers below, without biases."""
     return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
+
+
+def _tower_operations(width: int, depth: int, mlp_width: int, *, slots: int) -> int:
+    """Of a vision transformer's blocks, in which every slot attends to all."""
+    return depth * (4 * slots * width * (2 * width + mlp_width) + 4 * width * slots**2)

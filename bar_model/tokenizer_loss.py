@@ -110,6 +110,11 @@ class TokenizerLoss(nn.Module):
     def discriminator_parameters(self) -> list[nn.Parameter]:
         return list(self.parameters())
 
+    def update_norms(self) -> None:
+        """Of the discriminator, before each of its steps (`Discriminator.update_norms`)."""
+        if self._critic is not None:
+            self._critic.update_norms()
+
     def generator(self, output: TokenizerOutput, images: Images, *, step: int, num_steps: int) -> LossTerms:
         """The tokenizer's loss; no gradient reaches the discriminator."""
         terms = {name: term(output, images) for name, term in self._terms.items()}

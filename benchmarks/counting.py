@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bar_model.bar import Bar, BarConfig
-from bar_model.operations import earlier_slots, linear_weights, sequence_operations
+from bar_model.operations import decoding_operations, earlier_slots, linear_weights, sequence_operations
 from bar_model.tokenizer import TokenizerConfig
 
 
@@ -47,13 +47,6 @@ def cost(config: BarConfig, tokenizer: TokenizerConfig | None, *, itemsize: int)
         cache=2 * cached * itemsize,
         weights=num_tokens * each_token * itemsize,
     )
-
-
-def decoding_operations(config: TokenizerConfig) -> float:
-    width, tokens = config.decoder.width, config.codes.num_tokens
-    blocks = config.decoder.depth * (2 * (tokens + 1) * 12 * width**2 + 4 * width * (tokens + 1) ** 2)
-    ends = 2 * tokens * width * (config.bits + 3 * config.patch**2) + 2 * 81 * config.image_size**2
-    return blocks + ends
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:

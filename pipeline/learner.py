@@ -19,9 +19,8 @@ class Learner(Protocol):
 
     share: Share
 
-    @property
-    def row_operations(self) -> int | None:
-        """What a row costs forward and backward, where that is counted."""
+    def row_operations_at(self, step: int) -> int:
+        """What a row of the step costs (bar_model/operations.py), forward and backward."""
         ...
 
     @property

@@ -130,9 +130,7 @@ class Loop:
         self._guard = Guard()
         self._steps: list[Step] = []
         self.done = self._checked = self._reported = 0
-        self._meter = Meter(
-            batch=job.config.batch, row_operations=learner.row_operations, device=device, num_devices=ranks.num
-        )
+        self._meter = Meter(batch=job.config.batch, device=device, num_devices=ranks.num)
         self._tracer = Tracer(job.config, ranks, job.run)
         self._note = Note(step=0)
         self._noted = 0.0
@@ -195,7 +193,7 @@ class Loop:
             if found := player.report():
                 found["learning_rate"] = player.learning_rate_at(step)
                 values |= {f"{player.name}/{name}": value for name, value in found.items()}
-        metered = self._meter.read(self.done - self._reported)
+        metered = self._meter.read([self.learner.row_operations_at(each) for each in range(self._reported, self.done)])
         counted = {"skipped_steps": float(self._guard.skipped), "loss_spikes": float(self._guard.spikes)}
         self._log(values | {f"train/{name}": value for name, value in (metered | counted).items()})
         loss = values.get(f"{self.learner.players[0].name}/loss", self._note.loss)

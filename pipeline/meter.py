@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,31 +16,31 @@ Item = TypeVar("Item")
 class Meter:
     """Runs from one reading to the next; what is done in `pausing` does not count."""
 
-    def __init__(self, *, batch: int, row_operations: int | None, device: torch.device, num_devices: int) -> None:
-        """`batch` rows a step, over all devices; `row_operations`: what a row costs (bar_model/operations.py)."""
+    def __init__(self, *, batch: int, device: torch.device, num_devices: int) -> None:
+        """`batch` rows a step, over all devices."""
         self._batch = batch
         self._device = device
         peak = peak_operations(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
-        self._mfu_of_a_row = None if peak is None or row_operations is None else row_operations / (peak * num_devices)
+        self._peak = None if peak is None else peak * num_devices
         self.restart()
 
     def restart(self) -> None:
         self._since, self._paused_s, self._waited_s = time.perf_counter(), 0.0, 0.0
 
-    def read(self, num_steps: int) -> dict[str, float]:
-        """Of so many steps since the last reading; the caller has waited for the device.
+    def read(self, row_operations: Sequence[int]) -> dict[str, float]:
+        """Of the steps since the last reading, given what a row of each costs; the caller has waited for the device.
 
         `data_share`: the part of the time in which this process made micro-batches ready.
         """
         seconds = time.perf_counter() - self._since - self._paused_s
-        rows_per_s = num_steps * self._batch / seconds
+        rows_per_s = len(row_operations) * self._batch / seconds
         values = {
             "rows_per_s": rows_per_s,
             "data_share": self._waited_s / seconds,
             "memory_gib": peak_memory(self._device) / 2**30,
         }
-        if self._mfu_of_a_row is not None:
-            values["mfu"] = rows_per_s * self._mfu_of_a_row
+        if self._peak is not None:
+            values["mfu"] = sum(row_operations) * self._batch / seconds / self._peak
         self.restart()
         return values
 

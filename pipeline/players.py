@@ -57,6 +57,9 @@ class Objective(nn.Module, ABC):
     # Called with the learner's micro-batches, whatever they are.
     forward: Callable[..., Tally]
 
+    def begin_step(self) -> None:
+        """Before the first micro-batch of each step."""
+
     @abstractmethod
     def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
         """What the sums over some steps say."""
@@ -126,6 +129,7 @@ class Player:
     def learn(self, micro_batches: Iterable[Sequence[Any]], *, num: int, step: int) -> Step:
         """The optimizer step over this rank's `num` micro-batches and all the others'."""
         self.model.train()
+        self.objective.begin_step()
         sums = self._accumulate(micro_batches, num)
         # DDP and FSDP average over the ranks what is to be summed.
         scale = self._ranks.num / sums[1]

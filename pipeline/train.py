@@ -159,13 +159,16 @@ class GeneratorLearner:
         )
         self.players = (self._player,)
         self.share = config.share(len(self._codes.labels), ranks)
-        self.row_operations = training_operations(bar)
+        self._row_operations = training_operations(bar)
         self._tokenizer: Tokenizer | None = None
         if config.tokenizer is not None and ranks.rank == 0:
             self._tokenizer = load_tokenizer(local_copy(config.tokenizer), device=device, decode_only=True)
 
     def player_at(self, step: int) -> Player:
         return self._player
+
+    def row_operations_at(self, step: int) -> int:
+        return self._row_operations
 
     def micro_batch(self, rows: Rows, step: int) -> tuple[CodeBatch, float]:
         batch = code_batch(self._codes, rows, self._config.model.codes, self._device)

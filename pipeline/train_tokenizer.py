@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bar_model.discriminator import VIRTUAL_BATCH
+from bar_model.errors import BadInput
+from bar_model.operations import reconstruction_operations
 from bar_model.tokenizer import Tokenizer, TokenizerConfig, TokenizerOutput
 from bar_model.tokenizer_loss import LossTerms, TokenizerLoss, TokenizerLossConfig
 from pipeline.batches import Rows, in_order
@@ -53,8 +56,24 @@ class TrainTokenizerConfig(TrainingConfig):
     memory_gb: float = 0.5
     """Pictures are decoded once, into shared memory, if they take no more than this; else whenever they are wanted."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss.adversarial > 0:
+            self._check_groups()
+
     def for_workers(self) -> Self:
         return replace(super().for_workers(), networks=self.networks.for_workers())
+
+    def _check_groups(self) -> None:
+        """The discriminator's groups of pictures are to be the same for any number of workers."""
+        for num in range(self.workers.num, self.workers.most + 1):
+            shares = (self.share(self.batch, Ranks(rank=rank, num=num)).parts(0) for rank in range(num))
+            sizes = [len(part.indices) for parts in shares for part in parts]
+            if len(sizes) > 1 and any(size % VIRTUAL_BATCH for size in sizes):
+                raise BadInput(
+                    f"batch {self.batch}: {num} workers compute {min(sizes)} pictures at once, but the discriminator "
+                    f"wants a multiple of {VIRTUAL_BATCH} (--batch, --workers.num, --workers.micro-batch)"
+                )
 
 
 def train_tokenizer(config: TrainTokenizerConfig, run: Run | None = None) -> Trained:
@@ -124,6 +143,9 @@ class CriticObjective(Objective):
         self.loss = loss
         self._tokenizer = (tokenizer,)
 
+    def begin_step(self) -> None:
+        self.loss.update_norms()
+
     def forward(self, images: Images, step: int) -> Tally:
         with torch.no_grad():
             fake = self._tokenizer[0](images).reconstruction
@@ -135,8 +157,6 @@ class CriticObjective(Objective):
 
 class TokenizerLearner:
     """The tokenizer and, with an adversarial loss, its discriminator: once that is on, they take turns."""
-
-    row_operations = None
 
     def __init__(
         self, config: TrainTokenizerConfig, data: Mapping[str, Pictures], ranks: Ranks, device: torch.device
@@ -188,6 +208,11 @@ class TokenizerLearner:
     def player_at(self, step: int) -> Player:
         critics_turn = self._config.loss.updates_discriminator(step, self._config.steps)
         return self._critic if self._critic is not None and critics_turn else self._player
+
+    def row_operations_at(self, step: int) -> int:
+        """The discriminator's steps, too, reconstruct their pictures, but not to learn from it."""
+        forward = reconstruction_operations(self._config.model)
+        return forward if self.player_at(step) is self._critic else 3 * forward
 
     def micro_batch(self, rows: Rows, step: int) -> tuple[Images, int]:
         crops = self._loader.crops(rows)

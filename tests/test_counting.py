@@ -1,15 +1,18 @@
 """The counts by which benchmarks judge are those of method.md, section 8."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bar_model.bar import Bar
-from bar_model.operations import training_operations
+from bar_model.decoder import SemanticConfig
+from bar_model.operations import decoding_operations, reconstruction_operations, training_operations
 from bar_model.presets import bar_b, bar_fsq_16, bar_l, digits, digits_tokenizer
 from bar_model.tokenizer import Tokenizer
-from benchmarks.counting import Ceilings, cost, decoding_operations
+from benchmarks.counting import Ceilings, cost
 from tests.tiny import random_bits
 
 
@@ -43,3 +46,19 @@ def test_what_a_row_costs_in_training_is_what_torch_counts() -> None:
         bar.loss(random_bits(2, 16, 16), rows, chance).total.backward()
     # What it counts besides is as above; what it does not: embeddings and features have no gradient to their input.
     assert 2 * training_operations(bar) == pytest.approx(training.get_total_flops(), rel=0.03)
+
+
+def test_what_a_picture_costs_in_training_is_what_torch_counts() -> None:
+    config = replace(
+        digits_tokenizer(),
+        decoder=replace(digits_tokenizer().decoder, semantic=SemanticConfig(after_block=0, hidden_width=48)),
+    )
+    tokenizer, images = Tokenizer(config), torch.rand(2, 3, config.image_size, config.image_size)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        output = tokenizer(images)
+    assert 2 * reconstruction_operations(config) == pytest.approx(forward.get_total_flops(), rel=0.02)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as backward:
+        assert output.semantics is not None
+        (output.reconstruction.sum() + output.semantics.sum()).backward()
+    # Pixels have no gradient.
+    assert backward.get_total_flops() == pytest.approx(2 * forward.get_total_flops(), rel=0.03)

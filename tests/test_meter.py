@@ -18,7 +18,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_rows_and_waiting_count_and_pauses_do_not(clock: SimpleNamespace) -> None:
-    metered = Meter(batch=8, row_operations=None, device=torch.device("cpu"), num_devices=1)
+    metered = Meter(batch=8, device=torch.device("cpu"), num_devices=1)
 
     def items():
         for item in (1, 2):
@@ -32,7 +32,7 @@ def test_rows_and_waiting_count_and_pauses_do_not(clock: SimpleNamespace) -> Non
             seen.append(item)
         with metered.pausing():
             clock.now += 1000
-        found = metered.read(3)
+        found = metered.read([10**12] * 3)
         assert seen == [1, 2]
         assert found["rows_per_s"] == pytest.approx(3 * 8 / 4)
         assert found["data_share"] == pytest.approx(0.25)
@@ -43,10 +43,10 @@ def test_rows_and_waiting_count_and_pauses_do_not(clock: SimpleNamespace) -> Non
 def test_mfu_is_of_all_devices(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2**30)
-    metered = Meter(batch=16, row_operations=10**12, device=torch.device("cuda"), num_devices=4)
+    metered = Meter(batch=16, device=torch.device("cuda"), num_devices=4)
     clock.now += 2
-    found = metered.read(10)
-    assert found["mfu"] == pytest.approx(10 * 16 * 1e12 / 2 / (4 * 989e12))
+    found = metered.read([10**12, 3 * 10**12] * 5)  # Players in turns.
+    assert found["mfu"] == pytest.approx(5 * 16 * 4e12 / 2 / (4 * 989e12))
     assert found["memory_gib"] == 1
 
 

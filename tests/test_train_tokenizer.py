@@ -147,13 +147,13 @@ def test_players_leave_each_others_weights_alone() -> None:
     assert set(reports[1]) == {"loss", "gradient_norm", "logits_real", "logits_fake"}
 
 
-def test_five_steps_have_the_losses_they_always_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fourth is the discriminator's. A refactor leaves them as they are; a commit that changes them says why."""
+ADVERSARIAL = dataclasses.replace(L2_ALONE, adversarial=0.1, adversarial_start=0.4)
+"""Of five steps, the fourth is then the discriminator's."""
+
+
+def losses(config: TrainTokenizerConfig, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Of every step."""
     monkeypatch.setattr(train_tokenizer_module, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
-    write_pictures(tmp_path / "pictures")
-    config = tiny_training(
-        tmp_path, loss=dataclasses.replace(L2_ALONE, adversarial=0.1, adversarial_start=0.4), steps=5
-    )
     pictures, _ = open_pictures(list_pictures(config.source), SIZE, memory_gb=1.0)
     torch.manual_seed(config.seed)
     learner = TokenizerLearner(config, {"pictures": pictures}, Ranks(), torch.device("cpu"))
@@ -161,7 +161,47 @@ def test_five_steps_have_the_losses_they_always_had(tmp_path: Path, monkeypatch:
     for step in range(config.steps):
         take_step(learner, step, seed=config.seed, rank=0)
         found.append(learner.player_at(step).report()["loss"])
-    assert found == pytest.approx([0.715858, 0.664182, 0.586574, 1.070710, 0.486958], abs=2e-5)
+    return found
+
+
+def test_five_steps_have_the_losses_they_always_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refactor leaves them as they are; a commit that changes them says why."""
+    write_pictures(tmp_path / "pictures")
+    found = losses(tiny_training(tmp_path, loss=ADVERSARIAL, steps=5), monkeypatch)
+    assert found == pytest.approx([0.715858, 0.664182, 0.586574, 1.070710, 0.487926], abs=2e-5)
+
+
+def test_the_discriminators_step_is_the_same_for_any_micro_batches() -> None:
+    real, fake = torch.rand(2, 24, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def found(size: int) -> tuple[Tensor, list[Tensor]]:
+        """The gradient, and the vectors that the spectral norms have come to, which would move in every pass."""
+        torch.manual_seed(0)
+        loss = TokenizerLoss(ADVERSARIAL, FrozenNetworks(dino=dino)).train()
+        before = [vector.clone() for vector in loss.buffers()]
+        CriticObjective(Tokenizer(tiny_tokenizer()), loss).begin_step()
+        assert not all(map(torch.equal, before, loss.buffers()))
+        for parts in zip(real.split(size), fake.split(size), strict=True):
+            (loss.discriminator(*parts, step=0).total * len(parts[0])).backward()
+        return torch.cat([p.grad.flatten() for p in loss.parameters() if p.grad is not None]), list(loss.buffers())
+
+    gradient, vectors = found(24)
+    for size in (8, 16):
+        other, others = found(size)
+        assert (other - gradient).norm() < 1e-5 * gradient.norm()
+        assert all(map(torch.equal, vectors, others))
+    assert (found(12)[0] - gradient).norm() > 1e-3 * gradient.norm()  # Groups of six.
+
+
+def test_the_discriminators_groups_are_whole(tmp_path: Path) -> None:
+    def config(batch: int, workers: WorkersConfig) -> TrainTokenizerConfig:
+        return tiny_training(tmp_path, loss=ADVERSARIAL, batch=batch, workers=workers)
+
+    config(24, WorkersConfig(num=3))
+    config(12, WorkersConfig())  # Undivided: two groups of six.
+    for workers in (WorkersConfig(micro_batch=12), WorkersConfig(num=2), WorkersConfig(max_num=2)):
+        with pytest.raises(BadInput, match=r"batch 24: . workers compute 12 pictures at once, .* a multiple of 8"):
+            config(24, workers)
 
 
 @pytest.mark.ray

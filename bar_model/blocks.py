@@ -10,6 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from bar_model.errors import BadInput
 
+COMPILERS = (os.environ.get("CXX", "g++"), "clang++")
+"""Of which one is wanted to compile with."""
+
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
     """Those of a model's lists of layers."""
@@ -26,7 +29,10 @@ def arrange_blocks(model: nn.Module, *, compiled: bool, recompute: bool) -> None
         BadInput: there is no compiler to compile with.
     """
     if compiled:
-        _check_compiler()
+        if not has_compiler():
+            raise BadInput(
+                f"workers.compiled: no C++ compiler found ({', '.join(COMPILERS)}): install one, or train without it"
+            )
         # A block is no more than what DDP exchanges at once: there is nothing to be split.
         torch._dynamo.config.optimize_ddp = False
     for block in blocks_of(model):
@@ -38,10 +44,6 @@ def arrange_blocks(model: nn.Module, *, compiled: bool, recompute: bool) -> None
             block._compiled_call_impl = partial(checkpoint, call, use_reentrant=False)
 
 
-def _check_compiler() -> None:
-    """Triton's kernels, too, want one."""
-    names = (os.environ.get("CXX", "g++"), "clang++")
-    if not any(shutil.which(name) for name in names):
-        raise BadInput(
-            f"workers.compiled: no C++ compiler found ({', '.join(names)}): install one, or train without it"
-        )
+def has_compiler() -> bool:
+    """Whether this machine has a C++ compiler, which Triton's kernels, too, want."""
+    return any(map(shutil.which, COMPILERS))

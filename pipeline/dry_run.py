@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pipeline.learner import take_step
-from pipeline.loop import Job, built
+from pipeline.loop import Job, Outcome, built, lacking
 from pipeline.meter import peak_memory
 
 NUM_STEPS = 2
@@ -31,8 +31,10 @@ class DryRun:
         )
 
 
-def try_out(job: Job) -> DryRun:
-    """In a worker: the first steps, each to its end."""
+def try_out(job: Job) -> DryRun | Outcome:
+    """In a worker: the first steps, each to its end; an outcome where it can't begin."""
+    if refused := lacking(job):
+        return Outcome({}, refused=refused)
     learner, ranks, device = built(job)
     seconds = []
     for step in range(NUM_STEPS):

@@ -68,7 +68,7 @@ def fit(training: Training, run: Run | None) -> Trained:
 
     Raises:
         BadInput: `config.out` was made by another recipe, or is damaged; the model to begin with is another one; or the
-            workers don't fit into the cluster.
+            workers don't fit into the cluster or lack a compiler.
         Diverged: losses stopped being finite.
         SystemExit: SIGTERM came, and what was done is saved.
     """
@@ -113,7 +113,7 @@ def dry_run(training: Training) -> None:
     """Two steps by the workers, inside a Ray session, and a line on what they took; `config.out` is left alone.
 
     Raises:
-        BadInput: the model to begin with is another one, or the workers don't fit into the cluster.
+        BadInput: the model to begin with is another one, or the workers don't fit into the cluster or lack a compiler.
     """
     config = training.config
     if config.init is not None:
@@ -121,11 +121,13 @@ def dry_run(training: Training) -> None:
     _check_room(config.workers)
     scratch = Folder(f"{config.out.rstrip('/')}.dry-run")
     try:
-        found: DryRun = _run_workers(training, try_out, scratch, None, [])
+        found: DryRun | Outcome = _run_workers(training, try_out, scratch, None, [])
     finally:
         if scratch.exists():
             filesystem, path = ray_storage(scratch)
             filesystem.delete_dir(path)
+    if isinstance(found, Outcome):
+        raise BadInput(found.refused)
     print(found.told(steps=config.steps, batch=config.batch), flush=True)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bar_model import checkpoint
-from bar_model.blocks import arrange_blocks
+from bar_model.blocks import COMPILERS, arrange_blocks, has_compiler
 from bar_model.errors import BadInput
 from pipeline.board import Note
 from pipeline.learner import BuildLearner, Learner, begin, take_step
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
     files: tuple[FileEntry, ...] = ()
     diverged: str = ""
     refused: str = ""
-    """Why its checkpoint can't be gone on from."""
+    """Why it can't begin, or its checkpoint can't be gone on from."""
     stopped_after: int = 0
     """The step after which it saved a checkpoint and stopped, since it was told to."""
 
@@ -72,6 +72,8 @@ def work(job: Job) -> Outcome:
     """From the last checkpoint to the end; the first rank saves the model."""
     from ray import train
 
+    if refused := lacking(job):
+        return Outcome({}, refused=refused)
     learner, ranks, device = built(job)
     loop = Loop(job, learner, ranks, device)
     # All ranks come to either end together. Returned, since Ray Train would replace workers that raise.
@@ -94,16 +96,22 @@ def work(job: Job) -> Outcome:
     return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
 
 
+def lacking(job: Job) -> str:
+    """What some of the workers' machines lack, once all of them know: none begins then."""
+    if not job.config.workers.compiled:
+        return ""
+    ranks, device = place()
+    num = int(ranks.sum(torch.tensor(float(not has_compiler()), device=device)))
+    missing = f"workers.compiled: {num} of {ranks.num} workers find no C++ compiler ({', '.join(COMPILERS)})"
+    return f"{missing}: install one on their machines, or train without it" if num else ""
+
+
 def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
     """The learner in its worker, before the first step."""
     import ray
-    from ray import train
-    from ray.train.torch import get_device
 
     logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
-    context = train.get_context()
-    ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
-    device = get_device()
+    ranks, device = place()
     torch.set_num_threads(job.num_threads)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -115,6 +123,15 @@ def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
     workers = job.config.workers
     arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
     return learner, ranks, device
+
+
+def place() -> tuple[Ranks, torch.device]:
+    """Where in the training this worker stands, and what it computes on."""
+    from ray import train
+    from ray.train.torch import get_device
+
+    context = train.get_context()
+    return Ranks(rank=context.get_world_rank(), num=context.get_world_size()), get_device()
 
 
 class Loop:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -204,16 +204,28 @@ def _retention(out: Folder, listed: list[Listed], cadence: Cadence) -> Any:
     class Retention(UserCallback):
         def __init__(self) -> None:
             self._kept = listed
+            self._unwanted: list[str] = []
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
             there = [*self._kept, Listed.of(checkpoint.path, metrics[0])]
             self._kept = worth_keeping(there, newest=cadence.keep_checkpoints, best=cadence.keep_best)
-            for each in there:
-                if each not in self._kept:
-                    with suppress(FileNotFoundError):
-                        remove(out, each.name)
+            self._unwanted += [each.name for each in there if each not in self._kept]
+            self._unwanted = [name for name in self._unwanted if not _removed(out, name)]
 
     return Retention()
+
+
+def _removed(out: Folder, name: str) -> bool:
+    """Whether a checkpoint is gone. Whatever keeps it from being removed, the training goes on."""
+    try:
+        remove(out, name)
+    except FileNotFoundError:
+        pass
+    except Exception as error:
+        where = (out / FOLDER).path(name)
+        print(f"{where} is no longer wanted, but can't be removed ({error}): trying again after the next", flush=True)
+        return False
+    return True
 
 
 def _cpus_each(workers: WorkersConfig) -> int:

@@ -80,13 +80,15 @@ class MappedCodes:
         folder, manifest, metadata = open_codes(self.url)
         if manifest.fingerprint != self.fingerprint:
             raise BadInput(f"{self.url} has changed since this training began: start it again")
+        for left in self.file.parent.glob(f"{self.fingerprint}.*.part"):
+            left.unlink()  # By a process that was killed: the lock is ours.
         free = shutil.disk_usage(self.cache).free
         if free < self.num_bytes:
             raise BadInput(
                 f"{self.cache} has {readable_bytes(free)} left, but the codes of {self.url} are "
                 f"{readable_bytes(self.num_bytes)}: make room, or name another folder (codes_cache)"
             )
-        draft, row = self.file.with_suffix(f".{uuid.uuid4().hex}"), 0
+        draft, row = self.file.with_suffix(f".{uuid.uuid4().hex}.part"), 0
         try:
             with draft.open("wb") as file:
                 for shard in sound_shards(folder, manifest, metadata):

@@ -63,10 +63,8 @@ class Saver:
         """`name` is the first rank's."""
         from ray import train
 
-        try:
-            self._snapshot.write(self._folder / name)
-        finally:
-            self._is_written.set()
+        self._snapshot.write(self._folder / name)
+        self._is_written.set()  # Not where it has failed: Ray Train tries again, or ends this worker.
         return train.Checkpoint(f"{checkpoints.path}/{name}", checkpoints.filesystem)
 
 

@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What a rank says of its part: (name, size, SHA-256) of each file; the values are the same in all."""
+    """What a rank says of its part: (name, size, SHA-256) of each file; of the values, the first rank's are used."""
 
     num_ranks: int
     values: dict[str, Any]
@@ -96,6 +96,9 @@ def check_state(folder: Folder, *, contents: bool) -> dict[str, Any]:
     """
     first = _document(folder, 0)
     documents = [first, *(_document(folder, rank) for rank in range(1, first.num_ranks))]
+    for rank, document in enumerate(documents):
+        if (document.num_ranks, document.values.get("step")) != (first.num_ranks, first.values.get("step")):
+            raise BadInput(f"{folder.path(_document_name(rank))} is not of the same checkpoint as the first: {_REMEDY}")
     expected = {name: (size, digest) for document in documents for name, size, digest in document.files}
     found = {entry.name: entry.size for entry in folder.list("*.safetensors")}
     for name in sorted(expected.keys() | found.keys()):

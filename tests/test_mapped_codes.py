@@ -67,6 +67,16 @@ def test_half_a_copy_is_made_anew(mapped: MappedCodes) -> None:
     assert mapped.file.read_bytes() == whole
 
 
+def test_what_a_killed_copy_has_left_is_removed(mapped: MappedCodes) -> None:
+    mapped.file.parent.mkdir()
+    left, anothers = mapped.file.with_suffix(".0.part"), mapped.file.parent / "another.0.part"
+    for file in (left, anothers):
+        file.write_bytes(b"half a copy")
+    mapped.opened()
+    assert not left.exists()
+    assert anothers.exists()
+
+
 def test_what_can_not_be_copied_is_refused_and_leaves_nothing(
     tmp_path: Path, mapped: MappedCodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,16 +3,19 @@
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from pyarrow.fs import copy_files
 
 from bar_model.errors import BadInput
+from pipeline import fit
 from pipeline.players import Ranks
 from pipeline.snapshots import FOLDER, Listed, checkpoint_name, drop_damaged, ray_storage, tidy, worth_keeping
-from pipeline.state import Snapshot
+from pipeline.state import Snapshot, check_state
 from pipeline.storage import Folder
+from pipeline.training import Cadence
 
 pytest_plugins = ["tests.fixtures_s3"]
 
@@ -113,6 +116,39 @@ def test_checkpoints_whose_list_is_gone_are_not_taken_for_remains(out: Folder) -
     (out / FOLDER).remove(f"{second}/rank-00000.json")
     assert tidy(out) == []
     assert not (out / FOLDER).exists(first)
+
+
+def test_what_can_not_be_removed_does_not_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Folder(str(tmp_path))
+    names = write_checkpoints(out, 10, 20, 30, 40)
+    keeping = fit._retention(out, [], Cadence(keep_checkpoints=1, keep_best=0))
+
+    def report(name: str) -> None:
+        keeping.after_report(None, [{}], SimpleNamespace(path=f"anywhere/{name}"))
+
+    def refuse(out: Folder, name: str) -> None:
+        raise PermissionError("DeleteObject")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "remove", refuse)
+        for name in names[:3]:
+            report(name)
+    assert f"{names[0]} is no longer wanted, but can't be removed (DeleteObject)" in capsys.readouterr().out
+    assert len((out / FOLDER).folders()) == 4
+    remove_folder(out, names[1])
+    report(names[3])
+    assert (out / FOLDER).folders() == (names[3],)
+
+
+def test_ranks_of_different_steps_are_no_checkpoint(out: Folder) -> None:
+    for rank, step in ((0, 1), (1, 2)):
+        snapshot = Snapshot(Ranks(rank=rank, num=2))
+        snapshot.take({"weight": torch.zeros(1)}, {"step": step})
+        snapshot.write(out)
+    with pytest.raises(BadInput, match=r"rank-00001\.json is not of the same checkpoint as the first"):
+        check_state(out, contents=False)
 
 
 def remove_folder(out: Folder, name: str) -> None:

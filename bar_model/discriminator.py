@@ -1,5 +1,6 @@
 """The adversarial loss: hinge, against small trained heads on a frozen DINO (method.md, section 2)."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,9 +141,15 @@ def to_dino_size(images: Float[Tensor, "batch 3 height width"], crop: Crop | Non
 
 def imagenet_normalized(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
     """From [-1, 1] to the mean and deviation of ImageNet's colours, as its classifiers expect."""
-    mean = images.new_tensor((0.485, 0.456, 0.406))[:, None, None]
-    deviation = images.new_tensor((0.229, 0.224, 0.225))[:, None, None]
-    return ((images + 1) / 2 - mean) / deviation
+    mean, deviation = _imagenet_colours(images.device)
+    return ((images + 1) / 2 - mean.to(images.dtype)) / deviation.to(images.dtype)
+
+
+@functools.cache
+def _imagenet_colours(device: torch.device) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Mean and deviation; kept where they are wanted, since a copy from the host would wait for the device."""
+    colours = torch.tensor(((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), device=device)[:, :, None, None]
+    return colours[0], colours[1]
 
 
 @contextmanager

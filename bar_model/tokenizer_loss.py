@@ -115,10 +115,10 @@ class TokenizerLoss(nn.Module):
         if self._critic is not None:
             self._critic.update_norms()
 
-    def generator(self, output: TokenizerOutput, images: Images, *, step: int, num_steps: int) -> LossTerms:
-        """The tokenizer's loss; no gradient reaches the discriminator."""
+    def generator(self, output: TokenizerOutput, images: Images, *, step: int | None, num_steps: int) -> LossTerms:
+        """The tokenizer's loss; no gradient reaches the discriminator, which is not asked outside of steps (None)."""
         terms = {name: term(output, images) for name, term in self._terms.items()}
-        if self._critic is not None and self.config.is_adversarial(step, num_steps):
+        if self._critic is not None and step is not None and self.config.is_adversarial(step, num_steps):
             with held_still(self._critic):
                 terms["adversarial"] = -self._critic(output.reconstruction, draw_crop(self._seed, step, 0)).mean()
         total = sum((getattr(self.config, name) * term for name, term in terms.items()), images.new_zeros(()))

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from bar_model.errors import BadInput
 from bar_model.published_generator import published_name
+from pipeline.sharding import own_part
 
 # What the published recipe spares from weight decay, by the published name, beside every 1-D parameter. "ln" is part of
 # "adaLN" too, and "embed" of `output_embed` and `t_embedder`: about a third of all weights.
@@ -133,13 +134,16 @@ class Average:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self._decay = decay
 
-    def update(self, model: nn.Module, num_updates: int) -> None:
-        """Take in the weights after their `num_updates`-th update.
+    def update(self, model: nn.Module, num_updates: int, counts: Bool[Tensor, ""]) -> None:
+        """Take in the weights after their `num_updates`-th update, if it counts; does not wait to know.
 
         The decay rises to its value, as in the published code, so that the start is soon forgotten in a short run.
         """
         decay = min(self._decay, num_updates / (num_updates + 9)) if num_updates > 1 else 0.0
-        get_ema_multi_avg_fn(decay)(list(self.model.parameters()), list(model.parameters()), num_updates)
+        share = (1 - decay) * counts.float()
+        with torch.no_grad():
+            averaged, weights = ([own_part(each) for each in part.parameters()] for part in (self.model, model))
+            torch._foreach_lerp_(averaged, weights, [share] * len(weights))  # pyright: ignore[reportPrivateImportUsage]
         for averaged, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             averaged.copy_(buffer)
 

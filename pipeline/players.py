@@ -16,7 +16,6 @@ import torch
 import torch.distributed
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.optimization import Average, OptimizationConfig, make_optimizer, parameter_groups, set_learning_rate
@@ -144,7 +143,7 @@ class Player:
         self._optimizer.zero_grad(set_to_none=True)
         self.num_updates += 1
         if self.average is not None:
-            self.average.update(self.model, self.num_updates)
+            self.average.update(self.model, self.num_updates, finite)
         found = torch.cat((sums[:2], torch.stack((norm, torch.ones_like(norm))), sums[2:]))
         self._sums += torch.where(finite, found, torch.zeros_like(found))
         return Step(finite, sums[0] / sums[1])
@@ -199,9 +198,7 @@ class Player:
         return self._ranks.sum(sums)
 
     def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
-        """Ranks add up their gradients in the last backward pass of a step alone."""
-        if isinstance(self.model, FSDPModule):
-            self.model.set_requires_gradient_sync(last)
+        """Ranks add up whole gradients in the last backward pass of a step alone; shards in each, to stay shards."""
         return nullcontext() if last or self._reducing is None else self._reducing.no_sync()
 
 

@@ -36,6 +36,11 @@ def whole(model: Model) -> Model:
     return copy
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this rank holds of it, in the same memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def whole_tensor(tensor: Tensor) -> Tensor:
     """All ranks have to ask together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

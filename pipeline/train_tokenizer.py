@@ -69,7 +69,9 @@ class TrainTokenizerConfig(TrainingConfig):
         for num in range(self.workers.num, self.workers.most + 1):
             shares = (self.share(self.batch, Ranks(rank=rank, num=num)).parts(0) for rank in range(num))
             sizes = [len(part.indices) for parts in shares for part in parts]
-            if len(sizes) > 1 and any(size % VIRTUAL_BATCH for size in sizes):
+            # Alone, a batch may be of smaller groups than eight, if they are equal.
+            group = VIRTUAL_BATCH if len(sizes) > 1 else -(-self.batch // VIRTUAL_BATCH)
+            if any(size % group for size in sizes):
                 raise BadInput(
                     f"batch {self.batch}: {num} workers compute {min(sizes)} pictures at once, but the discriminator "
                     f"wants a multiple of {VIRTUAL_BATCH} (--batch, --workers.num, --workers.micro-batch)"
@@ -124,7 +126,8 @@ class ReconstructionObjective(Objective):
     def forward(self, images: Images, step: int) -> Tally:
         return self.tally(self.tokenizer(images), images, step)
 
-    def tally(self, output: TokenizerOutput, images: Images, step: int) -> Tally:
+    def tally(self, output: TokenizerOutput, images: Images, step: int | None) -> Tally:
+        """As `TokenizerLoss.generator`."""
         found = self._loss[0].generator(output, images, step=step, num_steps=self._num_steps)
         return _tally(found, self.terms, len(images))
 
@@ -220,7 +223,7 @@ class TokenizerLearner:
             self._announced = step + 1
             for part in self.share.parts(step + 1):
                 self._loader.announce(part.indices.tolist())
-        return to_model(crops).to(self._device, non_blocking=True), step
+        return to_model(crops, self._device), step
 
     def settings_at(self, step: int) -> dict[str, float]:
         return {"broken_pictures": float(self._loader.num_broken)}
@@ -238,7 +241,7 @@ class TokenizerLearner:
             images = to_model(pictures).to(self._device)
             with autocast(self._device, self._config.precision):
                 output = objective.tokenizer(images)
-                total, weight, parts = objective.tally(output, images, step=0)
+                total, weight, parts = objective.tally(output, images, step=None)
             quality.add(pictures, from_model(output.reconstruction))
             sums += torch.cat((torch.stack((total, weight)), parts))
         total, weight, *parts = self._ranks.sum(sums).tolist()

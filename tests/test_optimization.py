@@ -100,7 +100,7 @@ def test_the_average_follows_the_weights_faster_at_first() -> None:
     for update in range(1, 200):
         with torch.no_grad():
             model.weight.fill_(update)
-        average.update(model, update)
+        average.update(model, update, torch.tensor(True))
         decay = 0.0 if update == 1 else min(0.9, update / (update + 9))
         expected = decay * expected + (1 - decay) * update
     assert average.model.get_parameter("weight").item() == pytest.approx(expected, rel=1e-5)

@@ -207,10 +207,14 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     player = line_player(average=0.5)
     x = torch.tensor([1.0, 2.0])
     player.learn([(x, 1.0)], num=1, step=0)
-    before = copy.deepcopy(player.state_dict())
-    assert not player.learn([(x * bad, 1.0)], num=1, step=1).finite
-    torch.testing.assert_close(player.state_dict(), before, rtol=0, atol=0)
     assert player.report()["loss"] == pytest.approx(11.0)
+    for step in (1, 2):  # By now the average is not the model.
+        player.learn([(x, 1.0)], num=1, step=step)
+    before = copy.deepcopy(player.state_dict())
+    assert not torch.equal(before["average/slope"], before["model/slope"])
+    assert not player.learn([(x * bad, 1.0)], num=1, step=3).finite
+    torch.testing.assert_close(player.state_dict(), before, rtol=0, atol=0)
+    assert player.report()["loss"] < 11.0
 
 
 def test_the_guard_counts_skipped_steps_and_stops_at_the_third_in_a_row() -> None:

@@ -199,6 +199,8 @@ def test_the_discriminators_groups_are_whole(tmp_path: Path) -> None:
 
     config(24, WorkersConfig(num=3))
     config(12, WorkersConfig())  # Undivided: two groups of six.
+    with pytest.raises(BadInput, match="batch 9: 1 workers compute 9 pictures at once"):
+        config(9, WorkersConfig())
     for workers in (WorkersConfig(micro_batch=12), WorkersConfig(num=2), WorkersConfig(max_num=2)):
         with pytest.raises(BadInput, match=r"batch 24: . workers compute 12 pictures at once, .* a multiple of 8"):
             config(24, workers)

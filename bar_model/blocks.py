@@ -10,9 +10,6 @@ from torch.utils.checkpoint import checkpoint
 
 from bar_model.errors import BadInput
 
-COMPILERS = (os.environ.get("CXX", "g++"), "clang++")
-"""Of which one is wanted to compile with."""
-
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
     """Those of a model's lists of layers."""
@@ -29,10 +26,7 @@ def arrange_blocks(model: nn.Module, *, compiled: bool, recompute: bool) -> None
         BadInput: there is no compiler to compile with.
     """
     if compiled:
-        if not has_compiler():
-            raise BadInput(
-                f"workers.compiled: no C++ compiler found ({', '.join(COMPILERS)}): install one, or train without it"
-            )
+        check_compiler()
         # A block is no more than what DDP exchanges at once: there is nothing to be split.
         torch._dynamo.config.optimize_ddp = False
     for block in blocks_of(model):
@@ -44,6 +38,10 @@ def arrange_blocks(model: nn.Module, *, compiled: bool, recompute: bool) -> None
             block._compiled_call_impl = partial(checkpoint, call, use_reentrant=False)
 
 
-def has_compiler() -> bool:
-    """Whether this machine has a C++ compiler, which Triton's kernels, too, want."""
-    return any(map(shutil.which, COMPILERS))
+def check_compiler() -> None:
+    """Raises: BadInput: this machine has no C++ compiler, which Triton's kernels, too, want."""
+    names = (os.environ.get("CXX", "g++"), "clang++")
+    if not any(map(shutil.which, names)):
+        raise BadInput(
+            f"workers.compiled: no C++ compiler found ({', '.join(names)}): install one, or train without it"
+        )

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,8 +51,8 @@ class Trained(NamedTuple):
 class Training:
     """A training whose input has been read and found good.
 
-    `data` goes to the workers through shared memory; `build` makes the learner from it in each of them. `recipe` is all
-    that determines the weights, but for the model to begin with.
+    `data` goes through shared memory to the workers, where each is `opened()`; `build` makes the learner from it there.
+    `recipe` is all that determines the weights, but for the model to begin with.
     """
 
     stage: str
@@ -110,25 +110,27 @@ def expect_checkpoint(config: TrainingConfig) -> None:
 
 
 def dry_run(training: Training) -> None:
-    """Two steps by the workers, inside a Ray session, and a line on what they took; `config.out` is left alone.
+    """A few steps by the workers, inside a Ray session, and a line on what they took; `config.out` is left alone.
 
     Raises:
-        BadInput: the model to begin with is another one, or the workers don't fit into the cluster or lack a compiler.
+        BadInput: the model to begin with is another one, the workers don't fit into the cluster, or lack a compiler or
+            memory.
     """
-    config = training.config
+    # Whoever does not fit is not tried again.
+    config = replace(training.config, workers=replace(training.config.workers, max_failures=0))
     if config.init is not None:
         _announce_initial(config.init, config, None)
     _check_room(config.workers)
     scratch = Folder(f"{config.out.rstrip('/')}.dry-run")
     try:
-        found: DryRun | Outcome = _run_workers(training, try_out, scratch, None, [])
+        found: DryRun | Outcome = _run_workers(replace(training, config=config), try_out, scratch, None, [])
     finally:
         if scratch.exists():
             filesystem, path = ray_storage(scratch)
             filesystem.delete_dir(path)
     if isinstance(found, Outcome):
         raise BadInput(found.refused)
-    print(found.told(steps=config.steps, batch=config.batch), flush=True)
+    print(found.told(batch=config.batch), flush=True)
 
 
 def _announce_initial(url: str, config: TrainingConfig, run: Run | None) -> str:

@@ -30,6 +30,10 @@ class Learner(Protocol):
         """Whose turn it is."""
         ...
 
+    def kinds_of_steps(self) -> Sequence[tuple[int, int]]:
+        """The first step of each kind, and how many of the kind there are: steps of a kind cost alike."""
+        ...
+
     def micro_batch(self, rows: Rows, step: int) -> Sequence[Any]:
         """What the player's objective is called with."""
         ...

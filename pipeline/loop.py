@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from bar_model import checkpoint
-from bar_model.blocks import COMPILERS, arrange_blocks, has_compiler
-from bar_model.errors import BadInput
+from bar_model.blocks import arrange_blocks, check_compiler
 from pipeline.board import Note
 from pipeline.learner import BuildLearner, Learner, begin, take_step
 from pipeline.manifest import FileEntry
 from pipeline.meter import Meter
-from pipeline.players import SPIKE, Diverged, Guard, Ranks, Step
+from pipeline.players import SPIKE, Diverged, Guard, Ranks, Refused, Step
 from pipeline.saver import Saver, at_hand
 from pipeline.snapshots import SCORE
 from pipeline.state import check_state, load_state
@@ -72,20 +71,18 @@ def work(job: Job) -> Outcome:
     """From the last checkpoint to the end; the first rank saves the model."""
     from ray import train
 
-    if refused := lacking(job):
-        return Outcome({}, refused=refused)
-    learner, ranks, device = built(job)
-    loop = Loop(job, learner, ranks, device)
-    # All ranks come to either end together. Returned, since Ray Train would replace workers that raise.
+    # Returned, since Ray Train would replace workers that raise.
     try:
+        learner, ranks, device = built(job)
+        loop = Loop(job, learner, ranks, device)
         if found := train.get_checkpoint():
             with at_hand(found, Folder(job.config.out)) as folder:
                 loop.resume(folder)
         loop.run()
-    except BadInput as error:
-        return Outcome(loop.metrics, refused=str(error))
+    except Refused as error:
+        return Outcome({}, refused=str(error))
     except Diverged as error:
-        return Outcome(loop.metrics, diverged=str(error))
+        return Outcome({}, diverged=str(error))
     if loop.done < job.config.steps:
         return Outcome(loop.metrics, stopped_after=loop.done)
     model = loop.learner.result()
@@ -96,42 +93,29 @@ def work(job: Job) -> Outcome:
     return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
 
 
-def lacking(job: Job) -> str:
-    """What some of the workers' machines lack, once all of them know: none begins then."""
-    if not job.config.workers.compiled:
-        return ""
-    ranks, device = place()
-    num = int(ranks.sum(torch.tensor(float(not has_compiler()), device=device)))
-    missing = f"workers.compiled: {num} of {ranks.num} workers find no C++ compiler ({', '.join(COMPILERS)})"
-    return f"{missing}: install one on their machines, or train without it" if num else ""
-
-
 def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
-    """The learner in its worker, before the first step."""
+    """The learner in its worker, before the first step.  Raises: Refused: a machine lacks what it is to be built of."""
     import ray
+    from ray import train
+    from ray.train.torch import get_device
 
     logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
-    ranks, device = place()
+    context = train.get_context()
+    ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
+    device = get_device()
     torch.set_num_threads(job.num_threads)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     torch.manual_seed(job.config.seed)
-    data = {name: ray.get(reference) for name, reference in job.data.items()}
+    workers = job.config.workers
+    if workers.compiled:
+        ranks.together(check_compiler)
+    data = ranks.together(lambda: {name: ray.get(reference).opened() for name, reference in job.data.items()})
     learner = job.build(job.config, data, ranks, device)
     begin(learner, job.config)
     # What is learned; a player that helps it is small.
-    workers = job.config.workers
     arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
     return learner, ranks, device
-
-
-def place() -> tuple[Ranks, torch.device]:
-    """Where in the training this worker stands, and what it computes on."""
-    from ray import train
-    from ray.train.torch import get_device
-
-    context = train.get_context()
-    return Ranks(rank=context.get_world_rank(), num=context.get_world_size()), get_device()
 
 
 class Loop:
@@ -154,7 +138,7 @@ class Loop:
         self._answer: ObjectRef | None = None
         self._is_to_stop, self._word = False, Word(ranks)
         self._scores: dict[str, float] = {}
-        self._saver = Saver(Folder(job.config.out), ranks)
+        self._saver = ranks.together(lambda: Saver(Folder(job.config.out), ranks))
 
     def run(self) -> None:
         """All steps that are left, or those until the driver wants a checkpoint and no more.  Raises: Diverged."""
@@ -180,15 +164,15 @@ class Loop:
                 return
 
     def resume(self, folder: str) -> None:
-        """Go on from what `_save` wrote.  Raises: BadInput: it is damaged, or another training's."""
-        kept = check_state(Folder(folder), contents=True)
+        """Go on from what `_save` wrote.  Raises: Refused: it is damaged, or another training's."""
+        kept = self._ranks.together(lambda: check_state(Folder(folder), contents=True))
         first = self.learner.micro_batch(self.learner.share.parts(0)[0], 0)
         for player in self.learner.players:
             player.num_updates = kept["num_updates"].get(player.name, 0)
             # Rehearsed before its state is loaded, since the rehearsal may change some.
             if player.num_updates:
                 player.rehearse(first)
-        load_state(Path(folder), self._tensors())
+        self._ranks.together(lambda: load_state(Path(folder), self._tensors()))
         self._guard = Guard(**kept["guard"])
         self.metrics = kept["metrics"]
         self.done = self._checked = self._reported = kept["step"]

@@ -36,6 +36,10 @@ class Pictures(NamedTuple):
     size: int
     decoded: list[Picture | None] | None
 
+    def opened(self) -> "Pictures":
+        """As `MappedCodes.opened`: these are there already."""
+        return self
+
 
 def list_pictures(url: str) -> Listing:
     """The pictures of a folder of class folders.  Raises: BadInput where there are none."""

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from bar_model.errors import BadInput
 from pipeline.optimization import Average, OptimizationConfig, make_optimizer, parameter_groups, set_learning_rate
 from pipeline.sharding import shard, whole, whole_tensor
 
@@ -27,6 +28,13 @@ SPIKE_MEMORY = 100
 """Steps over which mean and deviation are taken, the older ones counting less and less."""
 
 Precision = Literal["float32", "bfloat16"]
+
+
+Found = TypeVar("Found")
+
+
+class Refused(BadInput):
+    """What all ranks raise in the same place, so that none waits for another."""
 
 
 class Tally(NamedTuple):
@@ -76,6 +84,24 @@ class Ranks:
         if self.num > 1:
             torch.distributed.all_reduce(values)
         return values
+
+    def together(self, task: Callable[[], Found]) -> Found:
+        """What the task gives on this rank, once all ranks have done it.
+
+        Raises:
+            Refused: on all ranks, where any of them raised BadInput: the others would wait for it.
+        """
+        found, error = None, ""
+        try:
+            found = task()
+        except BadInput as refusal:
+            error = str(refusal)
+        errors = [error] * self.num
+        if self.num > 1:
+            torch.distributed.all_gather_object(errors, error)
+        if any(errors):
+            raise Refused(next(filter(None, errors)))
+        return cast("Found", found)
 
 
 class Player:

@@ -167,6 +167,9 @@ class GeneratorLearner:
     def player_at(self, step: int) -> Player:
         return self._player
 
+    def kinds_of_steps(self) -> Sequence[tuple[int, int]]:
+        return [(0, self._config.steps)]
+
     def row_operations_at(self, step: int) -> int:
         return self._row_operations
 

@@ -1,6 +1,7 @@
 """Train BAR-FSQ on pictures: what its players, batches, measurements and pictures are."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -211,6 +212,12 @@ class TokenizerLearner:
     def player_at(self, step: int) -> Player:
         critics_turn = self._config.loss.updates_discriminator(step, self._config.steps)
         return self._critic if self._critic is not None and critics_turn else self._player
+
+    def kinds_of_steps(self) -> Sequence[tuple[int, int]]:
+        """Before the adversarial loss, and then the tokenizer's and the discriminator's."""
+        loss, num = self._config.loss, self._config.steps
+        kinds = [(loss.is_adversarial(step, num), loss.updates_discriminator(step, num)) for step in range(num)]
+        return [(kinds.index(kind), count) for kind, count in Counter(kinds).items()]
 
     def row_operations_at(self, step: int) -> int:
         """The discriminator's steps, too, reconstruct their pictures, but not to learn from it."""

@@ -14,9 +14,10 @@ from torch.distributed.tensor import DTensor
 
 from bar_model import checkpoint
 from bar_model.bar import Bar
+from bar_model.errors import BadInput
 from bar_model.transformer import TransformerConfig
 from pipeline.optimization import OptimizationConfig
-from pipeline.players import Guard, Objective, Player, Ranks, Tally, seed_dropout
+from pipeline.players import Guard, Objective, Player, Ranks, Refused, Tally, seed_dropout
 from pipeline.state import Snapshot, check_state, load_state
 from pipeline.storage import Folder
 from pipeline.train import GeneratorLearner, TrainConfig
@@ -89,6 +90,28 @@ def _take_up(rank: int, num_ranks: int, folder: str) -> None:
     second.players[0].rehearse(second.micro_batch(second.share.parts(0)[0], 0))
     take_over(second.players[0], first.players[0])
     assert losses(second, config, range(3, 8)) == expected[3:]
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.system
+def test_what_one_rank_refuses_all_refuse(tmp_path: Path) -> None:
+    """Else the others would wait for it in their next exchange."""
+    torch.multiprocessing.spawn(_refuse, (2, str(tmp_path)), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _refuse(rank: int, num_ranks: int, folder: str) -> None:
+    store = FileStore(f"{folder}/store", num_ranks)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks)
+    ranks = Ranks(rank=rank, num=num_ranks)
+
+    def look() -> int:
+        if rank == 1:
+            raise BadInput("no room on this machine")
+        return rank
+
+    with pytest.raises(Refused, match="no room on this machine"):
+        ranks.together(look)
+    assert ranks.together(lambda: rank) == rank
     torch.distributed.destroy_process_group()
 
 

@@ -18,11 +18,9 @@ from bar_model import checkpoint
 from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
-from pipeline import export, loop, tracking
-from pipeline.dry_run import try_out
+from pipeline import export, tracking
 from pipeline.fit import KEEP_MEMORY, Trained, dry_run
-from pipeline.players import Ranks
-from pipeline.train import STAGE, GeneratorLearner, TrainConfig, check_room, prepare, train
+from pipeline.train import STAGE, TrainConfig, check_room, prepare, train
 from pipeline.training import Cadence, WorkersConfig
 from tests.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 from tests.test_train_tokenizer import tiny_tokenizer
@@ -243,19 +241,6 @@ def test_shards_of_a_model_learn_what_all_of_it_learns_compiled_too(ray_here: st
     assert len(curves["whole"]) == 12
     assert curves["sharded"] == pytest.approx(curves["whole"], rel=1e-5)
     assert curves["compiled"] == pytest.approx(curves["whole"], rel=1e-4)
-
-
-def test_without_a_compiler_no_worker_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "place", lambda: (Ranks(), torch.device("cpu")))
-    config = tiny_training(tmp_path, workers=WorkersConfig(compiled=True))
-    job = loop.Job(config=config, build=GeneratorLearner, data={}, run=None, board=None, num_threads=1)
-    assert loop.lacking(job) == ""
-    monkeypatch.setattr(loop, "has_compiler", lambda: False)
-    message = "1 of 1 workers find no C++ compiler (g++, clang++): install one on their machines, or train without it"
-    assert message in loop.work(job).refused
-    refused = try_out(job)
-    assert isinstance(refused, loop.Outcome)
-    assert message in refused.refused
 
 
 @pytest.mark.system

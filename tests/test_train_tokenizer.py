@@ -193,6 +193,17 @@ def test_the_discriminators_step_is_the_same_for_any_micro_batches() -> None:
     assert (found(12)[0] - gradient).norm() > 1e-3 * gradient.norm()  # Groups of six.
 
 
+def test_a_dry_run_tries_each_kind_of_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_tokenizer_module, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
+    config = tiny_training(tmp_path, loss=ADVERSARIAL, steps=10, source=write_pictures(tmp_path / "pictures"))
+    pictures, _ = open_pictures(list_pictures(config.source), SIZE, memory_gb=1.0)
+    learner = TokenizerLearner(config, {"pictures": pictures}, Ranks(), torch.device("cpu"))
+    tried = learner.kinds_of_steps()
+    assert tried == [(0, 4), (4, 3), (5, 3)]
+    assert [learner.player_at(step).name for step, _ in tried] == ["tokenizer", "tokenizer", "discriminator"]
+    assert learner.row_operations_at(0) == 3 * learner.row_operations_at(5) > 0
+
+
 def test_the_discriminators_groups_are_whole(tmp_path: Path) -> None:
     def config(batch: int, workers: WorkersConfig) -> TrainTokenizerConfig:
         return tiny_training(tmp_path, loss=ADVERSARIAL, batch=batch, workers=workers)

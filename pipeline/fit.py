@@ -83,7 +83,7 @@ def fit(training: Training, run: Run | None) -> Trained:
         trained = _read(out)
         print(f"{out}: trained before, nothing to do", flush=True)
     else:
-        listed = _listed(out, config.resume)
+        listed = _listed(out, config)
         outcome: Outcome = _run_workers(training, work, out, run, listed)
         if outcome.refused:
             raise BadInput(outcome.refused)
@@ -145,13 +145,15 @@ def _announce_initial(url: str, config: TrainingConfig, run: Run | None) -> str:
     return fingerprint
 
 
-def _listed(out: Folder, resume: str | None) -> list[Listed]:
+def _listed(out: Folder, config: TrainingConfig) -> list[Listed]:
     """The checkpoints there are.  Raises: BadInput: the newest is not whole, as far as its sizes show."""
-    if resume == "last-whole":
+    if config.resume == "last-whole":
         drop_damaged(out)
     listed = tidy(out)
     step = check_state(out / FOLDER / listed[-1].name, contents=False)["step"] if listed else 0
     print(f"{out}: {f'going on after step {step:,}' if listed else 'no checkpoint yet, beginning'}", flush=True)
+    if 0 < config.cadence.trace_at < step:
+        print(f"nothing will be traced: step {config.cadence.trace_at:,} (cadence.trace_at) is done", flush=True)
     return listed
 
 
@@ -248,10 +250,18 @@ def _check_room(workers: WorkersConfig) -> None:
     """Ray Train would wait for what is missing, without a word."""
     import ray
 
-    cpus, there = _cpus_each(workers), ray.cluster_resources()
-    if workers.num * cpus <= there.get("CPU", 0) and workers.num * workers.gpu <= there.get("GPU", 0):
-        return
+    cpus, there, free = _cpus_each(workers), ray.cluster_resources(), ray.available_resources()
+
+    def has_room(resources: Mapping[str, float]) -> bool:
+        wanted = (("CPU", workers.num * cpus), ("GPU", workers.num * workers.gpu))
+        return all(num <= resources.get(kind, 0) for kind, num in wanted)
+
     wanted = f"workers: {workers.num} with {cpus} CPUs and {int(workers.gpu)} GPUs each"
+    if has_room(there):
+        if not has_room(free):
+            left = f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs"
+            print(f"{wanted}: others leave {left} of the cluster free; waiting for them (workers.cpus)", flush=True)
+        return
     found = f"the cluster's {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
     if is_fixed():
         raise BadInput(f"{wanted} do not fit into {found}: ask for less (workers.num, workers.cpus, workers.gpu)")

@@ -2,15 +2,17 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from bar_model.discriminator import DINO_BLOCKS, DinoFeatures
+from bar_model import checkpoint
+from bar_model.discriminator import DINO_BLOCKS
 from bar_model.encoder import Encoder
 from bar_model.errors import BadInput
 from bar_model.tokenizer import TokenizerConfig
@@ -60,8 +62,14 @@ def load_frozen_networks(
         lpips=load_lpips(vgg).to(device) if vgg is not None and loss.lpips > 0 else None,
         convnext=load_convnext(sources.convnext).to(device) if loss.convnext > 0 else None,
         siglip=load_siglip(sources.siglip, tokenizer).to(device) if loss.semantic > 0 else None,
-        dino=dino_features(load_dino(sources.dino).to(device)) if loss.adversarial > 0 else None,
+        dino=DinoSlots(load_dino(sources.dino).to(device)) if loss.adversarial > 0 else None,
     )
+
+
+def fingerprints(networks: FrozenNetworks) -> dict[str, str]:
+    """Of the weights of each network that is there."""
+    found = {field.name: getattr(networks, field.name) for field in fields(networks)}
+    return {name: checkpoint.fingerprint(network) for name, network in found.items() if isinstance(network, nn.Module)}
 
 
 def load_vgg(source: str | None) -> nn.Sequential:
@@ -116,12 +124,17 @@ def load_dino(source: str | None) -> nn.Module:
     return wanted.fill(network, weights)
 
 
-def dino_features(dino: nn.Module) -> DinoFeatures:
+class DinoSlots(nn.Module):
     """What the discriminator reads of the ViT: its slots before the first block and after each of `DINO_BLOCKS`."""
-    from torchvision.models.feature_extraction import create_feature_extractor
 
-    extractor = create_feature_extractor(dino, ["norm_pre", *(f"blocks.{block}" for block in DINO_BLOCKS)])
-    return lambda images: list(extractor(images).values())
+    def __init__(self, dino: nn.Module) -> None:
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        super().__init__()
+        self.dino = create_feature_extractor(dino, ["norm_pre", *(f"blocks.{block}" for block in DINO_BLOCKS)])
+
+    def forward(self, images: Float[Tensor, "batch 3 224 224"]) -> list[Float[Tensor, "batch slots features"]]:
+        return list(self.dino(images).values())
 
 
 def load_siglip(source: str | None, tokenizer: TokenizerConfig) -> Encoder:

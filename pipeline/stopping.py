@@ -15,7 +15,8 @@ from torch.distributed import Work
 from pipeline.players import Ranks
 
 PATIENCE_S = 120.0
-"""How long a driver that got SIGTERM waits for its workers, who may not even have begun."""
+"""How long a driver that got SIGTERM waits at least for its workers, who may not even have begun."""
+_GRACE = "RAY_JOB_STOP_WAIT_TIME_S"  # How long Ray waits before SIGKILL.
 EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -50,7 +51,8 @@ def sigterm_asks(ask: Callable[[], None]) -> Iterator[None]:
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
-    impatience = threading.Timer(PATIENCE_S, os.kill, (os.getpid(), signal.SIGTERM))
+    patience_s = max(PATIENCE_S, float(os.environ.get(_GRACE, 0)))
+    impatience = threading.Timer(patience_s, os.kill, (os.getpid(), signal.SIGTERM))
     impatience.daemon = True
 
     def first(number: int, frame: FrameType | None) -> None:

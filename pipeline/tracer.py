@@ -9,10 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 from pipeline.players import Ranks
 from pipeline.storage import Folder
 from pipeline.tracking import Run
-from pipeline.training import TrainingConfig
+from pipeline.training import TRACED_STEPS, TrainingConfig
 
-NUM_STEPS = 3
-"""That are traced, after one that warms the profiler up."""
 FOLDER = "traces"
 """Below the output folder."""
 
@@ -32,20 +30,20 @@ class Tracer:
             activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
             self._profile = profile(
                 activities=activities,
-                schedule=torch.profiler.schedule(wait=0, warmup=1, active=NUM_STEPS, repeat=1),
+                schedule=torch.profiler.schedule(wait=0, warmup=1, active=TRACED_STEPS, repeat=1),
                 on_trace_ready=self._keep,
                 record_shapes=True,
             )
             self._profile.start()
         elif self._profile is not None:
             self._profile.step()
-            if num_done == self._at + 1 + NUM_STEPS:
+            if num_done == self._at + 1 + TRACED_STEPS:
                 self._profile.stop()
                 self._profile = None
 
     def _keep(self, found: profile) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"steps-{self._at + 2}-{self._at + 1 + NUM_STEPS}.json.gz"
+            file = Path(folder) / f"steps-{self._at + 2}-{self._at + 1 + TRACED_STEPS}.json.gz"
             found.export_chrome_trace(str(file))
             name, data = f"{FOLDER}/{file.name}", file.read_bytes()
         Folder(self._out).write(name, data)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bar_model import checkpoint
 from bar_model.discriminator import VIRTUAL_BATCH
 from bar_model.errors import BadInput
 from bar_model.operations import reconstruction_operations
@@ -18,7 +19,7 @@ from bar_model.tokenizer import Tokenizer, TokenizerConfig, TokenizerOutput
 from bar_model.tokenizer_loss import LossTerms, TokenizerLoss, TokenizerLossConfig
 from pipeline.batches import Rows, in_order
 from pipeline.fit import Trained, Training, expect_checkpoint, fit
-from pipeline.frozen_networks import FrozenNetworksConfig, load_frozen_networks, load_siglip
+from pipeline.frozen_networks import FrozenNetworksConfig, fingerprints, load_frozen_networks, load_siglip
 from pipeline.images import from_model, to_grid, to_model
 from pipeline.inception import Inception, load_inception
 from pipeline.optimization import OptimizationConfig
@@ -99,7 +100,9 @@ def prepare(config: TrainTokenizerConfig, run: Run | None = None) -> Training:
     if run is not None:
         run.input("pictures", config.source, listing.inputs.digest)
     # Here too, and not in the workers alone: what is missing is to be said before any of them starts.
-    load_frozen_networks(config.networks, config.loss, config.model, torch.device("cpu"))
+    networks = fingerprints(load_frozen_networks(config.networks, config.loss, config.model, torch.device("cpu")))
+    if config.model.encoder.frozen_embeddings and "siglip" not in networks:
+        networks["siglip"] = checkpoint.fingerprint(load_siglip(config.networks.siglip, config.model))
     _load_inception(config, torch.device("cpu"))
     data = {"pictures": _opened(config, config.source)}
     if config.held_out is not None:
@@ -108,6 +111,8 @@ def prepare(config: TrainTokenizerConfig, run: Run | None = None) -> Training:
         **config.recipe(besides=("source", "held_out", "networks", "rfid", "memory_gb")),
         "pictures": listing.inputs.digest,
     }
+    if networks:
+        recipe["networks"] = networks
     return Training(stage=STAGE, config=config, build=TokenizerLearner, data=data, recipe=recipe, inputs=listing.inputs)
 
 

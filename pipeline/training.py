@@ -14,6 +14,9 @@ from pipeline.provenance import plain
 from pipeline.storage import absolute
 from pipeline.tracking import TrackingConfig
 
+TRACED_STEPS = 3
+"""Of a trace, after one that warms the profiler up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cadence:
@@ -113,6 +116,11 @@ class TrainingConfig:
                 raise BadInput(f"{name} {getattr(self, name)}: must be at least 1")
         if self.workers.most > self.batch:
             raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.most} workers")
+        if self.cadence.trace_at and self.cadence.trace_at > self.steps - TRACED_STEPS - 1:
+            raise BadInput(
+                f"cadence.trace_at {self.cadence.trace_at}: a trace takes {TRACED_STEPS + 1} steps, and there are "
+                f"{self.steps}"
+            )
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"seed {self.seed}: must be between 0 and {2**32 - 1}")
 

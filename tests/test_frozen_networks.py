@@ -15,8 +15,8 @@ from bar_model.presets import TOKENIZERS
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
 from bar_model.tokenizer_loss import TokenizerLoss, TokenizerLossConfig
 from pipeline.frozen_networks import (
+    DinoSlots,
     FrozenNetworksConfig,
-    dino_features,
     load_convnext,
     load_dino,
     load_frozen_networks,
@@ -24,6 +24,9 @@ from pipeline.frozen_networks import (
     load_siglip,
     load_vgg,
 )
+from pipeline.optimization import OptimizationConfig
+from pipeline.train_tokenizer import TrainTokenizerConfig, prepare
+from tests.test_train_tokenizer import write_pictures
 
 pytestmark = pytest.mark.long
 
@@ -95,6 +98,29 @@ def test_frozen_networks_feed_the_losses(vgg_file: str, tmp_path: Path) -> None:
     assert tokenizer.encoder.tower.get_parameter("post_layernorm.weight").grad is not None
 
 
+def test_a_training_goes_on_with_the_same_networks_alone(vgg_file: str, tmp_path: Path) -> None:
+    Siglip2VisionModel(TOWER).save_pretrained(tmp_path / "siglip")
+    config = dataclasses.replace(PIXELS_ONLY, lpips=1.0)
+    training = TrainTokenizerConfig(
+        source=write_pictures(tmp_path / "pictures", height=16, width=16),
+        out=str(tmp_path / "out"),
+        model=TINY,
+        loss=config,
+        steps=1,
+        batch=1,
+        optimization=OptimizationConfig(learning_rate=1e-3),
+        networks=FrozenNetworksConfig(vgg=vgg_file, siglip=str(tmp_path / "siglip")),
+    )
+    before = prepare(training).recipe["networks"]
+    assert before.keys() == {"vgg", "lpips", "siglip"}  # The last is what the encoder begins with.
+    weights = torch.load(vgg_file)
+    weights["features.0.bias"] += 1
+    torch.save(weights, tmp_path / "other.pth")
+    networks = dataclasses.replace(training.networks, vgg=str(tmp_path / "other.pth"))
+    after = prepare(dataclasses.replace(training, networks=networks)).recipe["networks"]
+    assert {name for name in before if before[name] != after[name]} == {"vgg", "lpips"}
+
+
 def test_convnext_has_the_weights_of_its_file(tmp_path: Path) -> None:
     from torchvision.models import convnext_small
 
@@ -114,7 +140,7 @@ def test_dino_gives_five_depths_of_slots(tmp_path: Path) -> None:
     dino = load_dino(str(tmp_path / "dino.pth"))
     assert_frozen(dino)
     images = imagenet_normalized(torch.rand(1, 3, 224, 224))
-    features = dino_features(dino)(images)
+    features = DinoSlots(dino)(images)
     assert [tuple(each.shape) for each in features] == [(1, 785, 384)] * 5
     x = features[0]
     for depth in range(3):

@@ -313,6 +313,7 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"steps": 0}, "steps 0"),
+        ({"cadence": Cadence(trace_at=10)}, "trace_at 10: a trace takes 4 steps, and there are"),
         ({"seed": -1}, "seed -1"),
         ({"class_dropout": 1.0}, "class_dropout"),
         ({"workers": WorkersConfig(num=9)}, "too small to be shared by 9"),

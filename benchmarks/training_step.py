@@ -194,12 +194,13 @@ def here() -> torch.device:
 
 def configured(arguments: argparse.Namespace) -> TrainConfig:
     preset = TRAINING[arguments.preset]()
+    given = preset.workers.micro_batch
     return replace(
         preset,
         out="unused",
         codes="unused",
         steps=1_000_000,
-        batch=arguments.rows or preset.workers.micro_batch or preset.batch,
+        batch=arguments.rows or (given if isinstance(given, int) else preset.batch),
         precision=arguments.precision,
         order=OrderAnnealing(random_until=1.0, raster_from=1.0),
         workers=WorkersConfig(compiled=not arguments.plain, recompute=arguments.recompute),

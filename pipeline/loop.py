@@ -20,6 +20,7 @@ from pipeline.board import Note
 from pipeline.learner import BuildLearner, Learner, begin, take_step
 from pipeline.manifest import FileEntry
 from pipeline.meter import Meter
+from pipeline.micro_batch import fit_micro_batch
 from pipeline.players import SPIKE, Diverged, Guard, Ranks, Refused, Step
 from pipeline.saver import Saver, at_hand
 from pipeline.snapshots import SCORE
@@ -115,6 +116,10 @@ def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
     begin(learner, job.config)
     # What is learned; a player that helps it is small.
     arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
+    if workers.micro_batch == "auto":
+        chosen = fit_micro_batch(learner, ranks, device, workers_here=context.get_local_world_size())
+        if ranks.rank == 0:
+            print(f"workers.micro_batch: {chosen} rows at once", flush=True)
     return learner, ranks, device
 
 

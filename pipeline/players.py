@@ -85,6 +85,13 @@ class Ranks:
             torch.distributed.all_reduce(values)
         return values
 
+    def least(self, value: int) -> int:
+        """Of all ranks."""
+        values: list[int] = [value] * self.num
+        if self.num > 1:
+            torch.distributed.all_gather_object(values, value)
+        return min(values)
+
     def together(self, task: Callable[[], Found]) -> Found:
         """What the task gives on this rank, once all ranks have done it.
 
@@ -181,8 +188,12 @@ class Player:
         the undisturbed one in its first step, and differ in the last bit.
         """
         if self._reducing is not None:
-            self._accumulate([micro_batch], 1)
-            self._optimizer.zero_grad(set_to_none=True)
+            self.try_out(micro_batch)
+
+    def try_out(self, micro_batch: Sequence[Any]) -> None:
+        """Forward and back, to no effect but on memory; all ranks together."""
+        self._accumulate([micro_batch], 1)
+        self._optimizer.zero_grad(set_to_none=True)
 
     def report(self) -> dict[str, float]:
         """Metrics of the steps since the last report; empty where there were none. Waits for the device."""

@@ -68,6 +68,10 @@ class TrainTokenizerConfig(TrainingConfig):
 
     def _check_groups(self) -> None:
         """The discriminator's groups of pictures are to be the same for any number of workers."""
+        if self.workers.micro_batch == "auto":
+            raise BadInput(
+                f"workers.micro_batch auto: with an adversarial loss it has to be given, a multiple of {VIRTUAL_BATCH}"
+            )
         for num in range(self.workers.num, self.workers.most + 1):
             shares = (self.share(self.batch, Ranks(rank=rank, num=num)).parts(0) for rank in range(num))
             sizes = [len(part.indices) for parts in shares for part in parts]

@@ -57,8 +57,9 @@ class WorkersConfig:
     """Whether each has a GPU."""
     cpus: int | None = None
     """CPUs, and threads, of each (else: an equal part of the cluster's)."""
-    micro_batch: int | None = None
-    """Rows that a worker computes at once: gradients of several add up to the batch (else: its whole share)."""
+    micro_batch: int | Literal["auto"] | None = None
+    """Rows that a worker computes at once: gradients of several add up to the batch (else: its whole share); auto: as
+    many as fit into its memory."""
     compiled: bool = False
     """Whether the model's blocks are compiled, which takes minutes at the start and a C++ compiler."""
     recompute: bool = False
@@ -73,7 +74,7 @@ class WorkersConfig:
             raise BadInput(f"workers: {self.num} of {self.cpus} CPUs each; at least 1 is needed of both")
         if self.most < self.num:
             raise BadInput(f"workers.max_num {self.max_num}: must be at least workers.num, {self.num}")
-        if self.micro_batch is not None and self.micro_batch < 1:
+        if isinstance(self.micro_batch, int) and self.micro_batch < 1:
             raise BadInput(f"workers.micro_batch {self.micro_batch}: at least 1 row is needed")
         if self.sharded and self.micro_batch == 1:
             raise BadInput("workers.micro_batch 1: sharded workers, which need as many each, need at least 2 rows")
@@ -131,7 +132,9 @@ class TrainingConfig:
     def share(self, num_rows: int, ranks: Ranks) -> Share:
         """A worker's part of every batch."""
         shuffle = Shuffle(num_rows=num_rows, batch=self.batch, seed=self.seed)
-        return Share(shuffle=shuffle, worker=ranks.rank, num_workers=ranks.num, micro_batch=self.workers.micro_batch)
+        given = self.workers.micro_batch
+        micro_batch = None if given == "auto" else given  # Found out where the workers run (micro_batch.py).
+        return Share(shuffle=shuffle, worker=ranks.rank, num_workers=ranks.num, micro_batch=micro_batch)
 
     def recipe(self, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
         """All that determines the weights, as JSON values; fields named in `besides` don't."""

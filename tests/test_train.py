@@ -205,7 +205,8 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
     tiny_codes(tmp_path / "codes")
     checkpoint.save(Bar(tiny_bar()), tmp_path / "initial")
     monkeypatch.chdir(tmp_path)  # The workers' directory is another one.
-    dry_run(prepare(tiny_training(tmp_path, codes="codes", init="initial", out="out", steps=100_000)))
+    workers = WorkersConfig(num=2, cpus=1, micro_batch="auto")
+    dry_run(prepare(tiny_training(tmp_path, codes="codes", init="initial", out="out", steps=100_000, workers=workers)))
     said = re.search(
         r"dry run: ([\d,]+) parameters learn; .* a worker; 100,000 steps would take (\S+)", capsys.readouterr().out
     )

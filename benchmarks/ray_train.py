@@ -23,11 +23,12 @@ import torch
 from pipeline import cluster
 from pipeline.batches import CodeBatch, Codes, Rows
 from pipeline.cluster import ClusterConfig
-from pipeline.fit import KEEP_MEMORY, Training, fit
-from pipeline.learner import take_step
+from pipeline.fit import fit
+from pipeline.learner import Training, take_step
 from pipeline.manifest import Inputs
 from pipeline.players import Ranks
 from pipeline.presets import TRAINING
+from pipeline.ray_train import KEEP_MEMORY
 from pipeline.train import STAGE, GeneratorLearner, TrainConfig
 from pipeline.training import Cadence, WorkersConfig
 

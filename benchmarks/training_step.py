@@ -30,12 +30,12 @@ from bar_model.blocks import arrange_blocks
 from bar_model.operations import training_operations
 from pipeline.batches import Codes
 from pipeline.cluster import QUIET
-from pipeline.fit import KEEP_MEMORY
 from pipeline.learner import take_step
 from pipeline.meter import peak_memory
 from pipeline.optimization import OrderAnnealing
 from pipeline.players import Ranks
 from pipeline.presets import TRAINING
+from pipeline.ray_train import KEEP_MEMORY
 from pipeline.train import GeneratorLearner, TrainConfig
 from pipeline.training import WorkersConfig
 

@@ -1,6 +1,7 @@
-"""What is learned, and a step of it."""
+"""What is learned, a step of it, and a training that has been made ready."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from bar_model import checkpoint
 from pipeline.batches import Rows, Share
 from pipeline.initial import load_initial, start_from
+from pipeline.manifest import Inputs
 from pipeline.meter import Meter
 from pipeline.players import Player, Ranks, Step, seed_dropout
 from pipeline.training import TrainingConfig
@@ -57,6 +59,22 @@ class Learner(Protocol):
 
 BuildLearner = Callable[[Any, Mapping[str, Any], Ranks, torch.device], Learner]
 """(configuration, data, ranks, device) -> the learner; weights are drawn from torch's seeded generator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training whose input has been read and found good.
+
+    `data` goes through shared memory to the workers, where each is `opened()`; `build` makes the learner from it there.
+    `recipe` is all that determines the weights, but for the model to begin with.
+    """
+
+    stage: str
+    config: TrainingConfig
+    build: BuildLearner
+    data: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    inputs: Inputs
 
 
 def take_step(learner: Learner, step: int, *, seed: int, rank: int, meter: Meter | None = None) -> Step:

@@ -16,8 +16,9 @@ from bar_model.operations import training_operations
 from bar_model.tokenizer import Tokenizer
 from pipeline.batches import CodeBatch, Codes, Rows, code_batch
 from pipeline.codes import open_codes, read_codes
-from pipeline.fit import Trained, Training, expect_checkpoint, fit
+from pipeline.fit import Trained, expect_checkpoint, fit
 from pipeline.images import from_model, to_grid
+from pipeline.learner import Training
 from pipeline.loop import MODEL
 from pipeline.manifest import Inputs, Manifest
 from pipeline.mapped_codes import MappedCodes

@@ -18,10 +18,11 @@ from bar_model.operations import reconstruction_operations
 from bar_model.tokenizer import Tokenizer, TokenizerConfig, TokenizerOutput
 from bar_model.tokenizer_loss import LossTerms, TokenizerLoss, TokenizerLossConfig
 from pipeline.batches import Rows, in_order
-from pipeline.fit import Trained, Training, expect_checkpoint, fit
+from pipeline.fit import Trained, expect_checkpoint, fit
 from pipeline.frozen_networks import FrozenNetworksConfig, fingerprints, load_frozen_networks, load_siglip
 from pipeline.images import from_model, to_grid, to_model
 from pipeline.inception import Inception, load_inception
+from pipeline.learner import Training
 from pipeline.optimization import OptimizationConfig
 from pipeline.pictures import PictureLoader, Pictures, list_pictures, open_pictures
 from pipeline.players import Objective, Player, Ranks, Tally, autocast

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tests.killable_cluster import RAY_ENVIRONMENT, KillableCluster, environment
 
 if TYPE_CHECKING:
-    from pipeline.fit import Training
+    from pipeline.learner import Training
     from pipeline.training import TrainingConfig
 
 REPOSITORY = Path(__file__).parent.parent

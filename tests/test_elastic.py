@@ -20,11 +20,11 @@ REPOSITORY = Path(__file__).parent.parent
 DRIVER = """
 import sys
 from pathlib import Path
-from pipeline import cluster, fit
+from pipeline import cluster, ray_train
 from pipeline.cluster import ClusterConfig
 from tests.test_elastic import elastic_training
 from tests.test_train import run_training
-fit.RESIZE_S = 2.0
+ray_train.RESIZE_S = 2.0
 with cluster.connect(ClusterConfig(address=sys.argv[1])):
     run_training(elastic_training(Path(sys.argv[2])))
 """

@@ -10,7 +10,7 @@ import torch
 from pyarrow.fs import copy_files
 
 from bar_model.errors import BadInput
-from pipeline import fit
+from pipeline import ray_train
 from pipeline.players import Ranks
 from pipeline.snapshots import FOLDER, Listed, checkpoint_name, drop_damaged, ray_storage, tidy, worth_keeping
 from pipeline.state import Snapshot, check_state
@@ -123,7 +123,7 @@ def test_what_can_not_be_removed_does_not_end_the_training(
 ) -> None:
     out = Folder(str(tmp_path))
     names = write_checkpoints(out, 10, 20, 30, 40)
-    keeping = fit._retention(out, [], Cadence(keep_checkpoints=1, keep_best=0))
+    keeping = ray_train._retention(out, [], Cadence(keep_checkpoints=1, keep_best=0))
 
     def report(name: str) -> None:
         keeping.after_report(None, [{}], SimpleNamespace(path=f"anywhere/{name}"))
@@ -132,7 +132,7 @@ def test_what_can_not_be_removed_does_not_end_the_training(
         raise PermissionError("DeleteObject")
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit, "remove", refuse)
+        patched.setattr(ray_train, "remove", refuse)
         for name in names[:3]:
             report(name)
     assert f"{names[0]} is no longer wanted, but can't be removed (DeleteObject)" in capsys.readouterr().out

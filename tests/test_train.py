@@ -19,7 +19,8 @@ from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
 from pipeline import export, tracking
-from pipeline.fit import KEEP_MEMORY, Trained, dry_run
+from pipeline.fit import Trained, dry_run
+from pipeline.ray_train import KEEP_MEMORY
 from pipeline.train import STAGE, TrainConfig, check_room, prepare, train
 from pipeline.training import Cadence, WorkersConfig
 from tests.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training

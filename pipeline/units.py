@@ -112,6 +112,15 @@ def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:
     return inspect_unit(folder, form, unit, data if folder.create(name, data) else folder.read(name))
 
 
+def find_unit(folder: Folder, form: Format, unit: Unit) -> Receipt | None:
+    """The receipt of a unit whose file is there; BadInput where it is damaged."""
+    try:
+        data = folder.read(form.file_name(unit))
+    except FileNotFoundError:
+        return None
+    return inspect_unit(folder, form, unit, data)
+
+
 def inspect_unit(folder: Folder, form: Format, unit: Unit, data: bytes) -> Receipt:
     """What the unit's file says of itself; BadInput where it is damaged."""
     name = form.file_name(unit)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
-from pipeline.units import Receipt, Row, Unit, Work, finish_unit
+from pipeline.units import Receipt, Row, Unit, Work, find_unit, finish_unit
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where a stage's models run; auto: on the cluster's GPUs, where it has any."""
@@ -68,7 +68,7 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
         ray.data.from_items(
             [{"unit": unit.to_json()} for unit in units], override_num_blocks=min(len(units), PLAN_BLOCKS)
         )
-        .map(functools.partial(_read, work), num_cpus=1, memory=READ_MEMORY_BYTES)
+        .map(functools.partial(_read, folder, work), num_cpus=1, memory=READ_MEMORY_BYTES)
         .map(
             _Worker,  # pyright: ignore[reportArgumentType]  (Ray's signature knows functions alone)
             fn_constructor_args=(work,),
@@ -88,13 +88,18 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
     dataset.context.enable_progress_bars = False
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # It would warn that there are none.
     dataset.context.print_on_execution_start = False
-    by_index = {unit.index: unit for unit in units}
     for row in dataset.iter_rows():
-        yield by_index[row["index"]], Receipt.from_json(row["receipt"])
+        yield Unit.from_json(row["unit"]), Receipt.from_json(row["receipt"])
 
 
-def _read(work: Work, row: Row) -> Row:
-    return {**row, **work.read(Unit.from_json(row["unit"]))}
+def _read(folder: Folder, work: Work, row: Row) -> Row:
+    """What a unit is made from; or its receipt, which passes the other steps by, where its file is there by now.
+
+    Ray repeats all steps of a unit whose receipt was lost with a machine, and another run may have been faster.
+    """
+    unit = Unit.from_json(row["unit"])
+    receipt = find_unit(folder, work, unit)
+    return {**row, **(work.read(unit) if receipt is None else {"receipt": receipt.to_json()})}
 
 
 class _Worker:
@@ -102,12 +107,13 @@ class _Worker:
         self._step = work.build()
 
     def __call__(self, row: Row) -> Row:
-        return {"unit": row["unit"], **self._step(row)}
+        return row if "receipt" in row else {"unit": row["unit"], **self._step(row)}
 
 
 def _write(folder: Folder, work: Work, row: Row) -> Row:
-    unit = Unit.from_json(row["unit"])
-    return {"index": unit.index, "receipt": finish_unit(folder, work, unit, row).to_json()}
+    if "receipt" in row:
+        return row
+    return {"unit": row["unit"], "receipt": finish_unit(folder, work, Unit.from_json(row["unit"]), row).to_json()}
 
 
 def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:

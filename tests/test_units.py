@@ -18,7 +18,7 @@ from pipeline.quarantine import read_quarantine, write_quarantine
 from pipeline.stages import run_units
 from pipeline.storage import Folder
 from pipeline.units import Contents, Row, Unit, Work, finish_unit
-from pipeline.workers import Workers
+from pipeline.workers import Workers, execute
 
 pytest_plugins = ["tests.fixtures_s3", "tests.fixtures_ray"]
 
@@ -375,3 +375,18 @@ def test_a_manifest_comes_back_as_it_was(files: list, quarantine: FileEntry | No
     there = Manifest.decode(manifest.encode(), "here")
     assert there == manifest
     assert there.fingerprint == manifest.fingerprint
+
+
+@pytest.mark.ray
+def test_units_finished_since_they_were_planned_are_not_read_again(
+    folder: Folder, tmp_path: Path, ray_here: str
+) -> None:
+    """By another run, or by this one, if Ray repeats what was lost with a machine."""
+    log = tmp_path / "log"
+    work, units = Count(str(log)).work(), plan(NUMBERS)
+    by_hand(folder, work, units[:4])
+    log.unlink()
+    receipts = {unit.index: receipt for unit, receipt in execute(folder, work, units, Workers(num=1))}
+    assert sorted(log.read_text().split()) == ["4", "5"]
+    assert [receipts[unit.index].file.name for unit in units] == [work.file_name(unit) for unit in units]
+    assert [receipts[unit.index].file.rows for unit in units] == [3, 1, 0, 3, 2, 3]

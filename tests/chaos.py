@@ -6,33 +6,35 @@ python -m tests.chaos [SEED]        a table of the faults, and what they cost (`
 import json
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.killable_cluster import RAY_ENVIRONMENT, KillableCluster, environment
+from tests.killable_cluster import RAY_ENVIRONMENT, REPOSITORY, KillableCluster, Kills, environment
 
 if TYPE_CHECKING:
     from pipeline.tokenize import TokenizeConfig
 
-REPOSITORY = Path(__file__).parent.parent
-KINDS = ("driver", "actor", "raylet")
-KILLS = 3
-"""Of each kind."""
 CALM, DISTURBED = "s3://chaos/calm", "s3://chaos/disturbed"
 NUM_IMAGES, UNIT_SIZE = 160, 2
 FAULT_RATE = 0.04
 """Share of requests to S3 that fail."""
-DEADLINE_S = 400
+KILLS = Kills(
+    worker="actor",
+    process="MapWorker",
+    moments=range(1, NUM_IMAGES // UNIT_SIZE * 4 // 5),
+    when="{:>4} shards done",
+    driver_may_fail=True,  # By a fault of the store that outlasts all retries.
+)
 RAYLET: dict[str, Any] = {"num_cpus": 2, "memory": 3 * 10**9, "object_store_memory": 10**8}
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -83,19 +85,15 @@ def run(seed: int) -> Outcome:
         _tokenize_in_peace(model)
         os.environ["AWS_ENDPOINT_URL"] = proxy
         cluster = stack.enter_context(KillableCluster.started(num_raylets=2, **RAYLET))
-        log = (folder / "driver.log").open("ab")
-
-        def start() -> subprocess.Popen:
-            command = [sys.executable, "-m", "tests.chaos", "drive", cluster.address, model]
-            return subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
-
+        command = [sys.executable, "-m", "tests.chaos", "drive", cluster.address, model]
+        log = folder / "driver.log"
         try:
             _set_rate(proxy, FAULT_RATE)
-            kills = _disturb(cluster, start, store, chance)
+            kills = KILLS.disturb(cluster, command, log, partial(_num_shards, store), chance)
             faults = _set_rate(proxy, 0)
             return _compare(store, folder / "requests", kills, faults)
         except BaseException:
-            print((folder / "driver.log").read_text()[-6000:], file=sys.stderr)
+            print(log.read_text()[-6000:], file=sys.stderr)
             raise
 
 
@@ -137,44 +135,6 @@ def _config(model: str, out: str) -> "TokenizeConfig":
         workers=2,
         device="cpu",
     )
-
-
-def _disturb(
-    cluster: KillableCluster, start: Callable[[], subprocess.Popen], store: str, chance: random.Random
-) -> list[tuple[str, int]]:
-    """Kills at seeded moments until the run comes to its end; the driver is started again each time."""
-    planned = [kind for kind in KINDS for _ in range(KILLS)]
-    chance.shuffle(planned)
-    num_units = NUM_IMAGES // UNIT_SIZE
-    moments = sorted(chance.sample(range(1, num_units * 4 // 5), len(planned)))
-    made: list[tuple[str, int]] = []
-    driver = start()
-    deadline = time.monotonic() + DEADLINE_S
-    while planned or driver.poll() is None:
-        if time.monotonic() > deadline:
-            driver.kill()
-            raise TimeoutError(f"not done after {DEADLINE_S} s: {made}")
-        if driver.poll() not in (None, 0):
-            driver = start()  # A fault that outlasted all retries ended it: the same command again.
-        done = _num_shards(store)
-        if not planned or done < moments[len(made)]:
-            time.sleep(0.05)
-            continue
-        kind = planned[0]
-        if kind == "driver":
-            os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
-            driver = start()
-        elif kind == "raylet":
-            cluster.kill_raylet(chance)
-            cluster.add_raylet()
-        elif not cluster.kill_process("MapWorker", chance):
-            time.sleep(0.05)
-            continue
-        made.append((planned.pop(0), done))
-        print(f"{made[-1][1]:>4} shards done: {kind} killed", file=sys.stderr, flush=True)
-    _await(driver)
-    return made
 
 
 def _compare(store: str, requests: Path, kills: list[tuple[str, int]], faults: dict[str, int]) -> Outcome:
@@ -285,11 +245,6 @@ def _s3(folder: Path, seed: int) -> Iterator[tuple[str, str]]:
 def _set_rate(proxy: str, rate: float) -> dict[str, int]:
     with urllib.request.urlopen(f"{proxy}/faults/{rate}") as answer:
         return json.load(answer)
-
-
-def _await(driver: subprocess.Popen) -> None:
-    if driver.wait(DEADLINE_S) != 0:
-        raise RuntimeError(f"the driver ended with {driver.returncode}")
 
 
 def _free_port() -> int:

@@ -4,32 +4,30 @@ python -m tests.chaos_training [SEED]        a table of the faults, and what the
 """
 
 import json
-import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.killable_cluster import RAY_ENVIRONMENT, KillableCluster, environment
+from tests.killable_cluster import RAY_ENVIRONMENT, REPOSITORY, KillableCluster, Kills, environment
 
 if TYPE_CHECKING:
     from pipeline.learner import Training
     from pipeline.training import TrainingConfig
 
-REPOSITORY = Path(__file__).parent.parent
-KINDS = ("driver", "worker", "raylet")
-KILLS = 3
-"""Of each kind, in each training."""
 NUM_WORKERS = {"generator": 2, "tokenizer": 1}
 STEPS, CHECKPOINT_EVERY = 160, 4
-DEADLINE_S = 600
+KILLS = Kills(
+    worker="worker",
+    process="RayTrainWorker",
+    moments=range(CHECKPOINT_EVERY, STEPS * 4 // 5),
+    when="checkpoint of step {:>4}",
+)
+"""In each training."""
 RAYLET: dict[str, Any] = {"num_cpus": 1, "memory": 2 * 10**9, "object_store_memory": 10**8}
 
 
@@ -63,17 +61,13 @@ def run(seed: int, training: str) -> Outcome:
         stack.enter_context(environment(**RAY_ENVIRONMENT, RAY_TMPDIR=str(folder), PYTHONPATH=str(REPOSITORY)))
         losses, fingerprint = _train_in_peace(training, folder)
         cluster = stack.enter_context(KillableCluster.started(num_raylets=NUM_WORKERS[training], **RAYLET))
-        log = stack.enter_context((folder / "driver.log").open("ab"))
-
-        def start() -> subprocess.Popen:
-            command = [sys.executable, "-m", "tests.chaos_training", "drive", cluster.address, training, str(folder)]
-            return subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
-
+        command = [sys.executable, "-m", "tests.chaos_training", "drive", cluster.address, training, str(folder)]
+        log = folder / "driver.log"
         try:
-            kills = _disturb(cluster, start, folder, chance)
+            kills = KILLS.disturb(cluster, command, log, partial(_newest_step, folder), chance)
             return _compare(training, folder, kills, losses, fingerprint)
         except BaseException:
-            print((folder / "driver.log").read_text()[-6000:], file=sys.stderr)
+            print(log.read_text()[-6000:], file=sys.stderr)
             raise
 
 
@@ -127,45 +121,6 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
         (folder / "peace.json").write_text(json.dumps(found))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
-
-
-def _disturb(
-    cluster: KillableCluster, start: Callable[[], subprocess.Popen], folder: Path, chance: random.Random
-) -> list[tuple[str, int]]:
-    """Kills at seeded moments until the run comes to its end; the driver is started again each time."""
-    planned = [kind for kind in KINDS for _ in range(KILLS)]
-    chance.shuffle(planned)
-    moments = sorted(chance.sample(range(CHECKPOINT_EVERY, STEPS * 4 // 5), len(planned)))
-    made: list[tuple[str, int]] = []
-    driver = start()
-    deadline = time.monotonic() + DEADLINE_S
-    while planned or driver.poll() is None:
-        if time.monotonic() > deadline:
-            os.killpg(driver.pid, signal.SIGKILL)
-            raise TimeoutError(f"not done after {DEADLINE_S} s: {made}")
-        if driver.poll() is not None:
-            raise RuntimeError(f"the driver ended with {driver.returncode}: {made}")
-        step = _newest_step(folder)
-        recovered = not made or step > made[-1][1]
-        if not planned or step < moments[len(made)] or not recovered:
-            time.sleep(0.05)
-            continue
-        time.sleep(chance.random() / 2)  # Anywhere between two checkpoints, or while one is written.
-        kind = planned[0]
-        if kind == "driver":
-            os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
-            driver = start()
-        elif kind == "raylet":
-            cluster.kill_raylet(chance)
-            cluster.add_raylet()
-        elif not cluster.kill_process("RayTrainWorker", chance):
-            continue
-        made.append((planned.pop(0), step))
-        print(f"checkpoint of step {step:>4}: {kind} killed", file=sys.stderr, flush=True)
-    if driver.returncode != 0:
-        raise RuntimeError(f"the driver ended with {driver.returncode}: {made}")
-    return made
 
 
 def _compare(

@@ -8,10 +8,13 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import fsspec
 import pytest
+
+from pipeline.storage import Folder
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,12 @@ def s3_folder(s3_server: str) -> str:
     bucket = f"test-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=bucket)
     return f"s3://{bucket}/folder"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def any_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """An empty folder, once on a disk and once on S3."""
+    return Folder(str(tmp_path / "out") if request.param == "disk" else request.getfixturevalue("s3_folder"))
 
 
 def _await_port(port: int, server: subprocess.Popen, timeout_s: float = 60) -> None:

@@ -17,106 +17,101 @@ from pipeline.storage import Folder, local_copy
 pytest_plugins = ["tests.fixtures_s3"]
 
 
-@pytest.fixture(params=["disk", "s3"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    return Folder(str(tmp_path / "out") if request.param == "disk" else request.getfixturevalue("s3_folder"))
-
-
-def test_what_is_written_is_read(folder: Folder) -> None:
-    assert not folder.exists("a.bin")
-    folder.write("a.bin", b"first")
-    folder.write("a.bin", b"second")
-    assert folder.read("a.bin") == b"second"
-    assert folder.exists("a.bin")
-    assert folder.exists()
-    with folder.open("a.bin") as file:
+def test_what_is_written_is_read(any_folder: Folder) -> None:
+    assert not any_folder.exists("a.bin")
+    any_folder.write("a.bin", b"first")
+    any_folder.write("a.bin", b"second")
+    assert any_folder.read("a.bin") == b"second"
+    assert any_folder.exists("a.bin")
+    assert any_folder.exists()
+    with any_folder.open("a.bin") as file:
         file.seek(3)
         assert file.read() == b"ond"
-    folder.remove("a.bin")
-    assert not folder.exists("a.bin")
+    any_folder.remove("a.bin")
+    assert not any_folder.exists("a.bin")
     with pytest.raises(FileNotFoundError):
-        folder.read("a.bin")
+        any_folder.read("a.bin")
 
 
-def test_a_file_is_created_once(folder: Folder) -> None:
-    assert folder.create("manifest.json", b"mine")
-    assert not folder.create("manifest.json", b"yours")
-    assert folder.read("manifest.json") == b"mine"
+def test_a_file_is_created_once(any_folder: Folder) -> None:
+    assert any_folder.create("manifest.json", b"mine")
+    assert not any_folder.create("manifest.json", b"yours")
+    assert any_folder.read("manifest.json") == b"mine"
 
 
-def test_a_stream_becomes_a_whole_file_or_none(folder: Folder) -> None:
-    with folder.writing("a.bin") as file:
+def test_a_stream_becomes_a_whole_file_or_none(any_folder: Folder) -> None:
+    with any_folder.writing("a.bin") as file:
         for part in range(3):
             file.write(bytes([part]) * 6_000_000)
-        assert not folder.exists("a.bin")
-    assert folder.read("a.bin") == b"".join(bytes([part]) * 6_000_000 for part in range(3))
+        assert not any_folder.exists("a.bin")
+    assert any_folder.read("a.bin") == b"".join(bytes([part]) * 6_000_000 for part in range(3))
 
 
-def test_a_stream_that_breaks_off_leaves_nothing(folder: Folder) -> None:
-    folder.write("a.bin", b"before")
+def test_a_stream_that_breaks_off_leaves_nothing(any_folder: Folder) -> None:
+    any_folder.write("a.bin", b"before")
 
     def write_half() -> None:
-        with folder.writing("b.bin") as file:
+        with any_folder.writing("b.bin") as file:
             file.write(b"half" * 3_000_000)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         write_half()
-    assert [entry.name for entry in folder.walk()] == ["a.bin"]
+    assert [entry.name for entry in any_folder.walk()] == ["a.bin"]
 
 
-def test_of_many_writers_exactly_one_wins(folder: Folder) -> None:
+def test_of_many_writers_exactly_one_wins(any_folder: Folder) -> None:
     contents = [bytes([writer]) * 1000 for writer in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda data: folder.create("manifest.json", data), contents))
+        won = list(pool.map(lambda data: any_folder.create("manifest.json", data), contents))
     assert sum(won) == 1
-    assert folder.read("manifest.json") == contents[won.index(True)]
+    assert any_folder.read("manifest.json") == contents[won.index(True)]
 
 
-def test_lists_by_name_and_walks_in_order(folder: Folder) -> None:
-    assert folder.list() == []
+def test_lists_by_name_and_walks_in_order(any_folder: Folder) -> None:
+    assert any_folder.list() == []
     for name in ["b.parquet", "a.parquet", "a.json", ".hidden", "sub/c.parquet", "sub/a b'é.parquet"]:
-        folder.write(name, name.encode())
-    assert [entry.name for entry in folder.list("*.parquet")] == ["a.parquet", "b.parquet"]
-    assert [entry.size for entry in folder.list("a.*")] == [6, 9]
-    assert [entry.name for entry in folder.walk()] == [
+        any_folder.write(name, name.encode())
+    assert [entry.name for entry in any_folder.list("*.parquet")] == ["a.parquet", "b.parquet"]
+    assert [entry.size for entry in any_folder.list("a.*")] == [6, 9]
+    assert [entry.name for entry in any_folder.walk()] == [
         "a.json",
         "a.parquet",
         "b.parquet",
         "sub/a b'é.parquet",
         "sub/c.parquet",
     ]
-    assert (folder / "sub").read("c.parquet") == b"sub/c.parquet"
+    assert (any_folder / "sub").read("c.parquet") == b"sub/c.parquet"
 
 
-def test_a_version_changes_with_the_content(folder: Folder) -> None:
-    folder.write("a", b"one")
-    first = folder.list()[0].version
-    assert folder.list()[0].version == first
-    folder.write("a", b"two")
-    assert folder.list()[0].version != first
+def test_a_version_changes_with_the_content(any_folder: Folder) -> None:
+    any_folder.write("a", b"one")
+    first = any_folder.list()[0].version
+    assert any_folder.list()[0].version == first
+    any_folder.write("a", b"two")
+    assert any_folder.list()[0].version != first
 
 
 def test_local_copy_is_downloaded_again_when_it_changed(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    any_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder.write("model/config.json", b"{}")
-    folder.write("model/deep/weights", b"1")
-    first = local_copy(folder.path("model"))
+    any_folder.write("model/config.json", b"{}")
+    any_folder.write("model/deep/weights", b"1")
+    first = local_copy(any_folder.path("model"))
     assert (first / "deep" / "weights").read_bytes() == b"1"
-    assert local_copy(folder.path("model")) == first
-    assert local_copy(folder.path("model/config.json")).read_bytes() == b"{}"
-    folder.write("model/deep/weights", b"2")
-    assert (local_copy(folder.path("model")) / "deep" / "weights").read_bytes() == b"2"
+    assert local_copy(any_folder.path("model")) == first
+    assert local_copy(any_folder.path("model/config.json")).read_bytes() == b"{}"
+    any_folder.write("model/deep/weights", b"2")
+    assert (local_copy(any_folder.path("model")) / "deep" / "weights").read_bytes() == b"2"
     with pytest.raises(BadInput, match="is not there"):
-        local_copy(folder.path("nothing"))
+        local_copy(any_folder.path("nothing"))
 
 
-def test_names_can_not_climb_out(folder: Folder) -> None:
+def test_names_can_not_climb_out(any_folder: Folder) -> None:
     for name in ["../x", "/etc/passwd", "a/../../x"]:
         with pytest.raises(BadInput, match="climbs out"):
-            folder.write(name, b"")
+            any_folder.write(name, b"")
 
 
 def test_a_relative_path_holds_in_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

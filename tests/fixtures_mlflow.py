@@ -1,10 +1,11 @@
-"""An MLflow server for tests that need no other."""
+"""Where tests keep their runs: a database of their own, or an MLflow server."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.tracking import TrackingConfig
 from tests.mlflow_server import Server
 
 
@@ -18,3 +19,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     yield server
     server.end()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of a database that a module's tests share."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def mlflow_here(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> TrackingConfig:
+    """Runs in that database, each test's in an experiment of its own."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)  # Where MLflow puts the files of an experiment in a local database.
+    return TrackingConfig(uri=database, experiment=request.node.name, spool=str(tmp_path / "spool"))

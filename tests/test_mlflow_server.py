@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from pipeline import tracking
 from pipeline.tracking import Run, TrackingConfig
 from tests.mlflow_server import Server
+from tests.waiting import wait_for
 
 pytest_plugins = ["tests.fixtures_postgres", "tests.fixtures_s3"]
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -90,10 +91,3 @@ def test_no_point_is_lost_and_none_told_twice_when_it_dies_in_the_middle(
     files = boto3.client("s3", endpoint_url=s3_server).list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
     pictures = [file["Key"] for file in files if file["Key"].endswith(".png")]
     assert len(pictures) == WORKERS
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

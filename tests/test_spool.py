@@ -4,8 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import time
-from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from pipeline import leftovers, spool
 from pipeline.spool import Courier, Journal, Record, first_record, remove_if_empty, try_lock
+from tests.waiting import wait_for
 
 
 class Inbox:
@@ -158,10 +157,3 @@ def test_what_a_living_process_writes_is_left_to_its_own_courier(
     wait_for(lambda: not (tmp_path / "a").exists())
     assert swept == ["the dead", "the living"]
     tmp_path.rename(tmp_path.with_name("gone"))  # Ends the sweeper.
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

@@ -25,7 +25,8 @@ import tyro
 from PIL import Image
 
 from bar_model.errors import BadInput
-from pipeline.runs import Judged, Run, driving, kept_key, new_key
+from pipeline.driver import driving
+from pipeline.runs import Judged, Run, kept_key, new_key
 from pipeline.spool import Record
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class TrackingConfig:
 def start(
     name: str, config: TrackingConfig, configuration: object, *, out: str | None = None
 ) -> AbstractContextManager[Run]:
-    """A run of its own, as `runs.driving` describes; started again on the same `out`, a job continues its run.
+    """A run of its own, as `driver.driving` describes; started again on the same `out`, a job continues its run.
 
     Inside another's run (MLFLOW_RUN_ID) it is a child of that one. BadInput where runs can't be kept.
     """

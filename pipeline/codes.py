@@ -26,7 +26,7 @@ from jaxtyping import Int32, UInt8
 from bar_model import checkpoint
 from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
-from pipeline.command import parse
+from pipeline.command import run_module
 from pipeline.images import from_model, to_grid, to_png
 from pipeline.manifest import FileEntry, Manifest, Quarantined, open_stage, read_checked
 from pipeline.quarantine import read_quarantine
@@ -203,22 +203,22 @@ class ShowConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code: 1 where the folder is damaged, 2 for bad input."""
-    try:
-        program, given = "python -m pipeline.codes", sys.argv[1:] if arguments is None else list(arguments)
-        config = parse(ShowConfig, given, program=program, description=str(__doc__))
-        if (config.decode is None) != (config.tokenizer is None):
-            raise BadInput("--decode OUT.png and --tokenizer PATH belong together: give both or neither")
-        _show(config.folder)
-        if config.decode is not None and config.tokenizer is not None:
-            _decode(config.folder, config.decode, config.tokenizer, config.num)
-        problems = verify(config.folder) if config.verify else []
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if config.verify:
-        print("\n".join(problems) or "every shard is as the manifest says")
-    return 1 if problems else 0
+    """The command; its exit code."""
+    return run_module(_look, ShowConfig, arguments)
+
+
+def _look(config: ShowConfig) -> bool:
+    """Whether the folder is sound, as far as was asked."""
+    if (config.decode is None) != (config.tokenizer is None):
+        raise BadInput("--decode OUT.png and --tokenizer PATH belong together: give both or neither")
+    _show(config.folder)
+    if config.decode is not None and config.tokenizer is not None:
+        _decode(config.folder, config.decode, config.tokenizer, config.num)
+    if not config.verify:
+        return True
+    problems = verify(config.folder)
+    print("\n".join(problems) or "every shard is as the manifest says")
+    return not problems
 
 
 def _show(url: str) -> None:

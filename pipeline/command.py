@@ -1,4 +1,4 @@
-"""A job's command line: `python jobs/train.py PRESET --option value`.
+"""Command lines: `python jobs/train.py PRESET --option value` of a job, `python -m pipeline.npz FOLDER` of a module.
 
 What a person can mend is one line on stderr: `error: what, where, what to do`. Defects keep their traceback.
 """
@@ -47,6 +47,24 @@ def run(
             raise
         print(f"error: {_with_options(str(answer), configuration)}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+
+
+def run_module(
+    job: Callable[[Configuration], object], kind: type[Configuration], arguments: Sequence[str] | None = None
+) -> int:
+    """Carries out the `job` of a module that `python -m` runs on what the command line says of its one configuration.
+
+    Gives the exit code: 1 where the job answers False, 2 for bad input.
+    """
+    module = sys.modules[job.__module__]
+    name = module.__spec__.name if module.__spec__ is not None else module.__name__
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        missed = job(parse(kind, given, program=f"python -m {name}", description=str(module.__doc__))) is False
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return MISSED if missed else 0
 
 
 def bad_input(error: Exception) -> BadInput | None:

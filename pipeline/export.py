@@ -15,7 +15,7 @@ from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer, TokenizerConfig
 from pipeline import train, train_tokenizer
-from pipeline.command import parse
+from pipeline.command import run_module
 from pipeline.loop import save_model
 from pipeline.manifest import claimed_configuration
 from pipeline.snapshots import FOLDER, Listed, listed_in
@@ -78,20 +78,17 @@ def _told(listed: Sequence[Listed]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code: 2 for bad input."""
-    try:
-        program, given = "python -m pipeline.export", sys.argv[1:] if arguments is None else list(arguments)
-        config = parse(ExportConfig, given, program=program, description=str(__doc__))
-        target = Folder(config.to)
-        if target.exists():
-            raise BadInput(f"{target} is there already: name a new folder")
-        model, name = read_model(Folder(config.out), config.which)
-        save_model(model, target, below="")
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command; its exit code."""
+    return run_module(_export, ExportConfig, arguments)
+
+
+def _export(config: ExportConfig) -> None:
+    target = Folder(config.to)
+    if target.exists():
+        raise BadInput(f"{target} is there already: name a new folder")
+    model, name = read_model(Folder(config.out), config.which)
+    save_model(model, target, below="")
     print(f"{target}: the model of {name}")
-    return 0
 
 
 if __name__ == "__main__":

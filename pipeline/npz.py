@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tyro
 
-from bar_model.errors import BadInput
-from pipeline.command import parse
+from pipeline.command import run_module
 from pipeline.samples import SampleFolder
 
 NPZ = "samples.npz"
@@ -46,17 +45,14 @@ class NpzConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code: 2 for bad input."""
-    try:
-        program, given = "python -m pipeline.npz", sys.argv[1:] if arguments is None else list(arguments)
-        config = parse(NpzConfig, given, program=program, description=str(__doc__))
-        samples = SampleFolder.open(config.folder, config.tokenizer)
-        write_npz(samples, NPZ)
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command; its exit code."""
+    return run_module(_write, NpzConfig, arguments)
+
+
+def _write(config: NpzConfig) -> None:
+    samples = SampleFolder.open(config.folder, config.tokenizer)
+    write_npz(samples, NPZ)
     print(f"{samples.folder.path(NPZ)}: {samples.manifest.rows:,} images")
-    return 0
 
 
 if __name__ == "__main__":

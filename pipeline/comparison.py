@@ -1,18 +1,21 @@
 """Results beside each other: ranked where they were measured alike, else side by side with what sets them apart.
 
-python -m pipeline.comparison REPORT …        (folders of reports)
+python -m pipeline.comparison REPORT …    of the folders of several reports
 """
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
+import tyro
 from rich import print as show
 from rich.table import Table
 
 from bar_model.errors import BadInput
+from pipeline.command import run_module
 from pipeline.fid_protocol import PUBLISHED_FIGURES
 from pipeline.provenance import plain
 from pipeline.report import REPORT, Report
@@ -47,12 +50,35 @@ def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
     return table
 
 
-def main(urls: Sequence[str]) -> None:
-    reports = {url: Report.from_json(Folder(url).read(REPORT)) for url in urls}
-    for url, report in reports.items():
-        if MEASUREMENT not in plain(report.protocol):
-            raise BadInput(f"{url} is a report of another kind: give those of `evaluate.py imagenet`")
-    show(comparison_table("Results", reports))
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Which reports to set beside each other."""
+
+    reports: tyro.conf.Positional[tuple[str, ...]]
+    """Folders of reports, of any URL."""
+
+    def __post_init__(self) -> None:
+        if not self.reports:
+            raise BadInput("reports: none; name folders of reports")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    return run_module(_compare, CompareConfig, arguments)
+
+
+def _compare(config: CompareConfig) -> None:
+    show(comparison_table("Results", {url: _read(url) for url in config.reports}))
+
+
+def _read(url: str) -> Report:
+    try:
+        report = Report.from_json(Folder(url).read(REPORT))
+    except FileNotFoundError as error:
+        raise BadInput(f"{url} holds no {REPORT}: give the folder of a report") from error
+    if MEASUREMENT not in plain(report.protocol):
+        raise BadInput(f"{url} is a report of another kind: give those of `evaluate.py imagenet`")
+    return report
 
 
 def _measurement(report: Report) -> dict[str, Any]:
@@ -92,4 +118,4 @@ def _values(report: Report) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -57,9 +57,12 @@ def test_reports_are_compared_from_their_files(
     monkeypatch.chdir(tmp_path)
     for name, fid in (("one", 2.0), ("two", 1.0)):
         report(fid).publish(Folder(name), {"which": name}, {}, num_inputs=1)
-    main(["one", "two"])
+    assert main(["one", "two"]) == 0
     shown = capsys.readouterr().out
     assert shown.index("two") < shown.index("one")
+    for wrong, message in (["one", "three"], "three holds no report.json"), ([], "reports: none"):
+        assert main(wrong) == 2
+        assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
 def test_a_published_figure_is_met_within_its_tolerance_or_the_seeds_spread() -> None:

@@ -56,7 +56,7 @@ class Simulated:
             yield Picture(key, label, 110_000 + place, f"{number * 2654435761 % 2**64:032x}")
 
     def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
-        raise NotImplementedError("nothing lies behind a simulated listing")
+        raise AssertionError("planning reads no picture")  # And nothing else is done with this source.
 
 
 def plan(num_images: int = 1_281_167) -> None:

@@ -41,7 +41,7 @@ class Versions:
         yield from count_doubled(sorted(listed, key=order))
 
     def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
-        raise NotImplementedError
+        raise AssertionError("planning reads no picture")
 
 
 plan = partial(plan_units, stage="test", configuration=CONFIGURATION, unit_size=3, on_change="stop")
@@ -255,7 +255,7 @@ def test_planning_holds_a_few_pictures_at_a_time(folder: Folder) -> None:
             return (Picture(f"class/{number:09d}.jpg", 0, 100_000, str(number)) for number in range(self.num))
 
         def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
-            raise NotImplementedError
+            raise AssertionError("planning reads no picture")
 
     peaks = []
     for num in (2_000, 8_000):

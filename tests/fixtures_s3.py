@@ -1,4 +1,4 @@
-"""A real S3 endpoint for tests: moto's server as a process of its own."""
+"""Empty folders for tests, on a disk and on a real S3 endpoint: moto's server as a process of its own."""
 
 import os
 import signal
@@ -55,6 +55,12 @@ def s3_folder(s3_server: str) -> str:
     bucket = f"test-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=bucket)
     return f"s3://{bucket}/folder"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """An empty folder on a disk."""
+    return Folder(str(tmp_path / "out"))
 
 
 @pytest.fixture(params=["disk", "s3"])

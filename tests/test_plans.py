@@ -4,7 +4,6 @@ import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,11 +44,6 @@ class Versions:
 
 
 plan = partial(plan_units, stage="test", configuration=CONFIGURATION, unit_size=3, on_change="stop")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(str(tmp_path / "out"))
 
 
 def publish(folder: Folder, units: list[Unit]) -> Manifest:

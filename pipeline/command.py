@@ -80,6 +80,9 @@ def bad_input(error: Exception) -> BadInput | None:
     return BadInput(found[1])
 
 
+_BRACES = str.maketrans("", "", "{}")
+
+
 def parse(
     kind: type[Configuration],
     arguments: list[str],
@@ -106,7 +109,11 @@ def parse(
             case tyro_errors.InstantiationFailure(message=message, argument=None):
                 raise BadInput(" ".join(message.split()))
             case tyro_errors.InstantiationFailure(message=message, argument=argument):
-                raise BadInput(f"{_flag(argument)}: {' '.join(message.split())}")
+                reason = " ".join(message.split())
+                # Of several types, tyro tells why it was none of them, one by one.
+                if found := re.match(r"no type matching (.+) could be instantiated from \['(.*?)'\]", reason):
+                    reason = f"{found[2]!r} is none of {found[1].replace('|', ', ').translate(_BRACES)}"
+                raise BadInput(f"{_flag(argument)}: {reason}")
 
     with tyro_errors.on_parse_error(refuse):
         return tyro.cli(

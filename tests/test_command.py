@@ -38,6 +38,11 @@ class PaintConfig:
     warm_up: Optimization | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    rows: int | Literal["auto"] | None = None
+
+
 def quick() -> PaintConfig:
     """A minute on a laptop.
 
@@ -121,6 +126,12 @@ def test_a_wrong_command_line_is_answered_in_one_line(
     assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+def test_of_several_types_all_are_named() -> None:
+    with pytest.raises(BadInput, match=r"--rows: 'many' is none of None, INT, auto$"):
+        command.parse(Rows, ["--rows", "many"], program="rows", description="")
+    assert command.parse(Rows, ["--rows", "auto"], program="rows", description="").rows == "auto"
 
 
 def test_bad_input_is_one_line_and_a_defect_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:

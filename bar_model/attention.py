@@ -90,7 +90,7 @@ def attend_causally(heads: Heads) -> Float[Tensor, "batch heads slots head_width
 
 
 def _fused_is_slow(heads: Heads) -> bool:
-    """torch's fused kernel for CPUs goes back at a tenth of its speed where bfloat16 meets short sequences."""
+    """Of torch's kernels for CPUs, the way back in bfloat16, for short sequences (benchmarks/attention.py)."""
     queries = heads.queries
     short = queries.shape[2] <= _SHORT
     return queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and queries.requires_grad and short

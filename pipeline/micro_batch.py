@@ -16,8 +16,8 @@ _SPARE = 0.8
 def fit_micro_batch(learner: Learner, ranks: Ranks, device: torch.device, *, workers_here: int) -> int:
     """How many rows, a power of two or a rank's whole share, fit on every rank; the learner then computes so many.
 
-    Two rows are tried, and then twice as many as long as twice the memory is there, so that nothing is tried that does
-    not fit. `workers_here`: on this machine, which share its memory where they have no GPUs.
+    Two rows are tried, and then twice as many as long as twice the memory is there, so that no more is tried than fits.
+    `workers_here`: on this machine, which share its memory where they have no GPUs.
 
     Raises:
         Refused: two rows do not fit on one of the ranks.

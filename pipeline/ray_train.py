@@ -26,7 +26,7 @@ RESIZE_S = 60.0
 _RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 # Read by glibc when a worker on a CPU starts: every step takes memory of the same sizes, and what was given back to the
-# system comes back page by page, which takes a sixth of a step.
+# system comes back page by page, for which the step waits.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
 
 

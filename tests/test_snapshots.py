@@ -22,9 +22,9 @@ pytest_plugins = ["tests.fixtures_s3"]
 LIST = "checkpoint_manager_snapshot.json"
 
 
-@pytest.fixture(params=["disk", "s3"])
-def out(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    return Folder(str(tmp_path / "out") if request.param == "disk" else request.getfixturevalue("s3_folder"))
+@pytest.fixture
+def out(any_folder: Folder) -> Folder:
+    return any_folder
 
 
 def write_checkpoints(out: Folder, *steps: int) -> list[str]:

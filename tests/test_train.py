@@ -19,7 +19,9 @@ from bar_model.bar import Bar
 from bar_model.errors import BadInput
 from bar_model.tokenizer import Tokenizer
 from pipeline import export, tracking
+from pipeline.command import bad_input
 from pipeline.fit import Trained, dry_run
+from pipeline.learner import Learner
 from pipeline.ray_train import KEEP_MEMORY
 from pipeline.train import STAGE, TrainConfig, check_room, prepare, train
 from pipeline.training import Cadence, WorkersConfig
@@ -216,6 +218,25 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
         each.numel() for each in Bar(tiny_bar()).parameters() if each.requires_grad
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "initial"]
+
+
+def out_of_memory(*given: object) -> Learner:
+    """What a GPU says."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_dry_run_that_does_not_fit_is_one_line(ray_here: str, tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    training = dataclasses.replace(prepare(tiny_training(tmp_path)), build=out_of_memory)
+    with pytest.raises(Exception, match="out of memory") as raised:
+        dry_run(training)
+    assert str(bad_input(raised.value)) == (
+        "dry run: the GPU's memory does not suffice (CUDA out of memory): lower --workers.micro-batch, or add "
+        "--workers.recompute or --workers.sharded"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes"]
 
 
 @pytest.mark.ray

@@ -1,6 +1,6 @@
 """Pictures in Parquet files, as data sets lie on the Hugging Face hub: a struct of `bytes` and `path`, and a label."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,6 +12,7 @@ from bar_model.errors import BadInput
 from pipeline.images import BadImage
 from pipeline.source import Item, Labels, Picture
 from pipeline.storage import Entry, Folder
+from pipeline.tables import TypeCheck, check_types, is_bytes, is_number_or_text, is_text, open_parquet
 
 ROWS_LISTED, ROWS_READ = 8192, 64
 READ_AHEAD_BYTES = 1 << 20
@@ -32,14 +33,14 @@ class ParquetImages:
         """None where the files have no column of pictures; BadInput where they have several, or none of labels."""
         entry = folder.list(pattern)[0]
         schema = read_schema(folder, entry.name)
-        images = [field.name for field in schema if _holds_pictures(field.type)]
+        images = [field.name for field in schema if _is_picture(field.type)]
         if not images:
             return None
         if len(images) > 1:
             raise BadInput(
                 f"{folder.path(entry.name)} has several columns of pictures, {', '.join(images)}: keep the one meant"
             )
-        check_column(schema, label_column, folder.path(entry.name))
+        check_labels(schema, label_column, folder.path(entry.name))
         return ParquetImages(folder.url, pattern, labels, label_column, images[0])
 
     @property
@@ -52,7 +53,7 @@ class ParquetImages:
         folder = Folder(self.url)
         for entry in folder.list(self.pattern):
             row = 0
-            for batch in stream_columns(folder, entry, [self.label_column], ROWS_LISTED):
+            for batch in stream_columns(folder, entry, {self.label_column: is_number_or_text}, ROWS_LISTED):
                 for given in batch.column(0).to_pylist():
                     key = f"{entry.name}/{row:09d}"
                     label = self.labels.of(given, f"{folder.path(entry.name)}, row {row}")
@@ -64,62 +65,76 @@ class ParquetImages:
         folder = Folder(self.url)
         for name, rows in groupby(pictures, key=lambda picture: picture.key.rpartition("/")[0]):
             wanted = {picture.at: picture for picture in rows}
-            with folder.open(name, read_ahead=READ_AHEAD_BYTES) as file, pq.ParquetFile(file, pre_buffer=True) as table:
+            where = folder.path(name)
+            with (
+                folder.open(name, read_ahead=READ_AHEAD_BYTES) as file,
+                open_parquet(file, where, pre_buffer=True) as table,
+            ):
+                check_types(table.schema_arrow, {self.image_column: _is_picture}, where)
                 for row, image in self._rows(table, min(wanted), max(wanted) + 1):
                     if row in wanted:
-                        yield _item(folder.path(name), wanted[row], image)
+                        yield _item(where, wanted[row], image)
 
     def _rows(self, table: pq.ParquetFile, start: int, end: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        fields = [f"{self.image_column}.{name}" for name in _wanted(table.schema_arrow.field(self.image_column).type)]
         first = 0
         for group in range(table.num_row_groups):
             rows = table.metadata.row_group(group).num_rows
             if first < end and start < first + rows:
                 row = first
-                for batch in table.iter_batches(ROWS_READ, row_groups=[group], columns=[self.image_column]):
-                    yield from enumerate(batch.column(0).to_pylist(), row)
+                for batch in table.iter_batches(ROWS_READ, row_groups=[group], columns=fields):
+                    yield from enumerate(batch.column(self.image_column).to_pylist(), row)
                     row += len(batch)
             first += rows
 
 
 def read_schema(folder: Folder, name: str) -> pa.Schema:
     """Of one Parquet file; BadInput where it is none."""
-    try:
-        with folder.open(name, read_ahead=READ_AHEAD_BYTES) as file:
-            return pq.read_schema(file)
-    except pa.ArrowException as error:
-        raise BadInput(f"{folder.path(name)} is no Parquet file, or damaged ({_one_line(error)})") from error
+    with folder.open(name, read_ahead=READ_AHEAD_BYTES) as file, open_parquet(file, folder.path(name)) as table:
+        return table.schema_arrow
 
 
-def check_column(schema: pa.Schema, column: str, where: str) -> None:
-    """BadInput where the schema lacks the column."""
+def check_labels(schema: pa.Schema, column: str, where: str) -> None:
+    """BadInput where the schema lacks the column of labels, or labels can't be of its type."""
     if column not in schema.names:
         raise BadInput(f"{where} has no column {column!r}: name that of the labels with --label-column")
+    check_types(schema, {column: is_number_or_text}, where)
 
 
-def stream_columns(folder: Folder, entry: Entry, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """A Parquet file's columns in this order, so many rows at a time; BadInput where it lacks one, or is none."""
+def stream_columns(
+    folder: Folder, entry: Entry, columns: Mapping[str, TypeCheck], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """A Parquet file's columns in this order, so many rows at a time.
+
+    Raises:
+        BadInput: the file lacks one or has it as another type, or is no whole Parquet file.
+    """
     where = folder.path(entry.name)
-    schema = read_schema(folder, entry.name)
-    for column in columns:
-        check_column(schema, column, where)
     try:
-        with folder.open(entry.name, read_ahead=READ_AHEAD_BYTES) as file, pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(rows, columns=columns):
-                yield batch.select(columns)
+        with (
+            folder.open(entry.name, read_ahead=READ_AHEAD_BYTES) as file,
+            open_parquet(file, where) as table,
+        ):
+            check_types(table.schema_arrow, columns, where)
+            for batch in table.iter_batches(rows, columns=list(columns)):
+                yield batch.select(list(columns))
     except pa.ArrowException as error:
         raise BadInput(f"{where} is damaged ({_one_line(error)}): restore it") from error
 
 
-def _holds_pictures(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and any(
-        field.name == "bytes" and (pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
-        for field in kind
-    )
+def _is_picture(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and "bytes" in _wanted(kind)
+
+
+def _wanted(kind: pa.StructType) -> list[str]:
+    """The fields of a picture that are read, as far as they are there and of the type that they should have."""
+    checks = {"bytes": is_bytes, "path": is_text}
+    return [field.name for field in kind if field.name in checks and checks[field.name](field.type)]
 
 
 def _item(file: str, picture: Picture, image: dict[str, Any] | None) -> Item:
     data = image["bytes"] if image is not None else None
-    path = (image or {}).get("path")
+    path = image.get("path") if image is not None else None
     where = f"{file}, row {picture.at}" + (f" ({path})" if path else "")
     return Item(picture.key, picture.label, where, BadImage("holds no bytes") if data is None else data)
 

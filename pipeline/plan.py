@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from bar_model.errors import BadInput
 from pipeline.source import Picture, in_portions
 from pipeline.storage import Folder
+from pipeline.tables import open_parquet
 from pipeline.units import Unit
 
 FORMAT = 1
@@ -166,11 +167,12 @@ def _opened(folder: Folder, name: str) -> pq.ParquetFile:
     """A part, whole in memory: some megabytes."""
     where = folder.path(name)
     try:
-        return pq.ParquetFile(pa.BufferReader(folder.read(name)))
+        table = open_parquet(pa.BufferReader(folder.read(name)), where, kind="part of a plan")
     except FileNotFoundError as error:
         raise BadInput(f"{where} is missing, without which nobody knows what was planned: restore it") from error
-    except pa.ArrowException as error:
-        raise BadInput(f"{where} is damaged ({' '.join(str(error).split())}): restore it") from error
+    if not table.schema_arrow.equals(_SCHEMA):
+        raise BadInput(f"{where} has columns {table.schema_arrow.names} of other types than a plan has: restore it")
+    return table
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

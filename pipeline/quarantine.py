@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bar_model.errors import BadInput
 from pipeline.manifest import FileEntry, Manifest, Quarantined, read_checked
 from pipeline.storage import Folder
+from pipeline.tables import read_parquet
 
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("file", *Quarantined._fields)])
 
@@ -30,8 +32,12 @@ def read_quarantine(folder: Folder, manifest: Manifest) -> dict[str, tuple[Quara
     """What each file's unit had to leave out, by the file's name; BadInput where the table is missing or another."""
     if manifest.quarantine is None:
         return {}
+    where = folder.path(manifest.quarantine.name)
     data = read_checked(folder, manifest.quarantine, remedy="restore it, or make the folder anew")
     found: dict[str, list[Quarantined]] = {}
-    for row in pq.read_table(pa.BufferReader(data)).to_pylist():
+    table = read_parquet(data, where)
+    if not table.schema.equals(_SCHEMA):
+        raise BadInput(f"{where} has columns {table.schema.names} of other types than a quarantine has: restore it")
+    for row in table.to_pylist():
         found.setdefault(row.pop("file"), []).append(Quarantined(**row))
     return {file: tuple(items) for file, items in found.items()}

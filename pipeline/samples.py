@@ -24,6 +24,7 @@ from pipeline.keeping import Keeping, fixed_bytes
 from pipeline.manifest import FileEntry, Manifest, read_checked
 from pipeline.provenance import plain
 from pipeline.storage import Folder, local_copy
+from pipeline.tables import read_parquet
 from pipeline.units import Contents, Row
 
 FORMAT = 2
@@ -173,11 +174,13 @@ def encode_samples(row: Row, drawing: Drawing, keeping: Keeping) -> bytes:
 def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
     """A shard's columns, and how its pictures are kept; BadInput where the file is no whole shard."""
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = read_parquet(data, where, kind="sample shard")
         notes = json.loads((table.schema.metadata or {})[_METADATA])
         found = notes["format"]
         num_bytes = table.schema.field("codes").type.byte_width
-    except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError) as error:
+    except BadInput:
+        raise
+    except (KeyError, AttributeError, ValueError) as error:
         raise BadInput(f"{where} is no sample shard, or damaged ({' '.join(str(error).split())})") from error
     if found != FORMAT:
         raise BadInput(f"{where} has sample format {found}, but this version reads {FORMAT}: use the one that drew it")

@@ -14,6 +14,7 @@ from jaxtyping import Int32, UInt8
 from bar_model.bits import CodeShape
 from bar_model.errors import BadInput
 from pipeline.manifest import Quarantined
+from pipeline.tables import read_parquet
 
 FORMAT = 1
 METADATA, QUARANTINED = b"bar.codes", b"bar.quarantined"
@@ -109,13 +110,13 @@ def encode_shard(shard: Shard) -> bytes:
 def decode_shard(data: bytes, where: str) -> Shard:
     """The inverse of `encode_shard`; BadInput where the file is no whole shard."""
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = read_parquet(data, where, kind="code shard")
         notes = table.schema.metadata or {}
         metadata = CodeMetadata.from_json(notes[METADATA], where)
         quarantined = tuple(Quarantined(*item) for item in json.loads(notes[QUARANTINED]))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
+    except BadInput:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{where} is no code shard, or damaged ({' '.join(str(error).split())})") from error
     if not table.schema.equals(_schema(metadata, {})):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than code shards have")

@@ -14,9 +14,10 @@ from pyarrow import csv
 from bar_model.errors import BadInput
 from pipeline.image_folder import READS_AT_ONCE, read_file
 from pipeline.images import BadImage
-from pipeline.parquet_images import check_column, read_schema, stream_columns
+from pipeline.parquet_images import check_labels, read_schema, stream_columns
 from pipeline.source import Item, Labels, Picture, count_doubled
 from pipeline.storage import Entry, Folder
+from pipeline.tables import is_number_or_text, is_text
 
 URL_COLUMN = "url"
 ROWS_LISTED = 8192
@@ -42,7 +43,7 @@ class UrlList:
             schema = read_schema(folder, name)
             if URL_COLUMN not in schema.names:
                 return None
-            check_column(schema, label_column, folder.path(name))
+            check_labels(schema, label_column, folder.path(name))
         return UrlList(folder.url, pattern, labels, label_column)
 
     @property
@@ -89,7 +90,8 @@ class UrlList:
     def _batches(self, folder: Folder, entry: Entry) -> Iterator[pa.RecordBatch]:
         columns = [URL_COLUMN, self.label_column]
         if not entry.name.endswith(".csv"):
-            yield from stream_columns(folder, entry, columns, ROWS_LISTED)
+            wanted = {URL_COLUMN: is_text, self.label_column: is_number_or_text}
+            yield from stream_columns(folder, entry, wanted, ROWS_LISTED)
             return
         where = folder.path(entry.name)
         convert = csv.ConvertOptions(column_types={name: pa.string() for name in columns}, include_columns=columns)

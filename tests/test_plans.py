@@ -180,7 +180,7 @@ def test_a_plan_that_is_damaged_is_named(folder: Folder) -> None:
     name, part = read_plans(folder)[0].name, units[0].payload[0]
     whole = folder.read(part)
     folder.write(part, whole[:-9])
-    with pytest.raises(BadInput, match=f"{part} is damaged"):
+    with pytest.raises(BadInput, match=f"{part} is no part of a plan, or damaged"):
         read_unit(folder, units[0])
     folder.remove(part)
     with pytest.raises(BadInput, match=f"{part} is missing"):

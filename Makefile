@@ -35,8 +35,8 @@ test-browser: venv
 
 # Four minutes for tokenizing, four for each training. SEED decides what is killed when.
 chaos: venv
-	$(BIN)/python -m tests.chaos $(SEED)
-	$(BIN)/python -m tests.chaos_training $(SEED)
+	$(BIN)/python -m tests.system.chaos $(SEED)
+	$(BIN)/python -m tests.system.chaos_training $(SEED)
 
 # PUBLISHED: a checkout of the published code, beside which the engine and the training step are measured.
 bench: venv published

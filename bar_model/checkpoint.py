@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bar_model.bar import Bar, BarConfig
 from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
-from bar_model.published import import_published, read_published
-from bar_model.tokenizer import Tokenizer, TokenizerConfig
+from bar_model.generator.bar import Bar, BarConfig
+from bar_model.published.checkpoint import import_published, read_published
+from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 
 Model = Bar | Tokenizer
 Config = BarConfig | TokenizerConfig

@@ -6,8 +6,8 @@ saved still counts; work that is done twice, and what losses ask of frozen netwo
 
 from torch import nn
 
-from bar_model.bar import Bar
-from bar_model.tokenizer import TokenizerConfig
+from bar_model.generator.bar import Bar
+from bar_model.tokenizer.tokenizer import TokenizerConfig
 
 
 def sequence_operations(bar: Bar, *, steps: int = 1) -> int:

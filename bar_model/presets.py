@@ -5,14 +5,14 @@ The published figures (arXiv 2602.09024) are FID-50k on ImageNet with guidance, 
 
 from collections.abc import Callable
 
-from bar_model.bar import BarConfig
 from bar_model.bits import CodeShape
-from bar_model.decoder import DecoderConfig, SemanticConfig
-from bar_model.encoder import EncoderConfig
-from bar_model.heads import HeadConfig
-from bar_model.sampling import Sampling
-from bar_model.tokenizer import TokenizerConfig
-from bar_model.transformer import TransformerConfig
+from bar_model.generator.bar import BarConfig
+from bar_model.generator.sampling import Sampling
+from bar_model.generator.transformer import TransformerConfig
+from bar_model.heads.make_head import HeadConfig
+from bar_model.tokenizer.decoder import DecoderConfig, SemanticConfig
+from bar_model.tokenizer.encoder import EncoderConfig
+from bar_model.tokenizer.tokenizer import TokenizerConfig
 
 
 def bar_b() -> BarConfig:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bar_model.attention import Heads, attend_causally
+from bar_model.generator.attention import Heads, attend_causally
 
 SHAPES = {"digits": (32, 4, 18, 24), "bar-b-patch4": (8, 12, 48, 64), "bar-s": (4, 6, 288, 64)}
 """Rows, heads, slots, width of a head."""

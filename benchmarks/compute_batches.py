@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import bar_model
-from bar_model.bar import Bar
-from bar_model.engine import Engine
-from bar_model.packed import can_pack
+from bar_model.engine.engine import Engine
+from bar_model.engine.packed_linear import can_pack
+from bar_model.generator.bar import Bar
 
 BATCHES = (1, 7, 25, 125)
 NUM_IMAGES = 125

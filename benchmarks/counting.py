@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from bar_model.bar import Bar, BarConfig
+from bar_model.generator.bar import Bar, BarConfig
 from bar_model.operations import decoding_operations, earlier_slots, linear_weights, sequence_operations
-from bar_model.tokenizer import TokenizerConfig
+from bar_model.tokenizer.tokenizer import TokenizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 import bar_model
-from bar_model.bar import Bar
-from bar_model.tokenizer import Tokenizer
-from pipeline.digits_reader import features_8x8
-from pipeline.images import from_model, load_image
-from pipeline.metrics import frechet_distance, moments
+from bar_model.generator.bar import Bar
+from bar_model.tokenizer.tokenizer import Tokenizer
+from pipeline.digits.reader import features_8x8
+from pipeline.images.codec import from_model, load_image
+from pipeline.metrics.frechet import frechet_distance, moments
 
 GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
 TEMPERATURE = (1.5, 2.0, 2.5, 3.0, 3.5)

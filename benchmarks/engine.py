@@ -17,11 +17,11 @@ import torch
 from counting import ceilings, cost, seconds
 from published_sampler import PublishedSampler
 
-from bar_model.bar import Bar
-from bar_model.engine import Engine, FastDecoder
-from bar_model.pictures import decode_all
+from bar_model.engine.decode_stream import decode_all
+from bar_model.engine.engine import Engine, FastDecoder
+from bar_model.generator.bar import Bar
 from bar_model.presets import GENERATORS, TOKENIZERS
-from bar_model.tokenizer import Tokenizer
+from bar_model.tokenizer.tokenizer import Tokenizer
 
 TOKENIZER_OF = {"bar-l-512": "bar-fsq-10-512", "digits": "digits"}
 BATCHES = (1024, 768, 512, 384, 256, 192, 125, 64, 32)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import sqrtm
 
-from pipeline.inception import DIMS
-from pipeline.metrics import Moments, frechet_distance, moments
+from pipeline.metrics.frechet import Moments, frechet_distance, moments
+from pipeline.pretrained.inception import DIMS
 
 ROWS, REPEATS = 5000, 3
 

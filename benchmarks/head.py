@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import torch
 from counting import seconds
 
-from bar_model.engine import best_dtype, ready
+from bar_model.engine.engine import best_dtype, ready
 from bar_model.errors import BadInput
-from bar_model.head import Contexts, Head, TokenSampling
-from bar_model.heads import HeadConfig, make_head
+from bar_model.heads.head import Contexts, Head, TokenSampling
+from bar_model.heads.make_head import HeadConfig, make_head
 from bar_model.memory import peak_bytes, readable_bytes
 from bar_model.noise import CounterNoise
 

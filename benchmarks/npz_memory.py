@@ -3,8 +3,8 @@
     python benchmarks/npz_memory.py --images 50000 --size 256
 
 Shards of pictures are written as a worker does, into a temporary folder that is removed in the end (raw: twice the
-pixels, 20 GB for 50,000 × 256 px). Then `python -m pipeline.npz` reads them, and its memory is watched: the sum of the
-proportional set sizes of it and its children.
+pixels, 20 GB for 50,000 × 256 px). Then `python -m pipeline.samples.npz` reads them, and its memory is watched: the sum
+of the proportional set sizes of it and its children.
 """
 
 import argparse
@@ -23,16 +23,16 @@ import numpy as np
 import psutil
 
 from bar_model.bits import CodeShape
-from bar_model.sampling import Sampling
-from pipeline.keeping import Encoding, Keeping
-from pipeline.labels import make_labels
-from pipeline.npz import NPZ
-from pipeline.provenance import plain
-from pipeline.sample import drawing_work, plan
-from pipeline.samples import STAGE, Drawing, SampleFolder
-from pipeline.stages import publish
+from bar_model.generator.sampling import Sampling
+from pipeline.execution.stage import publish
+from pipeline.execution.unit import Row, finish_unit
+from pipeline.samples.encoding import Encoding, Keeping
+from pipeline.samples.folder import STAGE, Drawing, SampleFolder
+from pipeline.samples.labels import make_labels
+from pipeline.samples.npz import NPZ
+from pipeline.samples.sample import drawing_work, plan
 from pipeline.storage import Folder
-from pipeline.units import Row, finish_unit
+from pipeline.tracking.provenance import plain
 
 LOOK_EVERY_S = 0.05
 
@@ -52,7 +52,7 @@ def main() -> None:
         write_shards(folder, keeping, arguments.images, arguments.size, arguments.unit_size)
         print(f"{arguments.images:,} pictures as {keeping}: {time.monotonic() - began:,.0f} s", flush=True)
         began = time.monotonic()
-        peak = peak_bytes([sys.executable, "-m", "pipeline.npz", temporary])
+        peak = peak_bytes([sys.executable, "-m", "pipeline.samples.npz", temporary])
         num_bytes = Path(temporary, NPZ).stat().st_size
         print(
             f"{num_bytes / 1e9:.2f} GB of npz in {time.monotonic() - began:,.0f} s; peak of memory {peak / 1e6:,.0f} MB"

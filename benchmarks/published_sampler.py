@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bar_model.bar import Bar, BarConfig
-from bar_model.published import export_published
-from bar_model.tokenizer import Tokenizer
+from bar_model.generator.bar import Bar, BarConfig
+from bar_model.published.checkpoint import export_published
+from bar_model.tokenizer.tokenizer import Tokenizer
 
 
 class PublishedSampler:

@@ -7,10 +7,10 @@ import torch
 from published_sampler import published_config
 from torch import Tensor
 
-from bar_model.bar import Bar
-from bar_model.published import export_published
-from pipeline.optimization import OptimizationConfig
-from pipeline.players import Precision, autocast
+from bar_model.generator.bar import Bar
+from bar_model.published.checkpoint import export_published
+from pipeline.training.step.optimizer import OptimizationConfig
+from pipeline.training.step.trainee import Precision, autocast
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,16 +21,16 @@ import numpy as np
 import torch
 
 from pipeline import cluster
-from pipeline.batches import CodeBatch, Codes, Rows
 from pipeline.cluster import ClusterConfig
-from pipeline.fit import fit
-from pipeline.learner import Training, take_step
-from pipeline.manifest import Inputs
-from pipeline.players import Ranks
+from pipeline.execution.manifest import Inputs
 from pipeline.presets import TRAINING
-from pipeline.ray_train import KEEP_MEMORY
-from pipeline.train import STAGE, GeneratorLearner, TrainConfig
-from pipeline.training import Cadence, WorkersConfig
+from pipeline.training.config import Cadence, WorkersConfig
+from pipeline.training.fit import fit
+from pipeline.training.learner import Training, take_step
+from pipeline.training.ray_train import KEEP_MEMORY
+from pipeline.training.step.batches import CodeBatch, Codes, Rows
+from pipeline.training.step.trainee import Ranks
+from pipeline.training.train_generator import STAGE, GeneratorLearner, TrainConfig
 
 NUM_IMAGES, WARM_UP = 2000, 10
 

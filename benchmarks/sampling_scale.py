@@ -19,18 +19,18 @@ import numpy as np
 import psutil
 
 from bar_model.bits import CodeShape
-from bar_model.sampling import Sampling
+from bar_model.generator.sampling import Sampling
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
-from pipeline.keeping import Encoding, Keeping
-from pipeline.labels import Labels, make_labels
-from pipeline.provenance import plain
-from pipeline.sample import drawing_work, plan
-from pipeline.samples import Drawing
-from pipeline.stages import run_units
+from pipeline.execution.ray_data import Workers
+from pipeline.execution.stage import run_units
+from pipeline.execution.unit import Row
+from pipeline.samples.encoding import Encoding, Keeping
+from pipeline.samples.folder import Drawing
+from pipeline.samples.labels import Labels, make_labels
+from pipeline.samples.sample import drawing_work, plan
 from pipeline.storage import Folder
-from pipeline.units import Row
-from pipeline.workers import Workers
+from pipeline.tracking.provenance import plain
 
 SIZE, NUM_BYTES = 4, 8
 LOOKS = 20

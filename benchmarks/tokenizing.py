@@ -24,15 +24,15 @@ import tyro
 from PIL import Image
 
 from bar_model import checkpoint, presets
-from bar_model.tokenizer import Tokenizer, TokenizerConfig
+from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
-from pipeline.image_folder import ImageFolder
-from pipeline.images import load_image
-from pipeline.manifest import Manifest
-from pipeline.source import in_portions
+from pipeline.codes.tokenize import EncodeImages, TokenizeConfig, tokenize
+from pipeline.execution.manifest import Manifest
+from pipeline.images.class_folders import ImageFolder
+from pipeline.images.codec import load_image
+from pipeline.images.source import in_portions
 from pipeline.storage import Folder
-from pipeline.tokenize import EncodeImages, TokenizeConfig, tokenize
 
 
 @dataclass(frozen=True, kw_only=True)

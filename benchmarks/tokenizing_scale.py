@@ -22,16 +22,16 @@ import torch
 import tyro
 
 from bar_model import checkpoint
-from bar_model.tokenizer import Tokenizer
+from bar_model.tokenizer.tokenizer import Tokenizer
 from benchmarks.tokenizing import small_tokenizer, write_jpegs
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
-from pipeline.manifest import FileEntry, Inputs, Manifest
-from pipeline.plan import UNITS_A_PART, Part, Plan
-from pipeline.plans import plan_units
-from pipeline.source import Item, Picture
+from pipeline.codes.plan import plan_units
+from pipeline.codes.plan_files import UNITS_A_PART, Part, Plan
+from pipeline.codes.tokenize import TokenizeConfig, tokenize
+from pipeline.execution.manifest import FileEntry, Inputs, Manifest
+from pipeline.images.source import Item, Picture
 from pipeline.storage import Folder
-from pipeline.tokenize import TokenizeConfig, tokenize
 
 UNIT_SIZE = 512
 MB = 10**6

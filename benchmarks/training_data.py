@@ -18,10 +18,10 @@ import psutil
 import torch
 
 from bar_model.bits import CodeShape
-from pipeline.batches import Codes, Share, Shuffle, code_batch, to_device
-from pipeline.codes import CodeTable, write_codes
-from pipeline.mapped_codes import MappedCodes
-from pipeline.shards import CodeMetadata
+from pipeline.codes.folder import CodeTable, write_codes
+from pipeline.codes.mapped import MappedCodes
+from pipeline.codes.shard import CodeMetadata
+from pipeline.training.step.batches import Codes, Share, Shuffle, code_batch, to_device
 
 SHAPE, VIEWS = CodeShape(grid=16, bits=16), 2
 

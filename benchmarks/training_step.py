@@ -25,19 +25,19 @@ import torch
 from counting import ceilings
 from published_training import PublishedTraining, TokenBatch
 
-from bar_model.bar import Bar
 from bar_model.blocks import arrange_blocks
+from bar_model.generator.bar import Bar
 from bar_model.operations import training_operations
-from pipeline.batches import Codes
 from pipeline.cluster import QUIET
-from pipeline.learner import take_step
-from pipeline.meter import peak_memory
-from pipeline.optimization import OrderAnnealing
-from pipeline.players import Ranks
 from pipeline.presets import TRAINING
-from pipeline.ray_train import KEEP_MEMORY
-from pipeline.train import GeneratorLearner, TrainConfig
-from pipeline.training import WorkersConfig
+from pipeline.training.config import WorkersConfig
+from pipeline.training.learner import take_step
+from pipeline.training.meter import peak_memory
+from pipeline.training.ray_train import KEEP_MEMORY
+from pipeline.training.step.batches import Codes
+from pipeline.training.step.optimizer import OrderAnnealing
+from pipeline.training.step.trainee import Ranks
+from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 
 NUM_IMAGES, NUM_VIEWS = 10_000, 2
 WARM_UPS = 3  # After the second one nothing is compiled any more.

@@ -1,11 +1,12 @@
 """Judge drawn images.    python jobs/evaluate.py imagenet --samples DIR … --reference NPZ --out DIR"""
 
-from pipeline import cluster, command, tracking
-from pipeline.evaluate import EvaluateConfig, evaluate
-from pipeline.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
-from pipeline.evaluate_tokenizer import EvaluateTokenizerConfig, evaluate_tokenizer
+from pipeline import cluster, command
+from pipeline.digits.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
+from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
+from pipeline.evaluation.evaluate_tokenizer import EvaluateTokenizerConfig, evaluate_tokenizer
 from pipeline.presets import EVALUATION
-from pipeline.report import STAGE
+from pipeline.reports.report import STAGE
+from pipeline.tracking import mlflow_server as tracking
 
 
 def main(config: EvaluateConfig | EvaluateTokenizerConfig | EvaluateDigitsConfig) -> None:

@@ -1,7 +1,8 @@
 """From scans of digits to samples, and what they are worth.    python jobs/quickstart.py digits"""
 
-from pipeline import cluster, command, tracking
-from pipeline.quickstart import QUICKSTART, STAGE, QuickstartConfig, quickstart
+from pipeline import cluster, command
+from pipeline.tracking import mlflow_server as tracking
+from pipeline.workflows.quickstart import QUICKSTART, STAGE, QuickstartConfig, quickstart
 
 
 def main(config: QuickstartConfig) -> None:

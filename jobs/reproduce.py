@@ -1,7 +1,8 @@
 """Published weights against their figures.    python jobs/reproduce.py bar-b --weights DIR --reference NPZ --out DIR"""
 
-from pipeline import cluster, command, tracking
-from pipeline.reproduce import REPRODUCTION, STAGE, ReproduceConfig, reproduce
+from pipeline import cluster, command
+from pipeline.tracking import mlflow_server as tracking
+from pipeline.workflows.reproduce import REPRODUCTION, STAGE, ReproduceConfig, reproduce
 
 
 def main(config: ReproduceConfig) -> bool:

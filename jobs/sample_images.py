@@ -1,9 +1,10 @@
 """Draw images.    python jobs/sample_images.py imagenet --generator MODEL --tokenizer MODEL --out s3://bucket/samples"""
 
-from pipeline import cluster, command, tracking
+from pipeline import cluster, command
 from pipeline.presets import SAMPLING
-from pipeline.sample import SampleConfig, sample
-from pipeline.samples import STAGE
+from pipeline.samples.folder import STAGE
+from pipeline.samples.sample import SampleConfig, sample
+from pipeline.tracking import mlflow_server as tracking
 
 
 def main(config: SampleConfig) -> None:

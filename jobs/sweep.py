@@ -1,7 +1,8 @@
 """Try settings of sampling.    python jobs/sweep.py imagenet --generator MODEL --tokenizer MODEL --reference NPZ …"""
 
-from pipeline import cluster, command, tracking
-from pipeline.sweep import STAGE, SWEEPS, SweepConfig, sweep
+from pipeline import cluster, command
+from pipeline.tracking import mlflow_server as tracking
+from pipeline.workflows.sweep import STAGE, SWEEPS, SweepConfig, sweep
 
 
 def main(config: SweepConfig) -> None:

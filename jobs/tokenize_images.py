@@ -1,9 +1,10 @@
 """Images -> codes.    python jobs/tokenize_images.py imagenet --source DATA/train --tokenizer MODEL --out CODES"""
 
-from pipeline import cluster, command, tracking
-from pipeline.codes import STAGE
+from pipeline import cluster, command
+from pipeline.codes.folder import STAGE
+from pipeline.codes.tokenize import TokenizeConfig, tokenize
 from pipeline.presets import TOKENIZING
-from pipeline.tokenize import TokenizeConfig, tokenize
+from pipeline.tracking import mlflow_server as tracking
 
 
 def main(config: TokenizeConfig) -> None:

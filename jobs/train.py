@@ -1,9 +1,10 @@
 """Train BAR on codes.    python jobs/train.py bar-b --codes s3://bucket/codes --out s3://bucket/runs/bar-b"""
 
-from pipeline import cluster, command, tracking
-from pipeline.fit import dry_run
+from pipeline import cluster, command
 from pipeline.presets import TRAINING
-from pipeline.train import STAGE, TrainConfig, prepare, train
+from pipeline.tracking import mlflow_server as tracking
+from pipeline.training.fit import dry_run
+from pipeline.training.train_generator import STAGE, TrainConfig, prepare, train
 
 
 def main(config: TrainConfig) -> None:

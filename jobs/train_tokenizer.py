@@ -1,9 +1,10 @@
 """Train BAR-FSQ on pictures.    python jobs/train_tokenizer.py bar-fsq-16 --source s3://bucket/train --out s3://bucket/runs/bar-fsq-16"""
 
-from pipeline import cluster, command, tracking
-from pipeline.fit import dry_run
+from pipeline import cluster, command
 from pipeline.presets import TOKENIZER_TRAINING
-from pipeline.train_tokenizer import STAGE, TrainTokenizerConfig, prepare, train_tokenizer
+from pipeline.tracking import mlflow_server as tracking
+from pipeline.training.fit import dry_run
+from pipeline.training.train_tokenizer import STAGE, TrainTokenizerConfig, prepare, train_tokenizer
 
 
 def main(config: TrainTokenizerConfig) -> None:

@@ -1,4 +1,4 @@
-"""Command lines: `python jobs/train.py PRESET --option value` of a job, `python -m pipeline.npz FOLDER` of a module.
+"""Command lines: `python jobs/train.py PRESET --option value` of a job, `python -m MODULE ARGUMENTS` of a module.
 
 What a person can mend is one line on stderr: `error: what, where, what to do`. Defects keep their traceback.
 """
@@ -17,7 +17,7 @@ import tyro
 from tyro import _errors as tyro_errors  # Public in purpose (see its docstring), not yet in name.
 
 from bar_model.errors import BadInput
-from pipeline.provenance import parameters, plain
+from pipeline.tracking.provenance import parameters, plain
 
 Configuration = TypeVar("Configuration")
 

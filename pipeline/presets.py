@@ -6,17 +6,17 @@ from collections.abc import Callable
 import tyro
 
 from bar_model import presets as models
-from bar_model.tokenizer import TokenizerConfig
-from bar_model.tokenizer_loss import TokenizerLossConfig
-from pipeline.evaluate import EvaluateConfig
-from pipeline.evaluate_digits import EvaluateDigitsConfig
-from pipeline.evaluate_tokenizer import EvaluateTokenizerConfig
-from pipeline.optimization import OptimizationConfig
-from pipeline.sample import SampleConfig
-from pipeline.tokenize import TokenizeConfig
-from pipeline.train import TrainConfig
-from pipeline.train_tokenizer import TrainTokenizerConfig
-from pipeline.training import Cadence, WorkersConfig
+from bar_model.tokenizer.loss import TokenizerLossConfig
+from bar_model.tokenizer.tokenizer import TokenizerConfig
+from pipeline.codes.tokenize import TokenizeConfig
+from pipeline.digits.evaluate_digits import EvaluateDigitsConfig
+from pipeline.evaluation.evaluate_samples import EvaluateConfig
+from pipeline.evaluation.evaluate_tokenizer import EvaluateTokenizerConfig
+from pipeline.samples.sample import SampleConfig
+from pipeline.training.config import Cadence, WorkersConfig
+from pipeline.training.step.optimizer import OptimizationConfig
+from pipeline.training.train_generator import TrainConfig
+from pipeline.training.train_tokenizer import TrainTokenizerConfig
 
 
 def train_bar_b() -> TrainConfig:

@@ -17,22 +17,22 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from bar_model.bar import Bar, BarConfig, TrainingDraw
 from bar_model.bits import CodeShape, merge_patches
-from bar_model.engine import Engine
-from bar_model.head import BitMask
-from bar_model.heads import HeadConfig
-from bar_model.masked_bit_head import MaskedBitHead
+from bar_model.engine.engine import Engine
+from bar_model.generator.bar import Bar, BarConfig, TrainingDraw
+from bar_model.generator.sampling import Sampling
+from bar_model.generator.transformer import TransformerConfig
+from bar_model.heads.head import BitMask
+from bar_model.heads.make_head import HeadConfig
+from bar_model.heads.masked_bit import MaskedBitHead
 from bar_model.noise import NoiseTape
 from bar_model.presets import bar_fsq
-from bar_model.published import import_published
-from bar_model.published_generator import published_constants
-from bar_model.published_generator import published_shapes as generator_shapes
-from bar_model.published_tokenizer import published_shapes as tokenizer_shapes
-from bar_model.quantizer import THRESHOLD
-from bar_model.sampling import Sampling
-from bar_model.tokenizer import Tokenizer
-from bar_model.transformer import TransformerConfig
+from bar_model.published.checkpoint import import_published
+from bar_model.published.generator_names import published_constants
+from bar_model.published.generator_names import published_shapes as generator_shapes
+from bar_model.published.tokenizer_names import published_shapes as tokenizer_shapes
+from bar_model.tokenizer.quantizer import THRESHOLD
+from bar_model.tokenizer.tokenizer import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import weights

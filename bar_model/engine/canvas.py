@@ -1,0 +1,206 @@
+"""Where the engine draws: memory of fixed size and place, over which every token is the same work for every batch.
+
+Nothing between two tokens waits for the device, and all shapes follow from the number of images and the sampling
+settings, so that on a GPU a whole token is one captured graph. What a token needs of its class and place alone (adaLN:
+a third of the transformer) and its noise are made for many tokens at once, ahead of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from bar_model.engine.cuda_graphs import Replays
+from bar_model.engine.prefixes import Kind, Prefixes
+from bar_model.generator.bar import Bar
+from bar_model.generator.sampling import Request, Sampling, draw_token
+from bar_model.generator.transformer import Block, Positions
+from bar_model.heads.head import Known
+from bar_model.noise import NoiseTape, SamplingNoise, StepNoise
+
+MODULATION_BYTES = 2**28
+"""Of the modulations that are held ready at once: those of one slot at least."""
+NOISE_BYTES = 2**28
+"""Of the noise that is made at once: that of one token at least."""
+_PHILOX_BYTES = 96
+"""Of an element's noise while it is made: words of 64 bits, some of them twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasShape:
+    """What decides the size of all memory, and the work of a token."""
+
+    num_images: int
+    sampling: Sampling
+    inpaints: bool
+    """Whether some bits are known beforehand."""
+
+
+class Canvas:
+    """A batch in the drawing: `start`, then `advance` by one token after another; `drawn` is in raster order."""
+
+    def __init__(
+        self,
+        bar: Bar,
+        shape: CanvasShape,
+        *,
+        dtype: torch.dtype,
+        compiled: bool = False,
+        device: torch.device | None = None,
+    ) -> None:
+        """`dtype` of modulations, keys, values and contexts; `compiled` fuses what lies between the products.
+
+        On another `device` than the model's nothing can be drawn, but on "meta" its size be asked.
+        """
+        plain, config = bar.transformer, bar.transformer.config
+        device = device or plain.class_token.device
+        num_tokens, bits = plain.num_tokens, bar.head.bits
+        num_images, num_slots = shape.num_images, config.prefix + num_tokens - 1
+        num_rows = 2 * num_images if shape.sampling.guided else num_images
+        num_classes = num_images + 1 if shape.sampling.guided else num_images
+        num_steps, num_elements = self._noise_shape = bar.head.noise_shape(shape.sampling.allocation)
+
+        def empty(*size: int, of: torch.dtype = dtype) -> Tensor:
+            return torch.empty(size, dtype=of, device=device)
+
+        self.shape = shape
+        self._bar = bar
+        self._replays = Replays(device)
+        self._before_attention, self._after_attention = Block.before_attention, Block.after_attention
+        if compiled:
+            self._before_attention = fused(self._before_attention)
+            self._after_attention = fused(self._after_attention)
+
+        self.drawn = empty(num_images, num_tokens, bits, of=torch.bool)
+        self._contexts = empty(num_rows, plain.context_width)
+        cache = (config.depth, num_rows, config.heads, num_slots, config.width // config.heads)
+        self._keys, self._values = empty(*cache), empty(*cache)
+        self._positions = Positions(*(empty(num_rows, num_slots, of=torch.int64) for _ in range(2)))
+        self._class_vectors = empty(num_classes, config.width, of=torch.float32)
+        self._class_of_row = empty(num_rows, of=torch.int64)
+        self._num_classes = 0
+
+        slot_bytes = config.depth * num_classes * 6 * config.width * dtype.itemsize
+        self._slots_ahead = max(1, min(num_tokens - 1, MODULATION_BYTES // slot_bytes))
+        self._modulations = empty(config.depth, num_classes, self._slots_ahead, 6 * config.width)
+        noise_bytes = _PHILOX_BYTES * num_steps * num_images * num_elements
+        self._noise_ahead = max(1, min(num_tokens, NOISE_BYTES // noise_bytes))
+        noise = (self._noise_ahead, num_steps, num_images, num_elements)
+        self._tape = _Ring(empty(*noise, 2, of=torch.float32), empty(*noise, of=torch.float32))
+        self._noise: SamplingNoise = self._tape
+
+        self._request = Request(
+            classes=empty(num_images, of=torch.int64),
+            dropped_class=bar.dropped_class,
+            order=empty(num_images, num_tokens, of=torch.int64),
+            sampling=shape.sampling,
+            noise=self._tape,
+            known=Known(*(torch.empty_like(self.drawn) for _ in range(2))) if shape.inpaints else None,
+        )
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the memory that is held from token to token."""
+        request, tape = self._request, self._tape
+        held = [self.drawn, self._contexts, self._keys, self._values, self._class_vectors, self._class_of_row]
+        held += [*self._positions, self._modulations, tape.values, tape.confidence]
+        held += [request.classes, request.order, *(request.known or ())]
+        return sum(tensor.nbytes for tensor in held)
+
+    @property
+    def passing_bytes(self) -> int:
+        """Of the memory that a token, or what is made ahead of tokens, takes besides: no more than this."""
+        depth, num_classes = self._modulations.shape[:2]
+        widest = 4 * max(self._bar.config.head.width, self._bar.config.transformer.width)
+        num_elements = self._noise_shape[1]
+        # Kernels without strides would copy a layer's keys and values; a head doubled by guidance sees a row twice.
+        token = (self._keys.nbytes + self._values.nbytes) // depth
+        token += 4 * len(self._contexts) * (6 * widest + 8 * num_elements)
+        width = self._bar.config.transformer.width
+        ahead = self._modulations.nbytes // depth + 4 * 3 * num_classes * self._slots_ahead * width
+        return max(token, ahead, _PHILOX_BYTES * self._tape.confidence.numel())
+
+    def start(self, request: Request, prefixes: Prefixes) -> None:
+        """Take up a batch of this shape: what is left to do is the same for all of them."""
+        plain, prefix = self._bar.transformer, self._bar.transformer.config.prefix
+        classes, order = request.doubled()
+        self._request.order.copy_(request.order)
+        if self._request.known is not None and request.known is not None:
+            for own, given in zip(self._request.known, request.known, strict=True):
+                own.copy_(given)
+        for own, given in zip(self._positions, plain.positions(order), strict=True):
+            own.copy_(given)
+        self._noise = request.noise
+
+        # On the host, once a batch: which rows are of the same kind, and of the same class.
+        rows_of: dict[Kind, list[int]] = {}
+        for row, kind in enumerate(zip(classes.tolist(), order[:, 0].tolist(), strict=True)):
+            rows_of.setdefault(Kind(*kind), []).append(row)
+        index_of = {name: index for index, name in enumerate(dict.fromkeys(kind.class_index for kind in rows_of))}
+        self._num_classes = len(index_of)
+        self._class_vectors[: len(index_of)] = plain.class_vectors(classes.new_tensor(list(index_of)))
+        self._class_of_row.copy_(classes.new_tensor([index_of[name] for name in classes.tolist()]))
+        for kind, rows in rows_of.items():
+            common = prefixes.of(kind)
+            for row in rows:
+                self._keys[:, row, :, :prefix] = common.keys
+                self._values[:, row, :, :prefix] = common.values
+                self._contexts[row] = common.context
+
+    def advance(self, token: int) -> None:
+        """Draw the token at this place of the order."""
+        if token % self._noise_ahead == 0:
+            self._make_noise(token)
+        if token % self._slots_ahead == 0:
+            self._make_modulations(token)
+        self._replays(token, lambda: self.draw_token(token))
+
+    def draw_token(self, token: int) -> None:
+        """The work of a token, over the memory that is held here: always the same launches, none waited for."""
+        bits = draw_token(token, self._bar.head, self._contexts, self._request, self.drawn)
+        if token < self._bar.transformer.num_tokens - 1:
+            self._contexts.copy_(self._decode(bits, token))
+
+    def _decode(self, bits: Bool[Tensor, "rows bits"], token: int) -> Float[Tensor, "rows context_width"]:
+        """Append this token; the context of the one after it."""
+        plain = self._bar.transformer
+        slot, ahead = plain.config.prefix + token, token % self._slots_ahead
+        x, rotations = plain.placed(plain.bit_embedding(bits.long())[:, None], self._positions.between(slot, slot + 1))
+        for block, keys, values, joined in zip(plain.layers, self._keys, self._values, self._modulations, strict=True):
+            modulation = block.modulation.split(joined[:, ahead][self._class_of_row][:, None])
+            heads = self._before_attention(block, x, modulation, rotations)
+            keys[:, :, slot] = heads.keys[:, :, 0]
+            values[:, :, slot] = heads.values[:, :, 0]
+            filled = slot + 1
+            attended = F.scaled_dot_product_attention(heads.queries, keys[:, :, :filled], values[:, :, :filled])
+            x = self._after_attention(block, x, modulation, attended)
+        return plain.contexts(x[:, 0])
+
+    def _make_noise(self, first: int) -> None:
+        tokens = range(first, min(first + self._noise_ahead, self._bar.transformer.num_tokens))
+        tape = self._noise.tape(tokens, *self._noise_shape)
+        self._tape.values[: len(tokens)] = tape.values
+        self._tape.confidence[: len(tokens)] = tape.confidence
+
+    def _make_modulations(self, first: int) -> None:
+        plain = self._bar.transformer
+        slots = range(first, min(first + self._slots_ahead, plain.num_tokens - 1))
+        prefix, num_classes = plain.config.prefix, self._num_classes
+        condition = plain.condition(self._class_vectors[:num_classes], prefix + slots.start, prefix + slots.stop)
+        for block, joined in zip(plain.layers, self._modulations, strict=True):
+            joined[:num_classes, : len(slots)] = block.modulation.joined(condition)
+
+
+class _Ring(NoiseTape):
+    """A tape shorter than the image, read round and round, and refilled meanwhile."""
+
+    def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
+        return super().draw(token % len(self.values), step, num_elements)
+
+
+def fused(work: Callable) -> Callable:
+    """Compiled whole: where it can not be, that is said instead of running slowly."""
+    return torch.compile(work, fullgraph=True)

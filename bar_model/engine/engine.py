@@ -1,0 +1,180 @@
+"""The engine: draws what the plain sampler draws, faster.
+
+What a token needs of its class and place alone is computed for many tokens in large products, a class's prefix once,
+noise for many tokens at once; the rest is the same work over the same memory for every batch
+(`bar_model.engine.canvas`). In bfloat16 the linear layers, keys and values are; the transformer's residual stream,
+norms, rotations, guidance and noise stay in float32.
+"""
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from bar_model.engine.batch_size import drawing_bytes, fits, largest_batch, too_little
+from bar_model.engine.canvas import Canvas, CanvasShape
+from bar_model.engine.packed_linear import can_pack, pack
+from bar_model.engine.prefixes import Prefixes
+from bar_model.generator.bar import Bar
+from bar_model.generator.sampling import Request, Sampling
+from bar_model.heads.head import Known
+from bar_model.memory import available_bytes, total_bytes
+from bar_model.noise import SamplingNoise
+from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
+
+Module = TypeVar("Module", bound=nn.Module)
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """A generator made ready to draw. Weights are copied: later changes of the model do not reach it.
+
+    The memory of a batch is kept for the next one of the same size and settings.
+    """
+
+    # The memory that is kept from batch to batch must not belong to whoever's inference mode it was first drawn in.
+    @torch.inference_mode(False)
+    def __init__(
+        self,
+        bar: Bar,
+        *,
+        dtype: torch.dtype | None = None,
+        compiled: bool | None = None,
+        prefix_bytes: int | None = None,
+    ) -> None:
+        """`dtype` of weights, keys and values: by default bfloat16 where the device has it, else float32.
+
+        `compiled` fuses what lies between the products (torch.compile; by default on GPUs); `prefix_bytes` are kept of
+        the prefixes of classes (by default a sixteenth of the device's memory).
+        """
+        self._device = device = bar.transformer.class_token.device
+        self.dtype = best_dtype(device) if dtype is None else dtype
+        self._compiled = device.type == "cuda" if compiled is None else compiled
+        self._bar, self._autocast = ready(bar, self.dtype, device, packed=not self._compiled)
+        if self._compiled:
+            self._bar.head.compile(fullgraph=True)
+        self._prefixes = Prefixes(
+            self._bar.transformer,
+            dropped_class=bar.dropped_class,
+            max_bytes=total_bytes(device) // 16 if prefix_bytes is None else prefix_bytes,
+            dtype=self.dtype,
+        )
+        self._canvas: Canvas | None = None
+        self._fitting: int | None = None
+
+    def generate(
+        self,
+        labels: Int64[Tensor, " batch"] | Sequence[int],
+        *,
+        seed: int = 0,
+        images: Int64[Tensor, " batch"] | None = None,
+        sampling: Sampling | None = None,
+        known: Known | None = None,
+        noise: SamplingNoise | None = None,
+    ) -> Bool[Tensor, "batch tokens bits"]:
+        """As `Bar.generate`, and with its errors. On a GPU it returns while the last tokens are still being drawn."""
+        with torch.inference_mode(False), torch.no_grad(), self._autocast:
+            return self._bar.generate_by(
+                self._draw, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
+            )
+
+    def largest_batch(self, *, sampling: Sampling | None = None, tokenizer: TokenizerConfig | None = None) -> int:
+        """The most images that can be drawn at once in the memory that is free now, and decoded if that is given.
+
+        Raises:
+            BadInput: not a single image fits.
+        """
+        self._canvas = None
+        free = available_bytes(self._device)
+        return largest_batch(self._bar, free, sampling=sampling, dtype=self.dtype, tokenizer=tokenizer)
+
+    def _draw(self, request: Request) -> Bool[Tensor, "batch tokens bits"]:
+        """The whole batch at once or, where it does not fit, in equal parts: with the same noise."""
+        batch, first, parts = len(request.classes), 0, []
+        while first < batch:
+            try:
+                canvas = self._canvas_for(min(batch, self._fitting or batch), request)
+                # The last part is filled up with its last image: another shape would be other work, and other sums.
+                rows = torch.arange(first, first + canvas.shape.num_images, device=request.classes.device)
+                parts.append(self._draw_on(canvas, request.of_rows(rows.clamp(max=batch - 1))))
+                first += canvas.shape.num_images
+            except torch.OutOfMemoryError:
+                tried = min(batch, self._fitting or batch)
+                if tried == 1:
+                    raise
+                canvas = None
+                self._back_off(tried)
+        return torch.cat(parts)[:batch]
+
+    def _draw_on(self, canvas: Canvas, request: Request) -> Bool[Tensor, "batch tokens bits"]:
+        canvas.start(request, self._prefixes)
+        for token in range(self._bar.transformer.num_tokens):
+            canvas.advance(token)
+        return canvas.drawn.clone()
+
+    def _canvas_for(self, num_images: int, request: Request) -> Canvas:
+        """Memory for so many images at once, or for fewer, as many as fit; that of the last batch if it suits."""
+        inpaints = request.known is not None
+        shape = CanvasShape(num_images=num_images, sampling=request.sampling, inpaints=inpaints)
+        if self._canvas is None or self._canvas.shape != shape:
+            self._canvas = None  # Its memory may be needed.
+            free = available_bytes(self._device)
+            while not fits(needed := drawing_bytes(self._bar, shape, dtype=self.dtype), free):
+                if shape.num_images == 1:
+                    raise too_little(needed, free)
+                self._back_off(shape.num_images)
+                shape = replace(shape, num_images=-(-shape.num_images // 2))
+            self._canvas = Canvas(self._bar, shape, dtype=self.dtype, compiled=self._compiled)
+        return self._canvas
+
+    def _back_off(self, num_images: int) -> None:
+        self._canvas = None
+        self._fitting = -(-num_images // 2)
+        logger.warning(
+            "%d images at once do not fit into memory: drawing %d at once from now on; float sums depend on it, and "
+            "a few bits on them",
+            num_images,
+            self._fitting,
+        )
+
+
+class FastDecoder:
+    """A tokenizer made ready to decode. Weights are copied: later changes of the tokenizer do not reach it."""
+
+    def __init__(self, tokenizer: Tokenizer, *, dtype: torch.dtype | None = None) -> None:
+        """`dtype` of the weights: by default bfloat16 where the device has it, else float32."""
+        self.device = tokenizer.decoder.class_token.device
+        self.dtype = best_dtype(self.device) if dtype is None else dtype
+        self._tokenizer = tokenizer
+        self._decoder, self._autocast = ready(tokenizer.decoder, self.dtype, self.device)
+
+    def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
+        """As `Tokenizer.decode`, and with its errors."""
+        with self._autocast:
+            return self._tokenizer.decode_by(self._decoder, bits).float()
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where products of it are native."""
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else can_pack(torch.bfloat16)
+    return torch.bfloat16 if native else torch.float32
+
+
+def ready(
+    module: Module, dtype: torch.dtype, device: torch.device, *, packed: bool = True
+) -> tuple[Module, torch.autocast]:
+    """A copy whose linear layers hold this type, and the autocast under which it is to run."""
+    ready = copy.deepcopy(module).requires_grad_(False).eval()
+    if device.type == "cpu" and packed and can_pack(dtype):
+        pack(ready, dtype)
+        return ready, torch.autocast(device.type, enabled=False)
+    for part in ready.modules():
+        if isinstance(part, nn.Linear):
+            part.to(dtype)
+    # Weights have their type already: nothing is to be remembered from one captured graph to another.
+    return ready, torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False)

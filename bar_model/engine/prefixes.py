@@ -1,0 +1,93 @@
+"""The prefix of a sequence: the same for all images of a class whose first token stands at the same place."""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bar_model.engine.cuda_graphs import Replays
+from bar_model.generator.attention import attend_causally
+from bar_model.generator.transformer import Transformer
+
+
+class Kind(NamedTuple):
+    """All prefix slots look towards the first token, so its place is all that a prefix has besides the class."""
+
+    class_index: int
+    first_place: int
+
+
+class Prefix(NamedTuple):
+    """What drawing goes on from: the keys and values of the prefix slots, and the context of the first token."""
+
+    keys: Float[Tensor, "layers heads prefix head_width"]
+    values: Float[Tensor, "layers heads prefix head_width"]
+    context: Float[Tensor, " context_width"]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(part.nbytes for part in self)
+
+
+class Prefixes:
+    """Prefixes, each made once and kept while there is room: those longest unused go first, the dropped class's last.
+
+    Each is made alone, so that not a bit of it depends on what else was drawn, or in what order.
+    """
+
+    def __init__(
+        self, transformer: Transformer, *, dropped_class: int, max_bytes: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """`dtype` of keys, values and contexts."""
+        self._transformer = transformer
+        self._dropped_class = dropped_class
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[Kind, Prefix] = OrderedDict()
+        config, device = transformer.config, transformer.class_token.device
+        self._class = torch.zeros(1, dtype=torch.int64, device=device)
+        self._order = torch.zeros(1, transformer.num_tokens, dtype=torch.int64, device=device)
+        shape = (config.depth, config.heads, config.prefix, config.width // config.heads)
+        self._made = Prefix(
+            torch.empty(shape, dtype=dtype, device=device),
+            torch.empty(shape, dtype=dtype, device=device),
+            torch.empty(transformer.context_width, dtype=dtype, device=device),
+        )
+        self._replays = Replays(device)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(prefix.num_bytes for prefix in self._kept.values())
+
+    @torch.no_grad()
+    def of(self, kind: Kind) -> Prefix:
+        prefix = self._kept.get(kind)
+        if prefix is None:
+            prefix = self._kept[kind] = self._make(kind)
+            while self.num_bytes > self._max_bytes:
+                others = (kept for kept in self._kept if kept.class_index != self._dropped_class)
+                del self._kept[next(others, next(iter(self._kept)))]
+        else:
+            self._kept.move_to_end(kind)
+        return prefix
+
+    def _make(self, kind: Kind) -> Prefix:
+        self._class.fill_(kind.class_index)
+        self._order.fill_(kind.first_place)
+        self._replays("prefix", self._run)
+        return Prefix(*(part.clone() for part in self._made))
+
+    def _run(self) -> None:
+        plain = self._transformer
+        prefix = plain.config.prefix
+        vectors = plain.class_vectors(self._class)
+        x, rotations = plain.placed(plain.prefix(vectors), plain.positions(self._order).between(0, prefix))
+        condition = plain.condition(vectors, 0, prefix)
+        for block, keys, values in zip(plain.layers, self._made.keys, self._made.values, strict=True):
+            modulation = block.modulation(condition)
+            heads = block.before_attention(x, modulation, rotations)
+            x = block.after_attention(x, modulation, attend_causally(heads))
+            keys.copy_(heads.keys[0])
+            values.copy_(heads.values[0])
+        self._made.context.copy_(plain.contexts(x[0, -1]))

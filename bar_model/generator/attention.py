@@ -1,0 +1,106 @@
+"""Causal self-attention with target-aware rotary positions, and the key/value cache of generation."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bar_model.generator.rotary import Rotation, rotate
+from bar_model.layers import RMSNorm
+
+# Slots up to which products are faster than the fused kernel (`_fused_is_slow`).
+_SHORT = 512
+
+
+class SlotRotations(NamedTuple):
+    """How a slot's vectors turn: by its own position, and by the position that it predicts."""
+
+    own: Rotation
+    target: Rotation
+
+
+class Heads(NamedTuple):
+    """Queries, keys and values of some slots, turned to their places."""
+
+    queries: Float[Tensor, "batch heads slots head_width"]
+    keys: Float[Tensor, "batch heads slots head_width"]
+    values: Float[Tensor, "batch heads slots head_width"]
+
+
+class KeyValueCache:
+    """Keys and values of the slots seen so far, in memory of fixed size: one layer of one batch."""
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        """`shape`: batch, heads, slots, head width. Device and type are those of the first keys."""
+        self.num_filled = 0
+        self._shape = shape
+        self._keys = torch.empty(0)
+        self._values = torch.empty(0)
+
+    def attend(self, heads: Heads) -> Float[Tensor, "batch heads new head_width"]:
+        """Append keys and values; what the queries find in all of them: the first slots, or one after the others."""
+        queries, keys, values = heads
+        end = self.num_filled + keys.shape[2]
+        if not self.num_filled:
+            self._keys, self._values = keys.new_empty(self._shape), values.new_empty(self._shape)
+        self._keys[:, :, self.num_filled : end] = keys
+        self._values[:, :, self.num_filled : end] = values
+        self.num_filled = end
+        keys, values = self._keys[:, :, :end], self._values[:, :, :end]
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=queries.shape[2] > 1)
+
+
+class CausalAttention(nn.Module):
+    """Half of the query heads turn by the slot's own position, half by its target's; keys by their own."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.query_norm = RMSNorm(width // heads)
+        self.key_norm = RMSNorm(width // heads)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations
+    ) -> Float[Tensor, "batch slots width"]:
+        """Over a whole sequence; with a cache, its steps are taken one by one."""
+        return self.joined(attend_causally(self.heads_of(x, rotations)))
+
+    def heads_of(self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations) -> Heads:
+        qkv = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        queries, keys, values = self.query_norm(qkv[0]), self.key_norm(qkv[1]), qkv[2]
+        own, target = queries.chunk(2, dim=1)
+        queries = torch.cat((rotate(own, rotations.own), rotate(target, rotations.target)), dim=1)
+        return Heads(queries, rotate(keys, rotations.own), values)
+
+    def joined(self, attended: Float[Tensor, "batch heads slots head_width"]) -> Float[Tensor, "batch slots width"]:
+        return self.dropout(self.out(rearrange(attended, "b h n d -> b n (h d)")))
+
+
+def attend_causally(heads: Heads) -> Float[Tensor, "batch heads slots head_width"]:
+    """What each query finds in its own slot and those before."""
+    if _fused_is_slow(heads):
+        return _by_products(heads)
+    return F.scaled_dot_product_attention(*heads, is_causal=True)
+
+
+def _fused_is_slow(heads: Heads) -> bool:
+    """Of torch's kernels for CPUs, the way back in bfloat16, for short sequences (benchmarks/attention.py)."""
+    queries = heads.queries
+    short = queries.shape[2] <= _SHORT
+    return queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and queries.requires_grad and short
+
+
+def _by_products(heads: Heads) -> Float[Tensor, "batch heads slots head_width"]:
+    """As the fused kernel, up to rounding: scores in bfloat16, their softmax in float32."""
+    queries, keys, values = (part.flatten(0, 1) for part in heads)
+    num_slots, head_width = queries.shape[1:]
+    later = queries.new_full((num_slots, num_slots), -torch.inf).triu(1)
+    scores = torch.baddbmm(later, queries, keys.mT, alpha=head_width**-0.5)
+    attended = scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values
+    return attended.unflatten(0, heads.queries.shape[:2])

@@ -1,0 +1,194 @@
+"""BAR: the transformer and its head; the loss of training, and drawing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from bar_model.bits import CodeShape, merge_patches, split_patches
+from bar_model.errors import BadInput
+from bar_model.generator.sampling import Request, Sampling, draw, random_order, raster_order
+from bar_model.generator.transformer import Transformer, TransformerConfig
+from bar_model.heads.head import BitMask, Known, Loss
+from bar_model.heads.make_head import HeadConfig, make_head
+from bar_model.layers import initialize
+from bar_model.noise import CounterNoise, SamplingNoise, Stream, normal, uniforms
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarConfig:
+    """`codes` are the tokenizer's; `patch` × `patch` of its tokens make one of the generator's.
+
+    `sampling` holds the settings that `generate` uses unless it is given others.
+    """
+
+    codes: CodeShape
+    num_classes: int
+    transformer: TransformerConfig
+    sampling: Sampling
+    patch: int = 1
+    head: HeadConfig = HeadConfig()
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.codes.grid % self.patch:
+            raise BadInput(f"patch {self.patch}: must divide the grid of {self.codes.grid} tokens a side")
+        if self.num_classes < 1:
+            raise BadInput(f"num_classes {self.num_classes}: must be at least 1")
+
+    @property
+    def grid(self) -> int:
+        """Generator tokens a side."""
+        return self.codes.grid // self.patch
+
+    @property
+    def token_bits(self) -> int:
+        """Bits of a generator token."""
+        return self.codes.bits * self.patch**2
+
+
+class TrainingDraw(NamedTuple):
+    """What chance decides for a row in training."""
+
+    order: Int64[Tensor, "batch tokens"]
+    dropped: Bool[Tensor, " batch"]
+    masked: BitMask
+
+
+class Bar(nn.Module):
+    """A generator of codes. Labels are 0 … num_classes − 1; `dropped_class` stands for no class at all."""
+
+    def __init__(self, config: BarConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.head = make_head(config.head, bits=config.token_bits)
+        self.head.check_allocation(config.sampling.allocation)
+        self.transformer = Transformer(
+            config.transformer,
+            grid=config.grid,
+            bits=config.token_bits,
+            num_classes=config.num_classes,
+            context_width=config.head.width,
+        )
+        initialize(self)
+
+    @property
+    def dropped_class(self) -> int:
+        return self.config.num_classes
+
+    def training_draw(
+        self,
+        rows: Int64[Tensor, " batch"],
+        epochs: Int64[Tensor, " batch"],
+        *,
+        seed: int,
+        order_randomness: float,
+        class_dropout: float,
+    ) -> TrainingDraw:
+        """Order, class dropout and masks, as functions of (seed, epoch, row).
+
+        `order_randomness` is the probability of a random order instead of the raster one.
+        """
+        num_tokens, device = self.transformer.num_tokens, rows.device
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        tokens = torch.arange(num_tokens, device=device)
+        bits = torch.arange(self.head.bits, device=device)
+        row = uniforms(seed, Stream.TRAINING_ROW, rows, epochs, zero, zero)
+        order = uniforms(seed, Stream.TRAINING_ORDER, rows[:, None], epochs[:, None], zero, tokens).a.argsort(dim=-1)
+        in_order = (row.a < order_randomness)[:, None]
+        ratio = normal(uniforms(seed, Stream.TRAINING_MASK_RATIO, rows[:, None], epochs[:, None], tokens, zero))
+        each_bit = (rows[:, None, None], epochs[:, None, None], tokens[:, None], bits)
+        return TrainingDraw(
+            order=torch.where(in_order, order, tokens),
+            dropped=row.b < class_dropout,
+            masked=self.head.training_mask(ratio, uniforms(seed, Stream.TRAINING_MASK, *each_bit).a),
+        )
+
+    def contexts(
+        self,
+        bits: Bool[Tensor, "batch tokens bits"],
+        labels: Int64[Tensor, " batch"],
+        order: Int64[Tensor, "batch generator_tokens"],
+    ) -> Float[Tensor, "batch generator_tokens width"]:
+        """The head's context for each generator token, in generation order, given all before it."""
+        return self.transformer(_in_order(merge_patches(bits, self.config.patch), order), labels, order)
+
+    def loss(
+        self, bits: Bool[Tensor, "batch tokens bits"], labels: Int64[Tensor, " batch"], chance: TrainingDraw
+    ) -> Loss:
+        tokens = _in_order(merge_patches(bits, self.config.patch), chance.order)
+        classes = torch.where(chance.dropped, self.dropped_class, labels)
+        contexts = self.transformer(tokens, classes, chance.order)
+        masked = BitMask(chance.masked.mask.flatten(0, 1), chance.masked.ratio.flatten())
+        return self.head.loss(contexts.flatten(0, 1), tokens.flatten(0, 1), masked)
+
+    def generate(
+        self,
+        labels: Int64[Tensor, " batch"] | Sequence[int],
+        *,
+        seed: int = 0,
+        images: Int64[Tensor, " batch"] | None = None,
+        sampling: Sampling | None = None,
+        known: Known | None = None,
+        noise: SamplingNoise | None = None,
+    ) -> Bool[Tensor, "batch tokens bits"]:
+        """Draw one image's codes for each label; `dropped_class` draws unconditionally.
+
+        An image depends on the seed and its index in `images` (0, 1, … by default), not on its batch. `known` fixes
+        bits, in raster order; `noise` replaces the noise that follows from seed and index.
+
+        Raises:
+            BadInput: a label out of range, or an allocation that does not sum to the bits of a token.
+        """
+        step_by_step = partial(draw, self.transformer, self.head)
+        return self.generate_by(
+            step_by_step, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
+        )
+
+    def generate_by(
+        self,
+        draw: Callable[[Request], Bool[Tensor, "batch tokens bits"]],
+        labels: Int64[Tensor, " batch"] | Sequence[int],
+        *,
+        seed: int,
+        images: Int64[Tensor, " batch"] | None,
+        sampling: Sampling | None,
+        known: Known | None,
+        noise: SamplingNoise | None,
+    ) -> Bool[Tensor, "batch tokens bits"]:
+        """As `generate`, the drawing being done by `draw`."""
+        sampling = sampling or self.config.sampling
+        self.head.check_allocation(sampling.allocation)
+        labels = torch.as_tensor(labels, device=self.transformer.class_token.device)
+        self._check_labels(labels)
+        if images is None:
+            images = torch.arange(len(labels), device=labels.device)
+        if sampling.order == "random":
+            order = random_order(seed, images, self.transformer.num_tokens)
+        else:
+            order = raster_order(len(labels), self.transformer.num_tokens, labels.device)
+        if known is not None:
+            known = Known(*(merge_patches(part, self.config.patch) for part in known))
+        request = Request(
+            classes=labels,
+            dropped_class=self.dropped_class,
+            order=order,
+            sampling=sampling,
+            noise=noise or CounterNoise(seed, images),
+            known=known,
+        )
+        return split_patches(draw(request), self.config.patch)
+
+    def _check_labels(self, labels: Int64[Tensor, " batch"]) -> None:
+        wrong = labels[(labels < 0) | (labels > self.dropped_class)]
+        if len(wrong):
+            raise BadInput(f"label {wrong[0].item()}: must be between 0 and {self.config.num_classes - 1}")
+
+
+def _in_order(
+    tokens: Bool[Tensor, "batch tokens bits"], order: Int64[Tensor, "batch tokens"]
+) -> Bool[Tensor, "batch tokens bits"]:
+    return tokens.gather(1, order[..., None].expand_as(tokens))

@@ -1,0 +1,121 @@
+"""How an image is drawn: guidance and unmasking schedules, and the plain sampler that defines what is right."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from bar_model.errors import BadInput
+from bar_model.generator.transformer import Transformer
+from bar_model.heads.head import Contexts, Head, Known, TokenSampling
+from bar_model.noise import SamplingNoise, Stream, uniforms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Settings of a drawing.
+
+    `guidance_scale` 1 draws without guidance. With the "linear" schedule the scale grows over the image from 1 to
+    `guidance_scale`, with "constant" it does not. `allocation` is the number of bits that each unmasking step decides;
+    heads that draw all bits at once ignore it.
+    """
+
+    guidance_scale: float
+    temperature: float
+    allocation: tuple[int, ...]
+    guidance_schedule: Literal["linear", "constant"] = "linear"
+    order: Literal["raster", "random"] = "raster"
+
+    def __post_init__(self) -> None:
+        if self.guidance_scale < 1:
+            raise BadInput(f"guidance_scale {self.guidance_scale}: must be at least 1, which means no guidance")
+        if self.temperature < 0:
+            raise BadInput(f"temperature {self.temperature}: must not be negative")
+        if not self.allocation or min(self.allocation) < 1:
+            raise BadInput(f"allocation {self.allocation}: every unmasking step must decide at least one bit")
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance_scale != 1
+
+    def guidance_at(self, token: int, num_tokens: int) -> float:
+        """The guidance scale of the generator token at this place of the order."""
+        if self.guidance_schedule == "constant":
+            return self.guidance_scale
+        return 1 + (self.guidance_scale - 1) * token / num_tokens
+
+
+def raster_order(batch: int, num_tokens: int, device: torch.device) -> Int64[Tensor, "batch tokens"]:
+    return torch.arange(num_tokens, device=device).expand(batch, -1)
+
+
+def random_order(seed: int, images: Int64[Tensor, " batch"], num_tokens: int) -> Int64[Tensor, "batch tokens"]:
+    """A uniformly random generation order for each image, a function of (seed, image index)."""
+    zero = torch.zeros((), dtype=torch.int64, device=images.device)
+    tokens = torch.arange(num_tokens, device=images.device)
+    image = images[:, None]
+    return uniforms(seed, Stream.SAMPLING_ORDER, image & 0xFFFFFFFF, image >> 32, zero, tokens).a.argsort(dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A batch that is to be drawn: an image a row. `known` is in raster order."""
+
+    classes: Int64[Tensor, " batch"]
+    dropped_class: int
+    order: Int64[Tensor, "batch tokens"]
+    sampling: Sampling
+    noise: SamplingNoise
+    known: Known | None = None
+
+    def of_rows(self, rows: Int64[Tensor, " some"]) -> "Request":
+        return replace(
+            self,
+            classes=self.classes[rows],
+            order=self.order[rows],
+            noise=self.noise.of_rows(rows),
+            known=None if self.known is None else Known(*(part[rows] for part in self.known)),
+        )
+
+    def doubled(self) -> tuple[Int64[Tensor, " rows"], Int64[Tensor, "rows tokens"]]:
+        """Class and order of the rows that the transformer sees: with guidance, all again with the dropped class."""
+        if not self.sampling.guided:
+            return self.classes, self.order
+        dropped = torch.full_like(self.classes, self.dropped_class)
+        return torch.cat((self.classes, dropped)), torch.cat((self.order, self.order))
+
+
+@torch.no_grad()
+def draw(transformer: Transformer, head: Head, request: Request) -> Bool[Tensor, "batch tokens bits"]:
+    """Draw the generator's tokens one by one; they come in raster order."""
+    batch, num_tokens = request.order.shape
+    drawn = torch.zeros(batch, num_tokens, head.bits, dtype=torch.bool, device=request.order.device)
+    contexts, state = transformer.prefill(*request.doubled())
+    for token in range(num_tokens):
+        bits = draw_token(token, head, contexts, request, drawn)
+        if token < num_tokens - 1:
+            contexts = transformer.decode(bits, state)
+    return drawn
+
+
+def draw_token(
+    token: int,
+    head: Head,
+    contexts: Float[Tensor, "rows context_width"],
+    request: Request,
+    drawn: Bool[Tensor, "batch tokens bits"],
+) -> Bool[Tensor, "rows bits"]:
+    """Draw the token at this place of the order into `drawn`; its bits, for each of the transformer's rows."""
+    sampling, known = request.sampling, request.known
+    batch, num_tokens = request.order.shape
+    rows, place = torch.arange(batch, device=contexts.device), request.order[:, token]
+    bits = head.sample(
+        Contexts(contexts[:batch], contexts[batch:] if sampling.guided else None),
+        TokenSampling(sampling.guidance_at(token, num_tokens), sampling.temperature, sampling.allocation),
+        noise=lambda step, count: request.noise.draw(token, step, count),
+        known=None if known is None else Known(known.bits[rows, place], known.mask[rows, place]),
+    )
+    drawn[rows, place] = bits
+    return torch.cat((bits, bits)) if sampling.guided else bits

@@ -1,0 +1,222 @@
+"""What BAR-FSQ is trained on: six losses, four of which look through frozen networks (method.md, section 2).
+
+A term of weight 0 is off, and a network is wanted only by the terms that are on.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bar_model.errors import BadInput
+from bar_model.tokenizer.discriminator import (
+    DinoFeatures,
+    Discriminator,
+    draw_crop,
+    held_still,
+    hinge_loss,
+    imagenet_normalized,
+    rounded_to_8_bits,
+)
+from bar_model.tokenizer.tokenizer import TokenizerOutput
+
+Images = Float[Tensor, "batch 3 height width"]
+Features = Float[Tensor, "batch tokens features"]
+Scalar = Float[Tensor, ""]
+Network = TypeVar("Network")
+
+_CLASSIFIER_SIZE = (224, 224)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerLossConfig:
+    """The weight of each term, as published; the published perceptual loss is `lpips` and `convnext` together."""
+
+    l1: float = 0.1
+    l2: float = 1.0
+    lpips: float = 1.0
+    convnext: float = 0.1
+    semantic: float = 0.7
+    gram: float = 10.0
+    adversarial: float = 0.05
+    adversarial_start: float = 0.5
+    """The fraction of the run after which the adversarial loss is on."""
+
+    def __post_init__(self) -> None:
+        for name in ("l1", "l2", "lpips", "convnext", "semantic", "gram", "adversarial"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"weight of the {name} loss: {getattr(self, name)}; it must be 0 (off) or more")
+        if not 0 <= self.adversarial_start <= 1:
+            raise BadInput(f"adversarial_start {self.adversarial_start}: it is a fraction of the run, from 0 to 1")
+
+    def is_adversarial(self, step: int, num_steps: int) -> bool:
+        """Whether the adversarial loss is on at this step."""
+        return self.adversarial > 0 and step >= self._first_adversarial(num_steps)
+
+    def updates_discriminator(self, step: int, num_steps: int) -> bool:
+        """Whether this step trains the discriminator and not the tokenizer: from the start on, every second one."""
+        return self.is_adversarial(step, num_steps) and (step - self._first_adversarial(num_steps)) % 2 == 1
+
+    def _first_adversarial(self, num_steps: int) -> int:
+        return math.ceil(self.adversarial_start * num_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenNetworks:
+    """What the losses look through, on the images' device, in evaluation mode and without gradients of its own."""
+
+    lpips: Callable[[Images, Images], Tensor] | None = None
+    """Two batches in [-1, 1] -> the LPIPS distance of each pair (VGG-16)."""
+    vgg: nn.Sequential | None = None
+    """The `features` of VGG-16: normalised images, through one layer after the other."""
+    convnext: Callable[[Images], Float[Tensor, "batch classes"]] | None = None
+    """Normalised images of 224 px -> the logits of ConvNeXt-S."""
+    siglip: Callable[[Images], Features] | None = None
+    """Images in [-1, 1] -> the features of the tokenizer's encoder as it was before training."""
+    dino: DinoFeatures | None = None
+
+
+class LossTerms(NamedTuple):
+    """The weighted sum to minimise, and for the log each term that was on, unweighted and detached."""
+
+    total: Scalar
+    terms: dict[str, Scalar]
+
+
+class TokenizerLoss(nn.Module):
+    """The tokenizer's loss and its discriminator's; the discriminator's heads are its only parameters."""
+
+    def __init__(self, config: TokenizerLossConfig, networks: FrozenNetworks, *, seed: int = 0) -> None:
+        """`seed`: of the windows that the discriminator looks at.
+
+        Raises:
+            BadInput: a term is on, and its network is missing.
+        """
+        super().__init__()
+        self.config = config
+        self._seed = seed
+        self._terms = _reconstruction_terms(config, networks)
+        self._critic = None
+        if config.adversarial > 0:
+            self._critic = Discriminator(_wanted(networks.dino, "adversarial", "dino"))
+
+    @property
+    def discriminator_parameters(self) -> list[nn.Parameter]:
+        return list(self.parameters())
+
+    def update_norms(self) -> None:
+        """Of the discriminator, before each of its steps (`Discriminator.update_norms`)."""
+        if self._critic is not None:
+            self._critic.update_norms()
+
+    def generator(self, output: TokenizerOutput, images: Images, *, step: int | None, num_steps: int) -> LossTerms:
+        """The tokenizer's loss; no gradient reaches the discriminator, which is not asked outside of steps (None)."""
+        terms = {name: term(output, images) for name, term in self._terms.items()}
+        if self._critic is not None and step is not None and self.config.is_adversarial(step, num_steps):
+            with held_still(self._critic):
+                terms["adversarial"] = -self._critic(output.reconstruction, draw_crop(self._seed, step, 0)).mean()
+        total = sum((getattr(self.config, name) * term for name, term in terms.items()), images.new_zeros(()))
+        return LossTerms(total, {name: term.detach() for name, term in terms.items()})
+
+    def discriminator(self, real: Images, fake: Images, *, step: int) -> LossTerms:
+        """The discriminator's loss on images and their reconstructions; no gradient reaches the tokenizer.
+
+        Raises:
+            BadInput: the adversarial loss is off, so that there is none.
+        """
+        if self._critic is None:
+            raise BadInput("the adversarial loss has weight 0: there is no discriminator to train")
+        real_logits = self._critic(real, draw_crop(self._seed, step, 1))
+        fake_logits = self._critic(rounded_to_8_bits(fake.detach()), draw_crop(self._seed, step, 2))
+        loss = hinge_loss(real_logits, fake_logits)
+        terms = {"discriminator": loss, "logits_real": real_logits.mean(), "logits_fake": fake_logits.mean()}
+        return LossTerms(loss, {name: term.detach() for name, term in terms.items()})
+
+
+def convnext_loss(network: Callable[[Images], Tensor], reconstruction: Images, images: Images) -> Scalar:
+    """Mean squared error of the logits of a classifier."""
+
+    def logits(x: Images) -> Tensor:
+        resized = F.interpolate(x, size=_CLASSIFIER_SIZE, mode="bicubic", antialias=True)
+        return network(imagenet_normalized(resized))
+
+    with torch.no_grad():
+        target = logits(images)
+    return F.mse_loss(logits(reconstruction), target)
+
+
+def gram_loss(vgg: nn.Sequential, reconstruction: Images, images: Images) -> Scalar:
+    """Mean squared error of the Gram matrices, summed over the layers of VGG-16's `features`."""
+    with torch.no_grad():
+        targets = gram_matrices(vgg, images)
+    pairs = zip(gram_matrices(vgg, reconstruction), targets, strict=True)
+    return torch.stack([F.mse_loss(gram, target) for gram, target in pairs]).sum()
+
+
+def gram_matrices(vgg: nn.Sequential, images: Images) -> list[Float[Tensor, "batch channels channels"]]:
+    """The Gram matrix of every layer's output, divided by channels · height · width.
+
+    Each ReLU overwrites the convolution's output in place, in the published code too, where therefore both layers give
+    the rectified matrix; here it is computed once and listed twice.
+    """
+    x = imagenet_normalized(F.interpolate(images, size=_CLASSIFIER_SIZE, mode="bilinear"))
+    grams = []
+    for layer in vgg:
+        x = layer(x)
+        if isinstance(layer, nn.Conv2d):
+            continue
+        features = x.flatten(2)
+        gram = features @ features.transpose(1, 2) / features[0].numel()
+        grams += [gram, gram] if isinstance(layer, nn.ReLU) else [gram]
+    return grams
+
+
+def semantic_loss(network: Callable[[Images], Features], predicted: Features | None, images: Images) -> Scalar:
+    """Mean squared error of the frozen encoder's features as the decoder predicts them.
+
+    Raises:
+        BadInput: the decoder predicts none.
+    """
+    if predicted is None:
+        raise BadInput("the semantic loss is on, but the decoder predicts no features: set decoder.semantic")
+    with torch.no_grad():
+        target = network(images)
+    return F.mse_loss(predicted, target)
+
+
+def _reconstruction_terms(
+    config: TokenizerLossConfig, networks: FrozenNetworks
+) -> dict[str, Callable[[TokenizerOutput, Images], Scalar]]:
+    """The terms that are on, but for the adversarial one, which begins later."""
+    terms: dict[str, Callable[[TokenizerOutput, Images], Scalar]] = {}
+    if config.l1 > 0:
+        terms["l1"] = lambda output, images: F.l1_loss(output.reconstruction, images)
+    if config.l2 > 0:
+        terms["l2"] = lambda output, images: F.mse_loss(output.reconstruction, images)
+    if config.lpips > 0:
+        lpips = _wanted(networks.lpips, "lpips", "lpips")
+        terms["lpips"] = lambda output, images: lpips(output.reconstruction, images).mean()
+    if config.convnext > 0:
+        convnext = partial(convnext_loss, _wanted(networks.convnext, "convnext", "convnext"))
+        terms["convnext"] = lambda output, images: convnext(output.reconstruction, images)
+    if config.semantic > 0:
+        semantic = partial(semantic_loss, _wanted(networks.siglip, "semantic", "siglip"))
+        terms["semantic"] = lambda output, images: semantic(output.semantics, images)
+    if config.gram > 0:
+        gram = partial(gram_loss, _wanted(networks.vgg, "gram", "vgg"))
+        terms["gram"] = lambda output, images: gram(output.reconstruction, images)
+    return terms
+
+
+def _wanted(network: Network | None, term: str, name: str) -> Network:
+    if network is None:
+        raise BadInput(
+            f"the {term} loss has a weight, but no {name} network was given: give it, or set the weight to 0"
+        )
+    return network

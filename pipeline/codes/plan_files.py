@@ -1,0 +1,186 @@
+"""A plan as files: which picture is in which unit, written before the work and never changed.
+
+`plan-000001.json` names its parts, Parquet files of pictures with a row group for each unit. Pictures that are in no
+unit any more have a table of their own: those that are gone, and those that were left out when they changed.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bar_model.errors import BadInput
+from pipeline.execution.unit import Unit
+from pipeline.images.source import Picture, in_portions
+from pipeline.storage import Folder
+from pipeline.tables import open_parquet
+
+FORMAT = 1
+UNITS_A_PART = 256
+PICTURES_READ = 4096
+_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.int32()),
+        ("size", pa.int64()),
+        ("version", pa.string()),
+        ("at", pa.int64()),
+        ("problem", pa.string()),
+        ("again", pa.int32()),
+    ]
+)
+
+
+class Part(NamedTuple):
+    """A table of pictures. Of a plan's parts all but the last hold `UNITS_A_PART` units, of `unit_size` pictures."""
+
+    name: str
+    units: int
+    pictures: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one plan adds: units from `first_unit` on, and pictures that are in no unit any more."""
+
+    number: int
+    unit_size: int
+    first_unit: int
+    parts: tuple[Part, ...]
+    left_out: Part | None
+    """Pictures that are there, but not wanted since they changed."""
+    gone: Part | None
+
+    @property
+    def name(self) -> str:
+        return f"plan-{self.number:06d}.json"
+
+    @property
+    def next_unit(self) -> int:
+        return self.first_unit + sum(part.units for part in self.parts)
+
+    def units(self) -> Iterator[Unit]:
+        """A payload names a part and the place of a unit in it."""
+        index = self.first_unit
+        for part in self.parts:
+            for group in range(part.units):
+                size = min(self.unit_size, part.pictures - group * self.unit_size)
+                yield Unit(index=index, size=size, payload=[part.name, group])
+                index += 1
+
+    def encode(self) -> bytes:
+        return (json.dumps({"format": FORMAT, **_plain(self)}, indent=1) + "\n").encode()
+
+    @classmethod
+    def decode(cls, data: bytes, where: str) -> "Plan":
+        """BadInput where the file is damaged, or of another format."""
+        try:
+            document = json.loads(data)
+            if document.pop("format") != FORMAT:
+                raise BadInput(f"{where} is of a newer format: update this software")
+            parts, left_out, gone = (document.pop(name) for name in ("parts", "left_out", "gone"))
+            return cls(
+                **document,
+                parts=tuple(Part(**part) for part in parts),
+                left_out=Part(**left_out) if left_out else None,
+                gone=Part(**gone) if gone else None,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(f"{where} is damaged ({error}): restore it, or make the folder anew") from error
+
+
+def read_plans(folder: Folder) -> list[Plan]:
+    """The plans of a folder, in their order."""
+    names = [entry.name for entry in folder.list("plan-*.json") if re.fullmatch(r"plan-\d{6}\.json", entry.name)]
+    return [Plan.decode(folder.read(name), folder.path(name)) for name in names]
+
+
+def read_unit(folder: Folder, unit: Unit) -> list[Picture]:
+    """The pictures of a unit; BadInput where its part is missing or damaged."""
+    name, group = unit.payload
+    with _opened(folder, name) as table:
+        return _pictures(table.read_row_group(group))
+
+
+class PlanWriter:
+    """Pictures -> parts, as soon as they are full."""
+
+    def __init__(self, folder: Folder, unit_size: int) -> None:
+        self.unit_size = unit_size
+        self._folder = folder
+        self._parts: list[Part] = []
+        self._waiting: list[Picture] = []
+
+    def add(self, picture: Picture) -> None:
+        self._waiting.append(picture)
+        if len(self._waiting) == self.unit_size * UNITS_A_PART:
+            self._end_part()
+
+    def close(self) -> tuple[Part, ...]:
+        if self._waiting:
+            self._end_part()
+        return tuple(self._parts)
+
+    def _end_part(self) -> None:
+        self._parts.append(_write_part(self._folder, self._waiting, self.unit_size))
+        self._waiting = []
+
+
+def _write_part(folder: Folder, pictures: Sequence[Picture], group_size: int) -> Part:
+    """Named by its content: whoever else writes it writes the same."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, _SCHEMA, compression="zstd", write_statistics=False) as writer:
+        for portion in in_portions(pictures, group_size):
+            columns = zip(*portion, strict=True)
+            writer.write_table(
+                pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], _SCHEMA)
+            )
+    data = sink.getvalue().to_pybytes()
+    name = f"pictures-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+    folder.create(name, data)
+    return Part(name, -(-len(pictures) // group_size), len(pictures))
+
+
+def write_aside(folder: Folder, pictures: Sequence[Picture]) -> Part | None:
+    return _write_part(folder, pictures, PICTURES_READ) if pictures else None
+
+
+def stream_part(folder: Folder, part: Part) -> Iterator[Picture]:
+    with _opened(folder, part.name) as table:
+        for batch in table.iter_batches(PICTURES_READ):
+            yield from _pictures(batch)
+
+
+def _pictures(rows: pa.Table | pa.RecordBatch) -> list[Picture]:
+    columns = [column.to_pylist() for column in rows.columns]
+    return [Picture(*values) for values in zip(*columns, strict=True)]
+
+
+def _opened(folder: Folder, name: str) -> pq.ParquetFile:
+    """A part, whole in memory: some megabytes."""
+    where = folder.path(name)
+    try:
+        table = open_parquet(pa.BufferReader(folder.read(name)), where, kind="part of a plan")
+    except FileNotFoundError as error:
+        raise BadInput(f"{where} is missing, without which nobody knows what was planned: restore it") from error
+    if not table.schema_arrow.equals(_SCHEMA):
+        raise BadInput(f"{where} has columns {table.schema_arrow.names} of other types than a plan has: restore it")
+    return table
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    return {
+        "number": plan.number,
+        "unit_size": plan.unit_size,
+        "first_unit": plan.first_unit,
+        "parts": [part._asdict() for part in plan.parts],
+        "left_out": plan.left_out._asdict() if plan.left_out else None,
+        "gone": plan.gone._asdict() if plan.gone else None,
+    }

@@ -1,0 +1,132 @@
+"""A code shard: the bits of a unit's images in one Parquet file, a row an image (design.md, contract 1)."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int32, UInt8
+
+from bar_model.bits import CodeShape
+from bar_model.errors import BadInput
+from pipeline.execution.manifest import Quarantined
+from pipeline.tables import read_parquet
+
+FORMAT = 1
+METADATA, QUARANTINED = b"bar.codes", b"bar.quarantined"
+LIBRARIES = ("torch", "transformers", "pillow", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeMetadata:
+    """What every shard says of its codes. Equal but for `libraries`: codes that can be trained on together."""
+
+    bits: int
+    grid: int
+    views: tuple[str, ...]
+    image_size: int
+    crop_rule: str
+    tokenizer: str
+    """Fingerprint of the tokenizer's weights."""
+    libraries: dict[str, str] = field(
+        default_factory=lambda: {name: version(name) for name in LIBRARIES}, compare=False
+    )
+
+    @property
+    def shape(self) -> CodeShape:
+        """Of one view."""
+        return CodeShape(grid=self.grid, bits=self.bits)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes an image: all views, each padded to a byte."""
+        return len(self.views) * self.shape.num_bytes
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything but the libraries, as JSON values."""
+        return {name: value for name, value in asdict(self).items() if name != "libraries"}
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "CodeMetadata":
+        """From JSON values."""
+        return cls(**{**fields, "views": tuple(fields["views"])})
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, document: str | bytes, where: str) -> "CodeMetadata":
+        fields = json.loads(document)
+        found = fields.pop("format")
+        if found != FORMAT:
+            raise BadInput(f"{where} has code format {found}, but this version reads {FORMAT}: update this software")
+        return cls.of(fields)
+
+
+class Shard(NamedTuple):
+    """What one file holds; `codes` has the views of an image one after the other, each packed and padded to a byte."""
+
+    keys: list[str]
+    labels: Int32[np.ndarray, "rows"]
+    codes: UInt8[np.ndarray, "rows bytes"]
+    metadata: CodeMetadata
+    quarantined: tuple[Quarantined, ...] = ()
+
+    def without(self, dropped: Collection[str]) -> "Shard":
+        """The rows whose keys are not among these."""
+        gone = set(dropped)
+        kept = [row for row, key in enumerate(self.keys) if key not in gone]
+        if len(kept) == len(self.keys):
+            return self
+        keys = [self.keys[row] for row in kept]
+        return self._replace(keys=keys, labels=self.labels[kept], codes=self.codes[kept])
+
+
+def encode_shard(shard: Shard) -> bytes:
+    """The bytes of the file: the same for the same rows."""
+    keys, labels, codes, metadata, quarantined = shard
+    if codes.shape != (len(keys), metadata.num_bytes) or labels.shape != (len(keys),):
+        raise ValueError(f"{len(keys)} keys, labels {labels.shape}, codes {codes.shape} of {metadata.num_bytes} bytes")
+    schema = _schema(metadata, {METADATA: metadata.to_json(), QUARANTINED: json.dumps(quarantined)})
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(codes))]
+    binary = pa.FixedSizeBinaryArray.from_buffers(schema.field("codes").type, len(keys), buffers)
+    table = pa.table([pa.array(keys, pa.string()), pa.array(labels, pa.int32()), binary], schema=schema)
+    file = pa.BufferOutputStream()
+    options: dict[str, Any] = {
+        # Codes are as good as random: to compress them costs time and gains nothing.
+        "compression": {"key": "zstd", "label": "zstd", "codes": "none"},
+        "use_dictionary": ["label"],
+        "write_statistics": False,
+    }
+    pq.write_table(table, file, **options)
+    return file.getvalue().to_pybytes()
+
+
+def decode_shard(data: bytes, where: str) -> Shard:
+    """The inverse of `encode_shard`; BadInput where the file is no whole shard."""
+    try:
+        table = read_parquet(data, where, kind="code shard")
+        notes = table.schema.metadata or {}
+        metadata = CodeMetadata.from_json(notes[METADATA], where)
+        quarantined = tuple(Quarantined(*item) for item in json.loads(notes[QUARANTINED]))
+    except BadInput:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{where} is no code shard, or damaged ({' '.join(str(error).split())})") from error
+    if not table.schema.equals(_schema(metadata, {})):
+        raise BadInput(f"{where} has columns {table.schema.names} of other types than code shards have")
+    column = table.column("codes").combine_chunks()
+    buffer = column.buffers()[1] if len(table) else b""
+    codes = np.frombuffer(buffer, np.uint8).reshape(-1, metadata.num_bytes)[: len(table)]
+    labels = table.column("label").to_numpy()
+    return Shard(table.column("key").to_pylist(), labels, codes, metadata, quarantined)
+
+
+def _schema(metadata: CodeMetadata, notes: dict) -> pa.Schema:
+    fields = [("key", pa.string()), ("label", pa.int32()), ("codes", pa.binary(metadata.num_bytes))]
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields], metadata=notes)

@@ -1,0 +1,228 @@
+"""Images -> code shards, on Ray Data: every view of every picture encoded once, in units that are done whole."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from bar_model import checkpoint
+from bar_model.bits import pack_bits
+from bar_model.errors import BadInput
+from pipeline.cluster import ClusterConfig
+from pipeline.codes.folder import SHARD_NAME, STAGE, inspect_shard, pack_rows
+from pipeline.codes.plan import OnChange, plan_units
+from pipeline.codes.plan_files import read_unit
+from pipeline.codes.shard import CodeMetadata
+from pipeline.execution.manifest import Manifest, Quarantined
+from pipeline.execution.ray_data import Device, place
+from pipeline.execution.stage import run_units
+from pipeline.execution.unit import Row, Unit, Work
+from pipeline.images.codec import CROP_RULE, VIEWS, BadImage, load_image, to_model
+from pipeline.images.open_source import open_source, read_classes
+from pipeline.images.source import Picture, Source, read_all
+from pipeline.storage import Folder, local_copy
+from pipeline.tracking.mlflow_server import Run, TrackingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeConfig:
+    """Which pictures become codes, by which tokenizer, and on what."""
+
+    source: str
+    """FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files: a path, s3://… or hf://…"""
+    tokenizer: str
+    """Tokenizer: a model folder or a published .bin file, of any URL."""
+    out: str
+    """Folder for the codes."""
+    views: tuple[str, ...]
+    """What is kept of a picture: crop, flip."""
+    classes: str | None = None
+    """JSON file of labels by class name (else: class folders count in the order of their names, others as given)."""
+    num_classes: int | None = None
+    """Labels from here on are refused before any work."""
+    label_column: str = "label"
+    """Of Parquet and CSV files."""
+    on_change: OnChange = "stop"
+    """What becomes of pictures that changed or went since they were encoded: reencode takes them as they are now."""
+    unit_size: int = 512
+    """Pictures of a shard, read and encoded together: 100 MB of memory a unit at 256 px."""
+    batch_size: int = 32
+    """Pictures that the encoder takes at once, with all their views."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the encoder. The published codes were made in float32; bfloat16 flips some bits."""
+    max_bad: float = 0.01
+    """Share of pictures that may be quarantined before the run fails."""
+    device: Device = "auto"
+    """Where the encoder runs (auto: on the cluster's GPUs, where it has any)."""
+    workers: int | None = None
+    """Encoders (else: one for every GPU, or for every CPU)."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        unknown = [view for view in self.views if view not in VIEWS]
+        if unknown or not self.views or len(set(self.views)) < len(self.views):
+            raise BadInput(f"views: {' '.join(self.views) or 'none'}; give each once, of {', '.join(VIEWS)}")
+        for name in ("unit_size", "batch_size", "workers", "num_classes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
+        if not 0 <= self.max_bad < 1:
+            raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
+
+
+class Encoder(Protocol):
+    """What the stage asks of a tokenizer: `bar_model.tokenizer.tokenizer.Tokenizer`."""
+
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Bool[Tensor, "batch tokens bits"]: ...
+
+
+def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
+    """Encodes the pictures that aren't yet in `config.out`, inside a Ray session."""
+    classes = read_classes(config.classes) if config.classes else None
+    source = open_source(
+        config.source, classes=classes, num_classes=config.num_classes, label_column=config.label_column
+    )
+    metadata = describe_codes(config.tokenizer, config.views)
+    device, workers = place(config.device, config.workers)
+    folder = Folder(config.out)
+    configuration = {
+        "codes": metadata.identity,
+        "source": source.identity,
+        "unit_size": config.unit_size,
+        "encoder": {"batch_size": config.batch_size, "precision": config.precision, "device": device},
+    }
+    units = plan_units(folder, STAGE, configuration, source, config.unit_size, on_change=config.on_change)
+    if run is not None:
+        run.input("tokenizer", config.tokenizer, metadata.tokenizer)
+    manifest = run_units(
+        folder,
+        encoding_work(config, source, metadata, device),
+        units,
+        configuration=configuration,
+        workers=workers,
+        run=run,
+        max_bad=config.max_bad,
+    )
+    if run is not None:
+        run.input("images", config.source, manifest.inputs.digest)
+        run.output("codes", config.out, manifest.fingerprint)
+    print(
+        f"{config.out}: codes of {manifest.rows:,} images in {len(manifest.files):,} shards, "
+        f"{manifest.num_quarantined:,} pictures quarantined",
+        flush=True,
+    )
+    return manifest
+
+
+def encoding_work(config: TokenizeConfig, source: Source, metadata: CodeMetadata, device: str) -> Work:
+    """The steps from a unit of the plans to its shard."""
+    return Work(
+        stage=STAGE,
+        item="images",
+        name=SHARD_NAME,
+        read=ReadImages(source, Folder(config.out), metadata.image_size),
+        build=partial(load_encoder, config, metadata, device),
+        pack=partial(pack_rows, metadata),
+        inspect=inspect_shard,
+    )
+
+
+@dataclass(frozen=True)
+class ReadImages:
+    """A unit of the plans -> its pictures, as `read_images` gives them."""
+
+    source: Source
+    plans: Folder
+    size: int
+
+    def __call__(self, unit: Unit) -> Row:
+        return read_images(self.source, read_unit(self.plans, unit), self.size)
+
+
+def read_images(source: Source, pictures: Sequence[Picture], size: int) -> Row:
+    """`images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
+    images: list[np.ndarray] = []
+    keys: list[str] = []
+    labels: list[int] = []
+    quarantined: list[Quarantined] = []
+    for item in read_all(source, pictures):
+        try:
+            if isinstance(item.data, BadImage):
+                raise item.data
+            images.append(load_image(item.data, size))
+        except BadImage as error:
+            quarantined.append(Quarantined(item.key, item.where, str(error)))
+        else:
+            keys.append(item.key)
+            labels.append(item.label)
+    stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
+    return {"images": stacked, "records": json.dumps([keys, labels, quarantined])}
+
+
+class EncodeImages:
+    """`images` (N, H, W, 3) uint8 -> `codes` (N, bytes) uint8. One tokenizer an actor.
+
+    Every batch has the same shape, its ragged end padded: float sums depend on the shape, and bits on the sums.
+    """
+
+    def __init__(
+        self, tokenizer: Encoder, *, views: tuple[str, ...], batch_size: int, device: str, precision: str = "float32"
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._views = [VIEWS[view] for view in views]
+        self._batch_size = batch_size
+        self._device = torch.device(device)
+        self._precision = getattr(torch, precision)
+
+    def __call__(self, row: Row) -> Row:
+        images: np.ndarray = row["images"]
+        starts = range(0, len(images), self._batch_size)
+        codes = [self._encode(images[start : start + self._batch_size]) for start in starts]
+        # Only now is the device waited for: the batches of a unit follow each other without a gap.
+        packed = torch.cat(codes).cpu().numpy() if codes else np.empty((0, 0), np.uint8)
+        return {"records": row["records"], "codes": packed}
+
+    def _encode(self, images: UInt8[np.ndarray, "rows height width 3"]) -> UInt8[Tensor, "rows bytes"]:
+        padding = np.zeros((self._batch_size - len(images), *images.shape[1:]), np.uint8)
+        batch = np.concatenate([images, padding])
+        viewed = to_model(np.concatenate([view(batch) for view in self._views]), self._device)
+        mixed = self._precision != torch.float32
+        with torch.inference_mode(), torch.autocast(self._device.type, dtype=self._precision, enabled=mixed):
+            bits = self._tokenizer.encode(viewed)
+        packed = pack_bits(rearrange(bits, "(view row) token bit -> row view (token bit)", view=len(self._views)))
+        return rearrange(packed, "row view byte -> row (view byte)")[: len(images)]
+
+
+def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:
+    """The metadata of codes that a tokenizer makes."""
+    path = local_copy(tokenizer)
+    model = checkpoint.load_tokenizer(path, decode_only=True)
+    shape = model.config.codes
+    return CodeMetadata(
+        bits=shape.bits,
+        grid=shape.grid,
+        views=views,
+        image_size=model.config.image_size,
+        crop_rule=CROP_RULE,
+        tokenizer=checkpoint.fingerprint_of(path),
+    )
+
+
+def load_encoder(config: TokenizeConfig, metadata: CodeMetadata, device: str) -> EncodeImages:
+    """The encoder in its worker."""
+    if device == "cpu":
+        # Threads divide the sums among them, so that bits would depend on their number.
+        torch.set_num_threads(1)
+    tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer), device=device)
+    if checkpoint.fingerprint(tokenizer) != metadata.tokenizer:
+        raise BadInput(f"{config.tokenizer}: has changed since the run began, or differs between machines: run again")
+    return EncodeImages(
+        tokenizer, views=config.views, batch_size=config.batch_size, device=device, precision=config.precision
+    )

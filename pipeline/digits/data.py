@@ -1,0 +1,56 @@
+"""The 1,797 handwritten digits of scikit-learn as an image folder, so that they walk ImageNet's own path."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+from bar_model.errors import BadInput
+from pipeline.images.codec import to_png
+from pipeline.storage import Folder
+
+SIZE, SCAN, LEVELS = 32, 8, 16
+"""Pixels of a picture and of a scan, and the scans' greatest level of grey."""
+SPLITS = {"train": 1297, "validation": 200, "test": 300}
+WRITES_AT_ONCE = 16
+
+
+def write_digits(url: str, *, seed: int = 0) -> None:
+    """Writes `SPLIT/CLASS/NUMBER.png`; the seed decides which digits are in which split.
+
+    What is there stays as it is, so that a second run changes nothing, not even a time.
+
+    Raises:
+        BadInput: the folder holds something else, such as the splits of another seed, which these would mix with.
+    """
+    from sklearn.datasets import load_digits
+
+    scans, labels = map(np.asarray, load_digits(return_X_y=True))
+    images = enlarge(scans)
+    names = {
+        f"{name}/{labels[row]}/{row:04d}.png": row for name, rows in split(labels, seed=seed).items() for row in rows
+    }
+    folder = Folder(url)
+    there = {entry.name for entry in folder.walk()} if folder.exists() else set()
+    if others := sorted(there - names.keys()):
+        raise BadInput(f"{url} holds {others[0]}, which seed {seed} does not put there: choose another folder")
+    with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
+        list(pool.map(lambda name: folder.create(name, to_png(images[names[name]])), names.keys() - there))
+
+
+def split(labels: Int[np.ndarray, "digits"], *, seed: int) -> dict[str, Int[np.ndarray, "rows"]]:
+    """Rows of each split, in order, every class in proportion."""
+    from sklearn.model_selection import train_test_split
+
+    rows = np.arange(len(labels))
+    rest, test = train_test_split(rows, test_size=SPLITS["test"], stratify=labels, random_state=seed)
+    train, validation = train_test_split(rest, test_size=SPLITS["validation"], stratify=labels[rest], random_state=seed)
+    return {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
+
+
+def enlarge(scans: Float[np.ndarray, "batch 64"]) -> UInt8[np.ndarray, "batch 32 32 3"]:
+    """Grey levels 0 … 16 of 8 × 8 pixels -> pictures, smooth between the pixels (bicubic)."""
+    pixels = np.round(scans.reshape(-1, SCAN, SCAN) * (255 / LEVELS)).astype(np.uint8)
+    pictures = [Image.fromarray(scan).resize((SIZE, SIZE), Image.Resampling.BICUBIC) for scan in pixels]
+    return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])

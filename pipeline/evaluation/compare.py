@@ -1,0 +1,121 @@
+"""Results beside each other: ranked where they were measured alike, else side by side with what sets them apart.
+
+python -m pipeline.evaluation.compare REPORT …    of the folders of several reports
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+import tyro
+from rich import print as show
+from rich.table import Table
+
+from bar_model.errors import BadInput
+from pipeline.command import run_module
+from pipeline.evaluation.fid_protocol import PUBLISHED_FIGURES
+from pipeline.reports.report import REPORT, Report
+from pipeline.storage import Folder
+from pipeline.tracking.provenance import plain
+
+MEASUREMENT = "measurement"
+BY = PUBLISHED_FIGURES[0]
+
+
+def ranked(reports: Mapping[str, Report]) -> list[str]:
+    """Names of the reports, the least FID first; BadInput where they do not share their measurement."""
+    if len(_measurements(reports)) > 1:
+        raise BadInput(f"{', '.join(reports)}: measured by different protocols, which can't be ranked")
+    return sorted(reports, key=lambda name: _values(reports[name])[BY.name])
+
+
+def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
+    """A row a report. Where protocols differ a column names them, the caption says how, and the order is the given."""
+    measurements = _measurements(reports)
+    are_alike = len(measurements) == 1
+    names = {figure.name for report in reports.values() for figure, _ in report.results}
+    shown = [figure for figure in PUBLISHED_FIGURES if figure.name in names]
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table.caption = _caption(measurements)
+    table.add_column("", no_wrap=True)
+    for heading in ([] if are_alike else ["protocol"]) + [figure.title for figure in shown]:
+        table.add_column(heading, justify="right")
+    for name in ranked(reports) if are_alike else reports:
+        values = _values(reports[name])
+        letter = [] if are_alike else [ascii_uppercase[measurements.index(_measurement(reports[name]))]]
+        table.add_row(name, *letter, *(_cell(figure.name, values) for figure in shown))
+    return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Which reports to set beside each other."""
+
+    reports: tyro.conf.Positional[tuple[str, ...]]
+    """Folders of reports, of any URL."""
+
+    def __post_init__(self) -> None:
+        if not self.reports:
+            raise BadInput("reports: none; name folders of reports")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    return run_module(_compare, CompareConfig, arguments)
+
+
+def _compare(config: CompareConfig) -> None:
+    show(comparison_table("Results", {url: _read(url) for url in config.reports}))
+
+
+def _read(url: str) -> Report:
+    try:
+        report = Report.from_json(Folder(url).read(REPORT))
+    except FileNotFoundError as error:
+        raise BadInput(f"{url} holds no {REPORT}: give the folder of a report") from error
+    if MEASUREMENT not in plain(report.protocol):
+        raise BadInput(f"{url} is a report of another kind: give those of `evaluate.py imagenet`")
+    return report
+
+
+def _measurement(report: Report) -> dict[str, Any]:
+    return plain(report.protocol)[MEASUREMENT]
+
+
+def _measurements(reports: Mapping[str, Report]) -> list[dict[str, Any]]:
+    """Different ones, in their order."""
+    found: list[dict[str, Any]] = []
+    for report in reports.values():
+        if _measurement(report) not in found:
+            found.append(_measurement(report))
+    return found
+
+
+def _caption(measurements: Sequence[dict[str, Any]]) -> str:
+    first = measurements[0]
+    if len(measurements) == 1:
+        return f"{first['name']}; {first['num_images']:,} images; labels {first['labels']}"
+    differing = [name for name in first if len({json.dumps(each[name]) for each in measurements}) > 1]
+    lines = [
+        f"{letter}: " + "; ".join(f"{name} {each[name]}" for name in differing)
+        for letter, each in zip(ascii_uppercase, measurements, strict=False)
+    ]
+    return "\n".join(["Different protocols: these figures do not compare.", *lines])
+
+
+def _cell(name: str, values: Mapping[str, float]) -> str:
+    if name not in values:
+        return ""
+    spread = f" ± {values[f'{name}_sd']:.2g}" if f"{name}_sd" in values else ""
+    return f"{values[name]:.4g}{spread}"
+
+
+def _values(report: Report) -> dict[str, float]:
+    return {figure.name: value for figure, value in report.results}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Samples + reference -> FID, sFID, IS, precision and recall, in a report that names its protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+from rich import print as show
+
+from bar_model.errors import BadInput
+from pipeline.cluster import ClusterConfig
+from pipeline.evaluation.extract import ExtractConfig, extract
+from pipeline.evaluation.fid_protocol import FidProtocol, judge, measure, too_few
+from pipeline.evaluation.illustrations import cost_shown, neighbours_shown, samples_shown
+from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint, open_gallery
+from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, open_reference
+from pipeline.execution.quarantine import read_quarantine
+from pipeline.features.folder import FeatureFolder, Summary
+from pipeline.hardware import HARDWARE
+from pipeline.reports.page import Illustration
+from pipeline.reports.publish import Findings, report_once
+from pipeline.reports.report import Report, results_table
+from pipeline.storage import Folder
+from pipeline.tracking.lineage import UNREADABLE, Input, Note
+from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
+from pipeline.tracking.provenance import digest, plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Which samples are judged, against what, and how their features are taken."""
+
+    samples: tuple[str, ...]
+    """Folders of samples, one a seed, or npz files (N, H, W, 3) of uint8 that others have drawn."""
+    reference: str
+    """Npz file of moments and pictures as ADM publishes them, or a folder of class folders of pictures."""
+    out: str
+    """Folder for the report."""
+    features: str | None = None
+    """Folder for features, which evaluations may share (else: OUT/features)."""
+    tokenizer: str | None = None
+    """The one that samples were drawn with, where they were kept as codes alone."""
+    num_images: int = 50_000
+    """Samples of each set, no more and no fewer."""
+    neighbours: str | None = None
+    """Pictures among which the report looks for those nearest to samples, such as the training set's folder (else: the
+    reference's)."""
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise BadInput("samples: none; name at least one folder of samples")
+        if self.num_images < 4:
+            raise BadInput(f"num_images: {self.num_images}; at least 4 are needed, which have 3 neighbours each")
+
+
+class Subject(NamedTuple):
+    """What is judged, and what by."""
+
+    sets: Sequence[Gallery]
+    reference: Reference
+    neighbours: Gallery | None
+    protocol: FidProtocol
+
+
+def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
+    """Writes report.json and report.html, unless they are there; inside a Ray session.
+
+    Features are taken but once: without a picture, all can be measured again.
+
+    Raises:
+        BadInput: samples are missing or too many, do not go together, or `config.out` holds another evaluation.
+    """
+    subject = _open(config)
+    sets, reference, neighbours, protocol = subject
+    fingerprints = {"samples": [fingerprint(gallery) for gallery in sets], "reference": reference.identity}
+    inputs = [
+        Input("samples", url, gallery.samples.manifest.fingerprint if isinstance(gallery, DrawnGallery) else pictures)
+        for url, gallery, pictures in zip(config.samples, sets, fingerprints["samples"], strict=True)
+    ]
+    inputs.append(Input("reference", config.reference, reference.identity))
+    if config.neighbours is not None and neighbours is not None:
+        fingerprints["neighbours"] = fingerprint(neighbours)
+        inputs.append(Input("neighbours", config.neighbours, fingerprints["neighbours"]))
+    configuration = {"protocol": plain(protocol), "inputs": fingerprints}
+    find = partial(_judge, config, subject, run)
+    out, judged = Folder(config.out), _register(config, sets[0], protocol, run)
+    report = report_once("Samples beside real pictures", out, configuration, inputs, find, run, judged=judged)
+    show(results_table(f"Results by {protocol.measurement.name}", report.results), *report.notes, sep="\n")
+    return report
+
+
+def check_complete(url: str, samples: Summary, wanted: int) -> None:
+    """BadInput unless every image of the protocol is there once, in its order."""
+    _check_number(url, len(samples.keys), wanted)
+    for index, key in enumerate(samples.keys):
+        if key != str(index):
+            raise BadInput(
+                f"{url} holds sample {key} where {index} belongs: samples are judged from 0 on, each once, in order; "
+                "draw them with --first-index 0"
+            )
+
+
+def _open(config: EvaluateConfig) -> Subject:
+    sets = [open_gallery(url, tokenizer=config.tokenizer) for url in config.samples]
+    size = sets[0].image_size
+    for url, gallery in zip(config.samples, sets, strict=True):
+        _check_number(url, sum(unit.size for unit in gallery.plan()), config.num_images)
+        if gallery.image_size != size:
+            raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {config.samples[0]} of {size} px")
+    networks = config.extract.networks
+    wanted = (*MOMENTS, *([DINOV2] if networks.dinov2 is not None else []))
+    reference = open_reference(config.reference, size, wanted)
+    neighbours = reference.gallery if config.neighbours is None else open_gallery(config.neighbours, size)
+    protocol = FidProtocol.of(
+        [gallery.samples.drawing if isinstance(gallery, DrawnGallery) else None for gallery in sets],
+        reference,
+        inception=networks.inception_sha256,
+        dinov2=networks.dinov2_found,
+        num_images=config.num_images,
+        size=size,
+    )
+    return Subject(sets, reference, neighbours, protocol)
+
+
+def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Findings:
+    sets, reference, neighbours, protocol = subject
+    root = config.features or Folder(config.out).path("features")
+    folders = [extract(gallery, root, config.extract, run) for gallery in sets]
+    by = None if reference.gallery is None else extract(reference.gallery, root, config.extract, run)
+    to_compare = reference.summary(by)
+    measured = []
+    for url, folder in zip(config.samples, folders, strict=True):
+        samples = folder.summary(reference.wanted, ("pool3", "logits"))
+        check_complete(url, samples, config.num_images)
+        measured.append(measure(samples, to_compare))
+    notes = [*reference.missing]
+    if by is not None and by.manifest.num_quarantined:
+        first = next(chain.from_iterable(read_quarantine(by.folder, by.manifest).values()))
+        notes.append(
+            f"{by.manifest.num_quarantined:,} of the reference's pictures can't be used and were left out "
+            f"(first: {first.where} {first.why})."
+        )
+    notes.extend(too_few(config.num_images, to_compare))
+    among = by if config.neighbours is None or neighbours is None else extract(neighbours, root, config.extract, run)
+    report = judge(measured, protocol, notes)
+    try:
+        illustrations = _illustrate(config, subject, folders[0], among)
+    except (BadInput, OSError) as error:
+        report, illustrations = replace(report, notes=(*report.notes, f"Pictures can't be shown: {error}")), []
+    return Findings(report, [*illustrations, *_costs(config, report)], len(sets) * config.num_images)
+
+
+def _illustrate(
+    config: EvaluateConfig, subject: Subject, features: FeatureFolder, among: FeatureFolder | None
+) -> list[Illustration]:
+    """Pictures, which may be gone: all else is measured without them."""
+    gallery = subject.sets[0]
+    images = gallery.read(next(gallery.plan()))["images"]
+    illustrations = [samples_shown(images, config.samples[0])]
+    if subject.neighbours is not None and among is not None:
+        pool3 = next(features.shards()).features["pool3"]
+        source = config.neighbours or config.reference
+        illustrations.append(neighbours_shown(images, pool3, subject.neighbours, among, source))
+    return illustrations
+
+
+def _costs(config: EvaluateConfig, report: Report) -> list[Illustration]:
+    """What the samples cost, if whoever drew them has left a note of it."""
+    note = _note(config)
+    rate, hardware = note.metrics.get("images_per_s"), note.tags.get(HARDWARE)
+    fids = [value for figure, value in report.results if figure.name == "fid"]
+    return [cost_shown(fid, report.protocol.measurement, rate, hardware) for fid in fids]
+
+
+def _register(config: EvaluateConfig, gallery: Gallery, protocol: FidProtocol, run: Run | None) -> Judged | None:
+    """The checkpoint that drew the samples, made known to the tracker where it is known to lie."""
+    if not isinstance(gallery, DrawnGallery):
+        return None
+    model, measurement = gallery.samples.drawing.generator, protocol.measurement
+    if run is not None:
+        for each in _note(config).inputs:
+            if each.fingerprint == model:
+                run.model("bar", each.url, model)
+    return Judged(model, f"{measurement.num_images:,} images, {measurement.name}", digest(measurement))
+
+
+def _note(config: EvaluateConfig) -> Note:
+    """What the run that drew the first samples has left there; an empty one where there is none."""
+    try:
+        return Note.read(Folder(config.samples[0]))
+    except UNREADABLE:
+        return Note(run="")
+
+
+def _check_number(url: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise BadInput(
+            f"{url} holds {found:,} samples, but the protocol asks for {wanted:,}: draw as many, or give --num-images"
+        )

@@ -1,0 +1,209 @@
+"""Pictures -> feature shards, on Ray Data: each picture passes the networks once, in units that are done whole."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from bar_model.errors import BadInput
+from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint
+from pipeline.execution.manifest import Quarantined
+from pipeline.execution.ray_data import Device, place
+from pipeline.execution.stage import run_units
+from pipeline.execution.unit import Row, Work
+from pipeline.features.folder import (
+    SHARD_NAME,
+    STAGE,
+    FeatureFolder,
+    FeatureShard,
+    as_columns,
+    encode_features,
+    features_in,
+    inspect_features,
+)
+from pipeline.pretrained.dinov2 import fingerprint_of, load_dinov2
+from pipeline.pretrained.inception import SHA256 as INCEPTION_SHA256
+from pipeline.pretrained.inception import load_inception
+from pipeline.storage import Folder, absolute
+from pipeline.tracking.mlflow_server import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureNetworksConfig:
+    """The networks whose features are compared."""
+
+    inception: str | None = None
+    """Inception-v3 as torch-fidelity has it, a path or URL (else: the file that torch-fidelity downloads)."""
+    inception_sha256: str = INCEPTION_SHA256
+    """Of that file. With another one, nothing compares with anybody else's."""
+    dinov2: str | None = None
+    """DINOv2 ViT-L/14 as transformers has it (a folder), for FD-DINOv2 (else: none)."""
+    dinov2_sha256: str | None = None
+    """Of its model.safetensors (else: whatever that is, which the protocol names)."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Where weights lie is no part of it: their checksum is."""
+        found = self.dinov2_found
+        return {"inception": self.inception_sha256, **({} if found is None else {"dinov2": found})}
+
+    @property
+    def dinov2_found(self) -> str | None:
+        """SHA-256 of DINOv2's weights, None without them."""
+        return None if self.dinov2 is None else self.dinov2_sha256 or fingerprint_of(self.dinov2)
+
+    def for_workers(self) -> "FeatureNetworksConfig":
+        """The same, as it is understood in another working directory, and bound to the weights that are there now."""
+        places = {"inception": absolute(self.inception), "dinov2": absolute(self.dinov2)}
+        return replace(self, **places, dinov2_sha256=self.dinov2_found)
+
+    def load(self, device: torch.device) -> "Extractor":
+        """BadInput where weights can't be had, or are others than those named."""
+        inception = load_inception(self.inception, self.inception_sha256, device)
+        if self.dinov2 is None or (sha256 := self.dinov2_found) is None:
+            return inception
+        dinov2 = load_dinov2(self.dinov2, sha256, device)
+        return lambda images: {**inception(images), **dinov2(images)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """How features are taken from pictures, and on what."""
+
+    networks: FeatureNetworksConfig = field(default_factory=FeatureNetworksConfig)
+    batch_size: int = 64
+    """Pictures that the network takes at once. Float products depend on it, in the last digits."""
+    max_bad: float = 0
+    """Share of pictures that may be quarantined before the run fails."""
+    device: Device = "auto"
+    """Where the network runs (auto: on the cluster's GPUs, where it has any)."""
+    workers: int | None = None
+    """Networks (else: one for every GPU, or for every CPU)."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "workers"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
+        if not 0 <= self.max_bad < 1:
+            raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
+
+
+class Extractor(Protocol):
+    """What the stage asks of a network: `pipeline.pretrained.inception.Inception`."""
+
+    def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]: ...
+
+
+class Networks(Protocol):
+    """What becomes an extractor in each worker: `FeatureNetworksConfig`."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that its features depend on, beside the pictures (JSON values)."""
+        ...
+
+    def load(self, device: torch.device) -> Extractor: ...
+
+    def for_workers(self) -> "Networks":
+        """The same, as it is understood in another working directory."""
+        ...
+
+
+def extract(
+    gallery: Gallery, root: str, config: ExtractConfig, run: Run | None = None, networks: Networks | None = None
+) -> FeatureFolder:
+    """Features of the pictures, in a folder of `root` that is named by all that they depend on; inside a Ray session.
+
+    So whoever asks again finds them: another seed, another metric, another evaluation with the same reference. They
+    are those that `networks` sees (else: `config.networks`). What the same networks saw when samples were drawn is
+    taken over, from the batches and the device of then.
+    """
+    networks = networks or config.networks
+    if isinstance(gallery, DrawnGallery) and gallery.samples.networks == networks.identity:
+        drawing = gallery.samples.drawing
+        batch_size, device = drawing.batch_size, drawing.device
+        read, build = gallery.read_features, _take_over
+        workers = place("cpu", config.workers)[1]
+    else:
+        networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
+        batch_size = config.batch_size
+        device, workers = place(config.device, config.workers)
+        read, build = gallery.read, partial(load_worker, networks.for_workers(), batch_size, device)
+    configuration = {
+        "gallery": gallery.identity,
+        "pictures": fingerprint(gallery),
+        "networks": networks.identity,
+        "batch_size": batch_size,
+        "device": device,
+    }
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Folder(root) / digest
+    run_units(
+        folder,
+        Work(
+            stage=STAGE,
+            item="images",
+            name=SHARD_NAME,
+            read=read,
+            build=build,
+            pack=pack_features,
+            inspect=inspect_features,
+        ),
+        gallery.plan(),
+        configuration=configuration,
+        workers=workers,
+        run=run,
+        max_bad=config.max_bad,
+    )
+    return FeatureFolder.open(folder.url)
+
+
+class ExtractFeatures:
+    """`images` (N, H, W, 3) uint8 -> `features.NAME` (N, dims) float32 each. One network an actor.
+
+    Every batch has the same shape, its ragged end padded: float sums depend on the shape.
+    """
+
+    def __init__(self, extractor: Extractor, *, batch_size: int) -> None:
+        self._extractor = extractor
+        self._batch_size = batch_size
+
+    def __call__(self, row: Row) -> Row:
+        images: np.ndarray = row["images"]
+        # A unit without any picture still says how wide its features are.
+        starts = range(0, max(len(images), 1), self._batch_size)
+        batches = [self._extract(images[start : start + self._batch_size]) for start in starts]
+        features = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return {"records": row["records"], **features}
+
+    def _extract(self, images: UInt8[np.ndarray, "rows height width 3"]) -> Row:
+        padded = np.zeros((self._batch_size, *images.shape[1:]), np.uint8)
+        padded[: len(images)] = images
+        seen = self._extractor(torch.from_numpy(padded).permute(0, 3, 1, 2))
+        return as_columns({name: each[: len(images)] for name, each in seen.items()})
+
+
+def load_worker(networks: Networks, batch_size: int, device: str) -> ExtractFeatures:
+    """The network in its worker."""
+    if device == "cpu":
+        # Threads divide the sums among them, so that features would depend on their number.
+        torch.set_num_threads(1)
+    return ExtractFeatures(networks.load(torch.device(device)), batch_size=batch_size)
+
+
+def pack_features(row: Row) -> bytes:
+    """`records` and `features.NAME` -> the file of features."""
+    keys, _, quarantined = json.loads(row["records"])
+    features = {name: np.ascontiguousarray(each) for name, each in features_in(row).items()}
+    return encode_features(FeatureShard(tuple(keys), features, tuple(Quarantined(*item) for item in quarantined)))
+
+
+def _take_over() -> Callable[[Row], Row]:
+    return lambda row: row

@@ -1,0 +1,176 @@
+"""How good drawn images are by the literature's numbers, and all that these depend on.
+
+The published rules are those of guided diffusion's evaluation (ADM; Dhariwal & Nichol, 2021).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from bar_model.errors import BadInput
+from bar_model.generator.sampling import Sampling
+from pipeline.evaluation.reference import DINOV2, MAX_PICTURES, Reference
+from pipeline.features.folder import Summary
+from pipeline.metrics.frechet import (
+    KID_SUBSET,
+    SHUFFLED_PARTS,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    shuffled_inception_score,
+)
+from pipeline.metrics.precision_recall import density_coverage, half_squared_distances, precision_recall
+from pipeline.pretrained.dinov2 import RULE
+from pipeline.pretrained.inception import RESIZE
+from pipeline.reports.report import Figure, Report, Result
+from pipeline.samples.folder import Drawing
+
+FIGURES = (
+    Figure("fid", "FID"),
+    Figure("inception_score", "IS"),
+    Figure("sfid", "sFID"),
+    Figure("precision", "Precision"),
+    Figure("recall", "Recall"),
+    Figure("inception_score_shuffled", "IS, shuffled (torch-fidelity)"),
+    Figure("precision_float32", "Precision, float32"),
+    Figure("recall_float32", "Recall, float32"),
+    Figure("kid", "KID"),
+    Figure("density", "Density"),
+    Figure("coverage", "Coverage"),
+    Figure("fd_dinov2", "FD-DINOv2"),
+)
+"""What is measured; Measurement says how."""
+PUBLISHED_FIGURES = FIGURES[:5]
+"""Those of the published table."""
+FRECHET = {"fid": "pool3", "sfid": "spatial", "fd_dinov2": DINOV2}
+"""Frechet distances, and the features that they are of."""
+DISTANCES = (*FRECHET, "kid")
+"""Of several seeds, also the least is given, by that name."""
+UNKNOWN = "as they came in the file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """All that two results must share before they compare."""
+
+    name: str = "ADM's rules, torch-fidelity's Inception-v3 in float32"
+    reference: str
+    """SHA-256 of its file, or a digest over its pictures."""
+    inception: str
+    """SHA-256 of its weights."""
+    image_size: int
+    num_images: int
+    labels: str
+    pixel_rule: str
+    order: str = "by image index, from 0"
+    resize: str = RESIZE
+    inception_score: str = "mean over parts of 5,000 in that order, logits without bias"
+    precision_recall: str = f"k = 3, all samples, up to {MAX_PICTURES:,} reference pictures; float16"
+    density_coverage: str = "k = 5, the same pictures; float32"
+    kid: str = f"100 subsets of {KID_SUBSET:,}, the same pictures"
+    dinov2: str | None = None
+    """SHA-256 of DINOv2's weights, and what is taken of it; None without FD-DINOv2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidProtocol:
+    """How it was measured, and what was asked of the generator (None where nobody knows)."""
+
+    measurement: Measurement
+    seeds: tuple[int, ...] | None
+    sampling: Sampling | None
+    precision: str | None
+
+    @classmethod
+    def of(
+        cls,
+        drawings: Sequence[Drawing | None],
+        reference: Reference,
+        *,
+        inception: str,
+        num_images: int,
+        size: int,
+        dinov2: str | None = None,
+    ) -> "FidProtocol":
+        """BadInput where the sets are of one seed, or differ in more than their seeds."""
+        known = [drawing for drawing in drawings if drawing is not None]
+        for drawing in known:
+            if replace(drawing, seed=known[0].seed) != known[0] or len(known) < len(drawings):
+                raise BadInput("samples: the sets differ in more than their seeds: evaluate them one by one")
+        seeds = tuple(drawing.seed for drawing in known)
+        if len(set(seeds)) < len(seeds):
+            raise BadInput(f"samples: two sets are of one seed ({', '.join(map(str, seeds))}): give each seed once")
+        first = known[0] if known else None
+        return cls(
+            measurement=Measurement(
+                reference=reference.identity,
+                inception=inception,
+                dinov2=dinov2 and f"SHA-256 {dinov2}; {RULE}",
+                image_size=size,
+                num_images=num_images,
+                labels=UNKNOWN if first is None else first.labels,
+                pixel_rule=UNKNOWN if first is None else first.pixel_rule,
+            ),
+            seeds=seeds or None,
+            sampling=first and first.sampling,
+            precision=first and first.precision,
+        )
+
+    @property
+    def set_names(self) -> tuple[str, ...] | None:
+        """What tells the sets apart."""
+        return None if self.seeds is None else tuple(f"seed {seed}" for seed in self.seeds)
+
+
+def measure(samples: Summary, reference: Summary) -> dict[str, float]:
+    """Those of the figures that the reference allows, by name."""
+    logits = samples.features["logits"]
+    measured = {
+        name: frechet_distance(samples.moments[feature], reference.moments[feature])
+        for name, feature in FRECHET.items()
+        if feature in reference.moments and feature in samples.moments
+    }
+    measured["inception_score"] = inception_score(logits)
+    if len(logits) >= SHUFFLED_PARTS:
+        measured["inception_score_shuffled"] = shuffled_inception_score(logits)
+    if "pool3" in reference.features:
+        features = reference.features["pool3"], samples.features["pool3"]
+        real, drawn = map(torch.from_numpy, features)
+        measured["precision"], measured["recall"] = precision_recall(real, drawn, half_squared_distances)
+        measured["precision_float32"], measured["recall_float32"] = precision_recall(real, drawn)
+        measured["density"], measured["coverage"] = density_coverage(real, drawn)
+        if min(map(len, features)) >= KID_SUBSET:
+            measured["kid"] = kernel_distance(*features)
+    return {figure.name: measured[figure.name] for figure in FIGURES if figure.name in measured}
+
+
+def too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
+    """What can't be measured for want of pictures, in words."""
+    notes = []
+    if num_images < SHUFFLED_PARTS:
+        notes.append(f"{num_images} samples make no {SHUFFLED_PARTS} parts: no shuffled IS.")
+    if "pool3" in reference.features and min(num_images, len(reference.features["pool3"])) < KID_SUBSET:
+        notes.append(f"KID draws subsets of {KID_SUBSET:,}, and there are fewer pictures: no KID.")
+    return tuple(notes)
+
+
+def judge(measured: Sequence[Mapping[str, float]], protocol: FidProtocol, notes: Sequence[str] = ()) -> Report:
+    """Of one set its figures; of several the mean and standard deviation, the least of distances, and each one's."""
+    results: list[Result] = []
+    for figure in FIGURES:
+        values = [each[figure.name] for each in measured if figure.name in each]
+        if len(values) == 1:
+            results.append(Result(figure, values[0]))
+        elif values:
+            name, title = figure.name, figure.title
+            num = len(values)
+            results.append(Result(Figure(name, f"{title}, mean of {num} sets"), float(np.mean(values))))
+            results.append(Result(Figure(f"{name}_sd", f"{title}, standard deviation"), float(np.std(values, ddof=1))))
+            if name in DISTANCES:
+                results.append(Result(Figure(f"{name}_min", f"{title}, minimum of {num} sets"), min(values)))
+            sets = protocol.set_names or tuple(f"set {index}" for index in range(num))
+            for which, value in zip(sets, values, strict=True):
+                results.append(Result(Figure(f"{name}_{which.replace(' ', '_')}", f"{title}, {which}"), value))
+    return Report(protocol=protocol, results=tuple(results), notes=tuple(notes))

@@ -1,0 +1,193 @@
+"""Pictures to be judged, or to be judged by: drawn samples, an npz file's `arr_0`, a folder of class folders."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bar_model.errors import BadInput
+from pipeline.codes.tokenize import read_images
+from pipeline.execution.manifest import FileEntry
+from pipeline.execution.unit import Row, Unit
+from pipeline.features.folder import COLUMN
+from pipeline.images.codec import CROP_RULE
+from pipeline.images.open_source import open_source
+from pipeline.images.source import Picture, Source, in_portions
+from pipeline.samples.folder import SampleFolder
+from pipeline.storage import Folder, absolute, local_copy
+
+PICTURES = "arr_0"
+"""Of an npz file, as the published evaluation reads it: (N, H, W, 3) uint8."""
+UNIT_SIZE, UNIT_PIXELS = 500, 500 * 256**2
+"""Pictures that are read together, and their pixels: no more than 100 MB."""
+
+
+class Gallery(Protocol):
+    """Pictures of one size, in an order. The plan is a function of what is stored alone."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others, beside its plan (JSON values)."""
+        ...
+
+    @property
+    def image_size(self) -> int: ...
+
+    def plan(self) -> Iterator[Unit]: ...
+
+    def read(self, unit: Unit) -> Row:
+        """A unit -> `images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnGallery:
+    """Samples by image index; a unit is a shard of them."""
+
+    samples: SampleFolder
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"kind": "samples", "fingerprint": self.samples.manifest.fingerprint}
+
+    @property
+    def image_size(self) -> int:
+        return self.samples.drawing.image_size
+
+    def plan(self) -> Iterator[Unit]:
+        for index, file in enumerate(self.samples.manifest.files):
+            yield Unit(index=index, size=file.rows, payload=file._asdict())
+
+    def read(self, unit: Unit) -> Row:
+        indices, labels, images, _ = self.samples.shard(FileEntry.of(unit.payload))
+        return {"images": images, "records": _records(indices.tolist(), labels.tolist())}
+
+    def read_features(self, unit: Unit) -> Row:
+        """As `read`, with what `samples.networks` saw when the pictures were drawn in place of the pictures."""
+        keys, features, _ = self.samples.features(FileEntry.of(unit.payload))
+        columns = {f"{COLUMN}{name}": each for name, each in features.items()}
+        return {**columns, "records": _records(keys)}
+
+
+@dataclass(frozen=True)
+class NpzGallery:
+    """`arr_0` of an npz file, read piece by piece and never unpickled."""
+
+    url: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"kind": "npz", "sha256": self.sha256}
+
+    @property
+    def image_size(self) -> int:
+        return self.shape[1]
+
+    @cached_property
+    def sha256(self) -> str:
+        with self._path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the arrays within."""
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                return tuple(name.removesuffix(".npy") for name in archive.namelist())
+        except (zipfile.BadZipFile, OSError) as error:
+            raise BadInput(f"{self.url} is no npz file ({error}): download it again") from error
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3); BadInput where there is no such array of bytes."""
+        if PICTURES not in self.names:
+            raise BadInput(f"{self.url} holds no pictures ({PICTURES}), only {', '.join(self.names)}")
+        with zipfile.ZipFile(self._path) as archive, archive.open(f"{PICTURES}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, is_fortran, dtype = read(member)
+        if dtype != np.uint8 or is_fortran or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or not shape[0]:
+            raise BadInput(
+                f"{self.url}: {PICTURES} is {dtype} {shape}; square pictures (N, size, size, 3) of uint8 are expected"
+            )
+        return shape
+
+    def plan(self) -> Iterator[Unit]:
+        size = _unit_size(self.image_size)
+        for index, start in enumerate(range(0, self.shape[0], size)):
+            stop = min(start + size, self.shape[0])
+            yield Unit(index=index, size=stop - start, payload=[start, stop])
+
+    def read(self, unit: Unit) -> Row:
+        start, stop = unit.payload
+        num, *pixels = self.shape
+        size = int(np.prod(pixels))
+        with zipfile.ZipFile(self._path) as archive, archive.open(f"{PICTURES}.npy") as member:
+            header = archive.getinfo(f"{PICTURES}.npy").file_size - num * size
+            member.seek(header + start * size)
+            data = member.read((stop - start) * size)
+        return {"images": np.frombuffer(data, np.uint8).reshape(-1, *pixels), "records": _records(range(start, stop))}
+
+    @property
+    def _path(self) -> Path:
+        return local_copy(self.url)
+
+
+@dataclass(frozen=True)
+class FolderGallery:
+    """Pictures of class folders, cropped to one size as they are tokenized."""
+
+    source: Source
+    image_size: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**self.source.identity, "image_size": self.image_size, "crop_rule": CROP_RULE}
+
+    def plan(self) -> Iterator[Unit]:
+        for index, pictures in enumerate(in_portions(self.source.pictures(), _unit_size(self.image_size))):
+            yield Unit(index=index, size=len(pictures), payload=pictures)
+
+    def read(self, unit: Unit) -> Row:
+        return read_images(self.source, [Picture(*fields) for fields in unit.payload], self.image_size)
+
+
+def open_gallery(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> Gallery:
+    """What lies at a path or URL; BadInput where its pictures are of another size than asked for.
+
+    A folder of class folders has no size of its own: without one it is none that can be opened. The tokenizer makes
+    pictures of samples that were kept as codes alone.
+    """
+    if url.endswith(".npz"):
+        gallery: Gallery = NpzGallery(absolute(url))
+    elif Folder(url).list("manifest-*.json"):
+        gallery = DrawnGallery(SampleFolder.open(url, absolute(tokenizer)))
+    elif image_size is not None:
+        gallery = FolderGallery(open_source(url), image_size)
+    else:
+        raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {PICTURES}")
+    if image_size not in (None, gallery.image_size):
+        raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {image_size} px are wanted")
+    return gallery
+
+
+def fingerprint(gallery: Gallery) -> str:
+    """16 hexadecimal digits of SHA-256 over all that its pictures depend on."""
+    digest = hashlib.sha256(json.dumps(gallery.identity, sort_keys=True).encode())
+    for unit in gallery.plan():
+        digest.update(unit.digest.encode())
+    return digest.hexdigest()[:16]
+
+
+def _unit_size(image_size: int) -> int:
+    return max(1, min(UNIT_SIZE, UNIT_PIXELS // image_size**2))
+
+
+def _records(keys: Sequence[int | str], labels: Sequence[int] = ()) -> str:
+    return json.dumps([[str(key) for key in keys], list(labels), []])

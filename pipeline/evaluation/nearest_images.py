@@ -1,0 +1,40 @@
+"""The real pictures that are nearest to drawn ones in feature space: what was learned by heart would be seen there."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64, UInt8
+
+from pipeline.evaluation.image_sets import Gallery
+from pipeline.features.folder import FeatureFolder
+
+FEATURE = "pool3"
+
+
+class NearestPictures(NamedTuple):
+    """Of each query, the nearest first, and how far away they are (Euclidean)."""
+
+    images: UInt8[np.ndarray, "queries count height width 3"]
+    distances: Float64[np.ndarray, "queries count"]
+
+
+def nearest_pictures(
+    queries: Float[np.ndarray, "queries dims"], gallery: Gallery, features: FeatureFolder, count: int
+) -> NearestPictures:
+    """Streamed over the features of all of the gallery's pictures, of which there must be `count`."""
+    from scipy.spatial.distance import cdist
+
+    distances = np.zeros((len(queries), 0))
+    places = np.zeros((len(queries), 0, 2), np.int64)  # Which shard, and which row of it.
+    for index, shard in enumerate(features.shards()):
+        rows = np.arange(len(shard.keys))
+        found = np.stack(np.broadcast_arrays(index, rows), axis=-1)
+        distances = np.concatenate((distances, cdist(queries, shard.features[FEATURE])), axis=1)
+        places = np.concatenate((places, np.broadcast_to(found, (len(queries), *found.shape))), axis=1)
+        best = distances.argsort(axis=1, kind="stable")[:, :count]
+        distances = np.take_along_axis(distances, best, axis=1)
+        places = np.take_along_axis(places, best[..., None], axis=1)
+    units = list(gallery.plan())
+    of_shard = {index: gallery.read(units[index])["images"] for index in np.unique(places[..., 0])}
+    images = np.stack([[of_shard[index][row] for index, row in nearest] for nearest in places.tolist()])
+    return NearestPictures(images, distances)

@@ -1,0 +1,238 @@
+"""The manifest of a folder: written last, it alone says what a finished stage made."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from bar_model.errors import BadInput
+from pipeline.storage import Folder
+
+FORMAT = 2
+STAGE_FILE = "stage.json"
+
+
+class FileEntry(NamedTuple):
+    """One file of a stage. `unit` is the unit's digest: what went in, as the plan names it.
+
+    Files never change; what no longer counts of one is named by key in `dropped`, and not among its `rows`.
+    """
+
+    name: str
+    unit: str
+    rows: int
+    bytes: int
+    sha256: str
+    dropped: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "FileEntry":
+        """From JSON values."""
+        return cls(**{**fields, "dropped": tuple(fields["dropped"])})
+
+
+class Quarantined(NamedTuple):
+    """An input that could not be used: its key, where it lies, and why."""
+
+    key: str
+    where: str
+    why: str
+
+
+class Inputs(NamedTuple):
+    """What a stage worked on: the number of items, and a digest over all of them (names, sizes, ETags or times)."""
+
+    num: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a stage made, in the order of its units. A generation adds units to the one before and removes none.
+
+    `quarantine` is the table of what could not be used (pipeline/execution/quarantine.py), where there is any.
+    """
+
+    stage: str
+    generation: int
+    configuration: Mapping[str, Any]
+    inputs: Inputs
+    files: tuple[FileEntry, ...]
+    quarantine: FileEntry | None = None
+
+    @property
+    def name(self) -> str:
+        return f"manifest-{self.generation:06d}.json"
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def num_quarantined(self) -> int:
+        return self.quarantine.rows if self.quarantine is not None else 0
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of SHA-256 over everything that the manifest says: a name for the stage's output."""
+        canonical = json.dumps(self._document(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @staticmethod
+    def newest(folder: Folder) -> "Manifest | None":
+        """The manifest of the highest generation; None where there is none. BadInput where it is damaged."""
+        names = [
+            entry.name for entry in folder.list("manifest-*.json") if re.fullmatch(r"manifest-\d{6}\.json", entry.name)
+        ]
+        return Manifest.decode(folder.read(names[-1]), folder.path(names[-1])) if names else None
+
+    @staticmethod
+    def read(folder: Folder) -> "Manifest":
+        """The manifest of the highest generation; BadInput where there is none, or it is damaged."""
+        manifest = Manifest.newest(folder)
+        if manifest is None:
+            if not folder.exists():
+                raise BadInput(f"{folder.url} is not there: check the path, or run the stage that makes it")
+            raise BadInput(f"{folder.url} holds no manifest: the stage that makes it has not finished; run it again")
+        return manifest
+
+    def commit(self, folder: Folder) -> "Manifest":
+        """Publishes the next generation, or takes another run's that holds all of this one.
+
+        BadInput where what is published neither holds this nor is held by it.
+        """
+        while True:
+            newest = Manifest.newest(folder)
+            if newest is not None and newest.holds(self):
+                return newest
+            if newest is not None and not self.holds(newest):
+                raise BadInput(
+                    f"{folder.path(newest.name)}: another run published something else ({newest.fingerprint}, this "
+                    f"run has {self.fingerprint}): run again, to add to what is there"
+                )
+            mine = replace(self, generation=newest.generation + 1 if newest is not None else 1)
+            if folder.create(mine.name, mine.encode()):
+                return mine
+
+    def holds(self, other: "Manifest") -> bool:
+        """Whether this says the same as the other, generations aside, or has added to it."""
+        if self.fingerprint == replace(other, generation=self.generation).fingerprint:
+            return True
+        if self.stage != other.stage or self.configuration != other.configuration:
+            return False
+        mine = {file.name: file for file in self.files}
+        added = len(self.files) - len(other.files)
+        for theirs in other.files:
+            file = mine.get(theirs.name)
+            if file is None or (file.unit, file.sha256) != (theirs.unit, theirs.sha256):
+                return False
+            if not set(theirs.dropped) <= set(file.dropped):
+                return False
+            added += len(file.dropped) - len(theirs.dropped)
+        return added > 0
+
+    def encode(self) -> bytes:
+        """The manifest's file, which can be read without this code."""
+        document = {"format": FORMAT, "fingerprint": self.fingerprint, **self._document()}
+        return (json.dumps(document, indent=1) + "\n").encode()
+
+    @staticmethod
+    def decode(data: bytes, where: str) -> "Manifest":
+        """The inverse of `encode`; BadInput where the file is damaged, or of a newer format."""
+        document = _document(data, where)
+        try:
+            manifest = Manifest(
+                stage=document["stage"],
+                generation=document["generation"],
+                configuration=document["configuration"],
+                inputs=Inputs(**document["inputs"]),
+                files=tuple(FileEntry.of(file) for file in document["files"]),
+                quarantine=FileEntry.of(document["quarantine"]) if document["quarantine"] is not None else None,
+            )
+            intact = manifest.fingerprint == document["fingerprint"]
+        except (KeyError, TypeError) as error:
+            raise _damaged(where, error) from error
+        if not intact:
+            raise _damaged(where, "its fingerprint does not fit")
+        return manifest
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "generation": self.generation,
+            "configuration": self.configuration,
+            "inputs": self.inputs._asdict(),
+            "files": [file._asdict() for file in self.files],
+            "quarantine": self.quarantine._asdict() if self.quarantine is not None else None,
+        }
+
+
+def read_checked(
+    folder: Folder, file: FileEntry, *, remedy: str = "run the stage again, which makes what is missing"
+) -> bytes:
+    """A file as its manifest names it; BadInput where it is missing (`remedy` says what to do) or another."""
+    where = folder.path(file.name)
+    try:
+        data = folder.read(file.name)
+    except FileNotFoundError as error:
+        raise BadInput(f"{where} is missing: {remedy}") from error
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise BadInput(f"{where} is not the file that the manifest names (its checksum differs): restore it")
+    return data
+
+
+def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, claim: bool = True) -> Manifest | None:
+    """The newest manifest of a folder, None where there is none; claims it for a stage and all that decides its files.
+
+    Without `claim`, a folder that nobody has claimed stays so. BadInput where the folder was made by another stage or
+    configuration, naming what differs.
+    """
+    document = {"format": FORMAT, "stage": stage, "configuration": configuration}
+    encoded = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    if not (folder.create(STAGE_FILE, encoded) if claim else not folder.exists(STAGE_FILE)):
+        there = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
+        differences = list(_differences(there, json.loads(encoded)))
+        if differences:
+            raise BadInput(
+                f"{folder.url} was made with another configuration ({'; '.join(differences)}): "
+                "choose another output folder, or the configuration that it was made with"
+            )
+    return Manifest.newest(folder)
+
+
+def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | None:
+    """What the stage that has begun a folder was configured with; None where no such stage has."""
+    if not folder.exists(STAGE_FILE):
+        return None
+    claim = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
+    return claim["configuration"] if claim["stage"] == stage else None
+
+
+def _document(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+        version = document["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(where, error) from error
+    if version != FORMAT:
+        remedy = "make the folder anew" if version in range(1, FORMAT) else "update this software"
+        raise BadInput(f"{where} has format {version}, but this version reads {FORMAT}: {remedy}")
+    return document
+
+
+def _damaged(where: str, why: object) -> BadInput:
+    return BadInput(f"{where} is damaged ({why}): restore it, or make the folder anew")
+
+
+def _differences(there: object, here: object, name: str = "") -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+    elif there != here:
+        yield f"{name.removeprefix('configuration.')}: {json.dumps(there)} there, {json.dumps(here)} here"

@@ -1,0 +1,43 @@
+"""The quarantine: a table beside the manifest of all that could not be used, where it lies, and why."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bar_model.errors import BadInput
+from pipeline.execution.manifest import FileEntry, Manifest, Quarantined, read_checked
+from pipeline.storage import Folder
+from pipeline.tables import read_parquet
+
+_SCHEMA = pa.schema([(name, pa.string()) for name in ("file", *Quarantined._fields)])
+
+
+def write_quarantine(folder: Folder, quarantined: Mapping[str, Sequence[Quarantined]]) -> FileEntry | None:
+    """Puts the table in place, named by its content, from what each file's unit had to leave out; None for none."""
+    rows = [{"file": file, **item._asdict()} for file, items in sorted(quarantined.items()) for item in items]
+    if not rows:
+        return None
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), sink, compression="zstd", write_statistics=False)
+    data = sink.getvalue().to_pybytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    name = f"quarantine-{sha256[:12]}.parquet"
+    folder.create(name, data)
+    return FileEntry(name, sha256[:12], len(rows), len(data), sha256)
+
+
+def read_quarantine(folder: Folder, manifest: Manifest) -> dict[str, tuple[Quarantined, ...]]:
+    """What each file's unit had to leave out, by the file's name; BadInput where the table is missing or another."""
+    if manifest.quarantine is None:
+        return {}
+    where = folder.path(manifest.quarantine.name)
+    data = read_checked(folder, manifest.quarantine, remedy="restore it, or make the folder anew")
+    found: dict[str, list[Quarantined]] = {}
+    table = read_parquet(data, where)
+    if not table.schema.equals(_SCHEMA):
+        raise BadInput(f"{where} has columns {table.schema.names} of other types than a quarantine has: restore it")
+    for row in table.to_pylist():
+        found.setdefault(row.pop("file"), []).append(Quarantined(**row))
+    return {file: tuple(items) for file, items in found.items()}

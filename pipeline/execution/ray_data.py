@@ -1,0 +1,129 @@
+"""Units on a cluster: each step of a stage's work is placed on Ray Data, a row of which is one unit all the way.
+
+So no block can split or mix units.
+"""
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bar_model.errors import BadInput
+from pipeline.execution.unit import Receipt, Row, Unit, Work, find_unit, finish_unit
+from pipeline.storage import Folder
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a stage's models run; auto: on the cluster's GPUs, where it has any."""
+
+PLAN_BLOCKS = 1000
+"""Objects that hold the plan, whatever its length: the driver keeps track of each from beginning to end."""
+READ_MEMORY_BYTES = 2**30
+"""What a task that reads a unit reserves: the pictures as stored and as decoded, and the libraries.
+
+Since workers reserve otherwise, it also keeps the two apart: Ray Data would fuse them, to decode and encode by turns.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How many workers build and hold what the work needs, and what each of them reserves."""
+
+    num: int
+    cpus: float = 1
+    gpus: float = 0
+
+    def __post_init__(self) -> None:
+        if self.num < 1:
+            raise BadInput(f"workers: {self.num}; at least 1 is needed")
+
+
+def place(device: Device, num: int | None) -> tuple[str, Workers]:
+    """The device that a stage's models run on, and its workers: by default one for every GPU, or for every CPU.
+
+    On CPUs a worker reserves half of one, so that as many tasks can read: whichever of the two has more to do gets the
+    processor's time, and none stands idle.
+    """
+    import ray
+
+    resources: dict[str, Any] = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    if device == "cuda" or (device == "auto" and gpus):
+        return "cuda", Workers(num=num or max(gpus, 1), gpus=1)
+    return "cpu", Workers(num=num or max(cpus, 1), cpus=0.5)
+
+
+def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers) -> Iterator[tuple[Unit, Receipt]]:
+    """Places the steps on the cluster, which runs them as its resources allow; receipts come as units are done."""
+    if not units:
+        return
+    import ray
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    from pipeline.execution.read_ahead import limit_read_ahead
+
+    resources = ray.cluster_resources()
+    _check_room(workers, resources)
+    dataset = (
+        ray.data.from_items(
+            [{"unit": unit.to_json()} for unit in units], override_num_blocks=min(len(units), PLAN_BLOCKS)
+        )
+        .map(functools.partial(_read, folder, work), num_cpus=1, memory=READ_MEMORY_BYTES)
+        .map(
+            _Worker,  # pyright: ignore[reportArgumentType]  (Ray's signature knows functions alone)
+            fn_constructor_args=(work,),
+            compute=ActorPoolStrategy(size=min(workers.num, len(units))),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus,
+        )
+        # Writing waits for no CPU: else, where the workers leave but one, nothing is written until all has been read.
+        .map(
+            functools.partial(_write, folder, work),
+            num_cpus=0,
+            compute=TaskPoolStrategy(size=min(int(resources["CPU"]), len(units))),
+        )
+    )
+    limit_read_ahead(dataset)
+    dataset.context.target_max_block_size = 1  # Whoever reads several units hands on each by itself, at once.
+    dataset.context.enable_progress_bars = False
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # It would warn that there are none.
+    dataset.context.print_on_execution_start = False
+    for row in dataset.iter_rows():
+        yield Unit.from_json(row["unit"]), Receipt.from_json(row["receipt"])
+
+
+def _read(folder: Folder, work: Work, row: Row) -> Row:
+    """What a unit is made from; or its receipt, which passes the other steps by, where its file is there by now.
+
+    Ray repeats all steps of a unit whose receipt was lost with a machine, and another run may have been faster.
+    """
+    unit = Unit.from_json(row["unit"])
+    receipt = find_unit(folder, work, unit)
+    return {**row, **(work.read(unit) if receipt is None else {"receipt": receipt.to_json()})}
+
+
+class _Worker:
+    def __init__(self, work: Work) -> None:
+        self._step = work.build()
+
+    def __call__(self, row: Row) -> Row:
+        return row if "receipt" in row else {"unit": row["unit"], **self._step(row)}
+
+
+def _write(folder: Folder, work: Work, row: Row) -> Row:
+    if "receipt" in row:
+        return row
+    return {"unit": row["unit"], "receipt": finish_unit(folder, work, Unit.from_json(row["unit"]), row).to_json()}
+
+
+def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
+    """Workers hold what they reserve to the end: units could never be read if they took every CPU."""
+    cpus, gpus, memory = (resources.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
+    if workers.num * workers.cpus + 1 > cpus or workers.num * workers.gpus > gpus:
+        raise BadInput(
+            f"workers: {workers.num} with {workers.cpus:g} CPUs and {workers.gpus:g} GPUs each do not fit into the "
+            f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: ask for fewer workers, "
+            "or a greater cluster"
+        )
+    if memory < READ_MEMORY_BYTES:
+        raise BadInput(f"the cluster's {memory:,.0f} bytes of memory do not suffice: {READ_MEMORY_BYTES:,} are needed")

@@ -1,0 +1,147 @@
+"""A stage, unit by unit: what is not done yet is done, and the manifest is written last.
+
+The same machinery tokenizes, samples and extracts features.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bar_model.errors import BadInput
+from pipeline.execution.manifest import Inputs, Manifest, Quarantined, open_stage
+from pipeline.execution.progress import Progress, Run
+from pipeline.execution.quarantine import read_quarantine, write_quarantine
+from pipeline.execution.ray_data import Workers, execute
+from pipeline.execution.unit import Receipt, Unit, Work, inspect_unit
+from pipeline.hardware import HARDWARE, hardware
+from pipeline.storage import Folder
+
+INSPECTIONS_AT_ONCE = 16
+INSPECTION_BYTES = 2**28
+"""Of files in the driver's memory at once, but one of any size."""
+
+
+def run_units(
+    folder: Folder,
+    work: Work,
+    units: Iterable[Unit],
+    *,
+    configuration: Mapping[str, Any],
+    workers: Workers,
+    run: Run | None = None,
+    max_bad: float = 0,
+) -> Manifest:
+    """Does the units that are not done, then publishes the manifest; with nothing to do, gives the one that is there.
+
+    A plan may only grow: units that were published must be among `units`, and new ones make a new generation.
+    `configuration` is all that determines the content of the files (JSON values). BadInput where the folder was made
+    with another one, where published units have changed, or where more than the share `max_bad` of the items had to be
+    quarantined; what is done is kept in each case.
+    """
+    planned = list(units)
+    if not planned:
+        raise BadInput(f"{work.stage}: there are no {work.item} to work on; check where they come from")
+    published = open_stage(folder, work.stage, configuration)
+    inputs = _inputs(planned)
+    _check_grown(folder, work, planned, published)
+    sizes = {entry.name: entry.size for entry in folder.list(work.name.format("*"))}
+    receipts = _published(folder, work, planned, published, sizes)
+    if published is not None and len(receipts) == len(planned):
+        print(f"{folder.url}: nothing to do, all {inputs.num:,} {work.item} are done", flush=True)
+        return published
+
+    bad: list[Quarantined] = []
+    with Progress(work.stage, work.item, total=inputs.num, run=run) as progress:
+
+        def keep(unit: Unit, receipt: Receipt, count: Callable[[int, int], None]) -> None:
+            receipts[unit.index] = receipt
+            bad.extend(receipt.quarantined)
+            count(unit.num_wanted, len(receipt.quarantined))
+            _check_bad(bad, inputs, work, max_bad)
+
+        for unit in planned:
+            if unit.index in receipts:
+                keep(unit, receipts[unit.index], progress.found)
+        there = [unit for unit in planned if unit.index not in receipts and work.file_name(unit) in sizes]
+        for unit, receipt in _inspected(folder, work, there, sizes):
+            keep(unit, receipt, progress.found)
+        pending = [unit for unit in planned if unit.index not in receipts]
+        if pending and run is not None:
+            run.tag(HARDWARE, hardware(workers.num * workers.gpus))
+        for unit, receipt in execute(folder, work, pending, workers):
+            keep(unit, receipt, progress.advance)
+
+    in_order = [receipts[unit.index] for unit in planned]
+    return publish(folder, work.stage, planned, in_order, configuration=configuration)
+
+
+def publish(
+    folder: Folder,
+    stage: str,
+    units: Sequence[Unit],
+    receipts: Sequence[Receipt],
+    *,
+    configuration: Mapping[str, Any],
+) -> Manifest:
+    """The manifest of units that are done, put in place."""
+    manifest = Manifest(
+        stage=stage,
+        generation=1,
+        configuration=json.loads(json.dumps(configuration)),  # As it will be read.
+        inputs=_inputs(units),
+        files=tuple(receipt.file for receipt in receipts),
+        quarantine=write_quarantine(folder, {receipt.file.name: receipt.quarantined for receipt in receipts}),
+    )
+    return manifest.commit(folder)
+
+
+def _inputs(units: Sequence[Unit]) -> Inputs:
+    digests = "".join(unit.digest + "".join(f"-{key}" for key in unit.dropped) for unit in units)
+    return Inputs(sum(unit.num_wanted for unit in units), hashlib.sha256(digests.encode()).hexdigest()[:16])
+
+
+def _check_grown(folder: Folder, work: Work, planned: Sequence[Unit], published: Manifest | None) -> None:
+    names = {work.file_name(unit) for unit in planned}
+    if published is not None and not all(file.name in names for file in published.files):
+        raise BadInput(
+            f"{folder.url} was made from {published.inputs.num:,} {work.item} that have changed since (now "
+            f"{_inputs(planned).num:,}): choose another output folder, or restore them"
+        )
+
+
+def _published(
+    folder: Folder, work: Work, planned: Sequence[Unit], published: Manifest | None, sizes: Mapping[str, int]
+) -> dict[int, Receipt]:
+    """Receipts of the units that the manifest tells of and that are still as it says, by index; no file is read."""
+    if published is None:
+        return {}
+    files = {file.name: file for file in published.files}
+    quarantined = read_quarantine(folder, published)
+    receipts = {}
+    for unit in planned:
+        name = work.file_name(unit)
+        file = files.get(name)
+        if file is not None and sizes.get(name) == file.bytes and file.dropped == unit.dropped:
+            receipts[unit.index] = Receipt(file, quarantined.get(name, ()))
+    return receipts
+
+
+def _check_bad(bad: Sequence[Quarantined], inputs: Inputs, work: Work, max_bad: float) -> None:
+    if len(bad) > max_bad * inputs.num:
+        raise BadInput(
+            f"{len(bad):,} of {inputs.num:,} {work.item} can't be used, more than the share of {max_bad:g} allowed "
+            f"(first: {bad[0].where} {bad[0].why}): mend them or raise max_bad; what is done is kept"
+        )
+
+
+def _inspected(
+    folder: Folder, work: Work, units: Sequence[Unit], sizes: Mapping[str, int]
+) -> Iterator[tuple[Unit, Receipt]]:
+    def receipt(unit: Unit) -> Receipt:
+        return inspect_unit(folder, work, unit, folder.read(work.file_name(unit)))
+
+    at_once = INSPECTION_BYTES // max([1, *sizes.values()])
+    with ThreadPoolExecutor(min(max(at_once, 1), INSPECTIONS_AT_ONCE)) as pool:
+        yield from zip(units, pool.map(receipt, units), strict=True)

@@ -1,0 +1,149 @@
+"""Pictures: bytes of a file -> the RGB crop that is tokenized, or what is wrong with them."""
+
+import io
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from bar_model.tokenizer.tokenizer import BROKEN_PICTURES, to_uint8
+
+CROP_RULE = "box-halvings bicubic centre-crop"
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 89_478_485
+"""Of a picture as stored, and as resized: 256 MiB of RGB. Pillow's own limit, where it begins to warn of bombs."""
+
+
+class BadImage(ValueError):
+    """A picture that can't be used; the message says why."""
+
+
+def load_image(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The centre crop of an encoded picture (method.md, section 2); BadImage where there is none to be had.
+
+    Colour and orientation are those of the published tokenizing, which loads with torchvision's `ImageFolder`: the
+    picture becomes RGB as Pillow converts it, before it is resized (transparency is dropped, CMYK converted without
+    a profile), and the EXIF orientation is ignored, so that codes agree with the published ones. Two kinds that it
+    would let pass are refused, for it would make something else of them: an animation (its first frame), and grey
+    of more than 8 bits (clipped: nearly all white).
+    """
+    return _crop(decode(data), size)
+
+
+def resize_image(data: bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture whose shorter side is `size`, uncropped, as tokenizers are trained (method.md, section 2)."""
+    image = decode(data)
+    width, height = image.size
+    shorter = min(width, height)
+    return np.asarray(_resized(image, size * width // shorter, size * height // shorter))
+
+
+def decode(data: bytes) -> Image.Image:
+    """An encoded picture in RGB; BadImage where there is none to be had."""
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata, which is not read here.
+        warnings.simplefilter("ignore")
+        try:
+            return _decode(data)
+        except (BadImage, MemoryError):
+            raise
+        except Exception as error:  # Pillow's decoders raise nearly anything where the data is malformed.
+            raise BadImage(" ".join(f"can't be decoded: {error or type(error).__name__}".split())) from error
+
+
+def crop(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
+    """The view that is the picture itself."""
+    return images
+
+
+def flip(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
+    """The view that is mirrored left to right."""
+    return images[..., ::-1, :]
+
+
+VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"crop": crop, "flip": flip}
+
+
+def to_model(
+    images: UInt8[np.ndarray, "batch height width 3"], device: torch.device | None = None
+) -> Float[Tensor, "batch 3 height width"]:
+    """x/127.5 − 1: 0 … 255 -> [-1, 1]. Bytes travel to the device, which is a quarter of what floats would be."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images))
+    if device is not None and device.type == "cuda":
+        pixels = pixels.pin_memory().to(device, non_blocking=True)  # While the device is at the batch before.
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarray, "batch height width 3"]:
+    """[-1, 1] -> 0 … 255, as `to_uint8` does it, on the host.
+
+    Raises:
+        ValueError: there are NaNs, of which a byte would make a colour.
+    """
+    if bool(images.isnan().any()):
+        raise ValueError(BROKEN_PICTURES)
+    return to_uint8(images).cpu().numpy()
+
+
+def to_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """One picture as a PNG file."""
+    return _saved(image, "PNG")
+
+
+def to_webp(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """One picture as a WebP file, without loss."""
+    return _saved(image, "WEBP", lossless=True)
+
+
+def to_grid(images: UInt8[np.ndarray, "batch height width 3"], columns: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Pictures side by side, row by row, two white pixels apart."""
+    num, height, width, _ = images.shape
+    rows = -(-num // columns)
+    grid = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + 2), index % columns * (width + 2)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def _saved(image: UInt8[np.ndarray, "height width 3"], kind: str, **options: bool) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _decode(data: bytes) -> Image.Image:
+    if not data:
+        raise BadImage("is empty")
+    try:
+        # Opening reads the header alone, so that a bomb is turned away before it unfolds.
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise BadImage(f"is none of {', '.join(FORMATS)}") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"{image.width} × {image.height} is more than {MAX_PIXELS:,} pixels")
+    # An MPO is a photograph with companions (a preview, the other eye), of which the first picture is the one meant.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise BadImage("is animated, or holds several pictures")
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise BadImage(f"has more than 8 bits of grey (mode {image.mode})")
+    return image.convert("RGB")
+
+
+def _crop(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    image = _resized(image, round(image.width * scale), round(image.height * scale))
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{image.width} × {image.height} is too narrow to be resized to {width} × {height}")
+    return image.resize((width, height), Image.Resampling.BICUBIC)

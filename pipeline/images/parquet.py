@@ -1,0 +1,143 @@
+"""Pictures in Parquet files, as data sets lie on the Hugging Face hub: a struct of `bytes` and `path`, and a label."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bar_model.errors import BadInput
+from pipeline.images.codec import BadImage
+from pipeline.images.source import Item, Labels, Picture
+from pipeline.storage import Entry, Folder
+from pipeline.tables import TypeCheck, check_types, is_bytes, is_number_or_text, is_text, open_parquet
+
+ROWS_LISTED, ROWS_READ = 8192, 64
+READ_AHEAD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ParquetImages:
+    """Files of a folder by a pattern, in the order of their names. A picture's key is FILE/ROW, counted from 0."""
+
+    url: str
+    pattern: str
+    labels: Labels
+    label_column: str
+    image_column: str
+
+    @staticmethod
+    def open(folder: Folder, pattern: str, labels: Labels, label_column: str) -> "ParquetImages | None":
+        """None where the files have no column of pictures; BadInput where they have several, or none of labels."""
+        entry = folder.list(pattern)[0]
+        schema = read_schema(folder, entry.name)
+        images = [field.name for field in schema if _is_picture(field.type)]
+        if not images:
+            return None
+        if len(images) > 1:
+            raise BadInput(
+                f"{folder.path(entry.name)} has several columns of pictures, {', '.join(images)}: keep the one meant"
+            )
+        check_labels(schema, label_column, folder.path(entry.name))
+        return ParquetImages(folder.url, pattern, labels, label_column, images[0])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        columns = {"image_column": self.image_column, "label_column": self.label_column}
+        return {"kind": "Parquet", "url": f"{self.url}/{self.pattern}", **columns, **self.labels.identity}
+
+    def pictures(self) -> Iterator[Picture]:
+        """Reads the labels alone, not the pictures."""
+        folder = Folder(self.url)
+        for entry in folder.list(self.pattern):
+            row = 0
+            for batch in stream_columns(folder, entry, {self.label_column: is_number_or_text}, ROWS_LISTED):
+                for given in batch.column(0).to_pylist():
+                    key = f"{entry.name}/{row:09d}"
+                    label = self.labels.of(given, f"{folder.path(entry.name)}, row {row}")
+                    yield Picture(key, label, 0, entry.version, at=row)
+                    row += 1
+
+    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+        """Reads the row groups that hold these rows."""
+        folder = Folder(self.url)
+        for name, rows in groupby(pictures, key=lambda picture: picture.key.rpartition("/")[0]):
+            wanted = {picture.at: picture for picture in rows}
+            where = folder.path(name)
+            with (
+                folder.open(name, read_ahead=READ_AHEAD_BYTES) as file,
+                open_parquet(file, where, pre_buffer=True) as table,
+            ):
+                check_types(table.schema_arrow, {self.image_column: _is_picture}, where)
+                for row, image in self._rows(table, min(wanted), max(wanted) + 1):
+                    if row in wanted:
+                        yield _item(where, wanted[row], image)
+
+    def _rows(self, table: pq.ParquetFile, start: int, end: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        fields = [f"{self.image_column}.{name}" for name in _wanted(table.schema_arrow.field(self.image_column).type)]
+        first = 0
+        for group in range(table.num_row_groups):
+            rows = table.metadata.row_group(group).num_rows
+            if first < end and start < first + rows:
+                row = first
+                for batch in table.iter_batches(ROWS_READ, row_groups=[group], columns=fields):
+                    yield from enumerate(batch.column(self.image_column).to_pylist(), row)
+                    row += len(batch)
+            first += rows
+
+
+def read_schema(folder: Folder, name: str) -> pa.Schema:
+    """Of one Parquet file; BadInput where it is none."""
+    with folder.open(name, read_ahead=READ_AHEAD_BYTES) as file, open_parquet(file, folder.path(name)) as table:
+        return table.schema_arrow
+
+
+def check_labels(schema: pa.Schema, column: str, where: str) -> None:
+    """BadInput where the schema lacks the column of labels, or labels can't be of its type."""
+    if column not in schema.names:
+        raise BadInput(f"{where} has no column {column!r}: name that of the labels with --label-column")
+    check_types(schema, {column: is_number_or_text}, where)
+
+
+def stream_columns(
+    folder: Folder, entry: Entry, columns: Mapping[str, TypeCheck], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """A Parquet file's columns in this order, so many rows at a time.
+
+    Raises:
+        BadInput: the file lacks one or has it as another type, or is no whole Parquet file.
+    """
+    where = folder.path(entry.name)
+    try:
+        with (
+            folder.open(entry.name, read_ahead=READ_AHEAD_BYTES) as file,
+            open_parquet(file, where) as table,
+        ):
+            check_types(table.schema_arrow, columns, where)
+            for batch in table.iter_batches(rows, columns=list(columns)):
+                yield batch.select(list(columns))
+    except pa.ArrowException as error:
+        raise BadInput(f"{where} is damaged ({_one_line(error)}): restore it") from error
+
+
+def _is_picture(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and "bytes" in _wanted(kind)
+
+
+def _wanted(kind: pa.StructType) -> list[str]:
+    """The fields of a picture that are read, as far as they are there and of the type that they should have."""
+    checks = {"bytes": is_bytes, "path": is_text}
+    return [field.name for field in kind if field.name in checks and checks[field.name](field.type)]
+
+
+def _item(file: str, picture: Picture, image: dict[str, Any] | None) -> Item:
+    data = image["bytes"] if image is not None else None
+    path = image.get("path") if image is not None else None
+    where = f"{file}, row {picture.at}" + (f" ({path})" if path else "")
+    return Item(picture.key, picture.label, where, BadImage("holds no bytes") if data is None else data)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,122 @@
+"""Pictures in tar files, as WebDataset keeps them: NAME.jpg beside NAME.cls, or in a folder named by the class."""
+
+import tarfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bar_model.errors import BadInput
+from pipeline.images.class_folders import EXTENSIONS, READS_AT_ONCE
+from pipeline.images.codec import BadImage
+from pipeline.images.source import Item, Labels, Picture, count_doubled
+from pipeline.storage import Entry, Folder
+
+LISTED_AT_ONCE = 8
+READ_AHEAD_BYTES = 8 << 20
+"""A tar has no list of its members: to find them is to stream through it."""
+LABEL_BYTES = 256
+
+
+class _Member(NamedTuple):
+    name: str
+    at: int
+    size: int
+    label: object
+
+
+@dataclass(frozen=True)
+class TarImages:
+    """Files of a folder by a pattern, in the order of their names. A picture's key is FILE/MEMBER.
+
+    Nothing is unpacked: a member is read by its place in the file, so its name can't lead anywhere.
+    """
+
+    url: str
+    pattern: str
+    labels: Labels
+
+    @staticmethod
+    def open(folder: Folder, pattern: str, labels: Labels, label_column: str) -> "TarImages":
+        return TarImages(folder.url, pattern, labels)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"kind": "tar", "url": f"{self.url}/{self.pattern}", **self.labels.identity}
+
+    def pictures(self) -> Iterator[Picture]:
+        """Holds the members of a few files at a time. BadInput where a picture has no label, or a file is damaged."""
+        folder = Folder(self.url)
+        ahead: deque[tuple[Entry, Future[list[_Member]]]] = deque()
+        with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
+            for entry in folder.list(self.pattern):
+                ahead.append((entry, pool.submit(_members, folder, entry.name)))
+                if len(ahead) == LISTED_AT_ONCE:
+                    yield from self._listed(folder, *ahead.popleft())
+            while ahead:
+                yield from self._listed(folder, *ahead.popleft())
+
+    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            yield from pool.map(self._item, pictures)
+
+    def _listed(self, folder: Folder, entry: Entry, members: Future[list[_Member]]) -> Iterator[Picture]:
+        found = []
+        for member in members.result():
+            problem = "its name climbs out of the file" if _climbs(member.name) else ""
+            where = f"{folder.path(entry.name)}, member {member.name}"
+            label = self.labels.of(member.label, where)
+            found.append(Picture(f"{entry.name}/{member.name}", label, member.size, entry.version, member.at, problem))
+        yield from count_doubled(sorted(found, key=lambda picture: (picture.key.split("/"), picture.at)))
+
+    def _item(self, picture: Picture) -> Item:
+        folder = Folder(self.url)
+        file, _, member = picture.key.partition("/")
+        where = f"{folder.path(file)}, member {member}"
+        try:
+            data = folder.read_part(file, picture.at, picture.at + picture.size)
+        except (FileNotFoundError, PermissionError) as error:
+            return Item(picture.key, picture.label, where, BadImage(f"can't be read ({type(error).__name__})"))
+        return Item(picture.key, picture.label, where, data)
+
+
+def _members(folder: Folder, name: str) -> list[_Member]:
+    """The pictures of a tar file with their labels as given: the number or name in NAME.cls, else their folder's."""
+    pictures: list[tarfile.TarInfo] = []
+    labels: dict[str, str] = {}
+    try:
+        with (
+            folder.open(name, read_ahead=READ_AHEAD_BYTES) as file,
+            tarfile.open(fileobj=file, mode="r:", errors="backslashreplace") as tar,
+        ):
+            for member in tar:
+                stem, _, ending = member.name.rpartition(".")
+                if member.isreg() and ending == "cls" and member.size <= LABEL_BYTES:
+                    labels[stem] = _text(tar, member)
+                elif member.isreg() and f".{ending.lower()}" in EXTENSIONS and not member.sparse:
+                    pictures.append(member)
+    except tarfile.TarError as error:
+        raise BadInput(f"{folder.path(name)} is no tar file, or damaged ({error}): restore it") from error
+    return [
+        _Member(member.name, member.offset_data, member.size, labels.get(_stem(member.name), _class(member.name)))
+        for member in pictures
+    ]
+
+
+def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    file = tar.extractfile(member)
+    return file.read().decode(errors="backslashreplace").strip() if file is not None else ""
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _class(name: str) -> str | None:
+    parts = name.split("/")
+    return parts[-2] if len(parts) > 1 else None
+
+
+def _climbs(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/")

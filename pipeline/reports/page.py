@@ -1,0 +1,76 @@
+"""A report as one HTML page that needs nothing else: no server, no script, no other file."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from pipeline.images.codec import to_png
+from pipeline.reports.panel import Panel, draw_panel
+from pipeline.reports.report import Report, rows
+from pipeline.tracking.lineage import Origin
+from pipeline.tracking.provenance import parameters
+
+PAGE = "report.html"
+TEMPLATE = "report.html.jinja"
+LARGEST, SMALLEST = 128, 64
+"""Sides of pictures on a page, in pixels; whole multiples and fractions of their own."""
+
+
+class Illustration(NamedTuple):
+    """A picture of a report, and what is to be seen there."""
+
+    title: str
+    about: str
+    picture: bytes
+    media: Literal["image/png", "image/svg+xml"] = "image/png"
+
+    @classmethod
+    def of(cls, panel: Panel) -> "Illustration":
+        """A panel whose pictures are brought to a size that a page can hold."""
+        size = next(iter(panel.groups.values())).shape[-2]
+        groups = {name: _reduced(images, max(1, size // LARGEST)) for name, images in panel.groups.items()}
+        drawn = draw_panel(panel._replace(title="", groups=groups), scale=max(1, SMALLEST // size))
+        return cls(panel.title, panel.about, to_png(drawn))
+
+    @property
+    def url(self) -> str:
+        """The picture itself."""
+        return f"data:{self.media};base64,{base64.b64encode(self.picture).decode()}"
+
+
+def draw_report(title: str, report: Report, illustrations: Sequence[Illustration], origins: Sequence[Origin]) -> bytes:
+    """The page: the same bytes for the same report, so it says nothing of when it was made."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    table = rows(report.results)
+    page = environment.get_template(TEMPLATE).render(
+        title=title,
+        rows=table,
+        sets=list(dict.fromkeys(name for row in table for name in row.sets)),
+        has_goals=any(row.result.figure.goal for row in table),
+        notes=report.notes,
+        illustrations=illustrations,
+        origins=origins,
+        protocol=parameters(report.protocol),
+    )
+    return page.encode()
+
+
+def _reduced(
+    images: UInt8[np.ndarray, "rows columns height width 3"], factor: int
+) -> UInt8[np.ndarray, "rows columns smaller smaller 3"]:
+    if factor == 1:
+        return images
+    return np.stack([[np.asarray(Image.fromarray(image).reduce(factor)) for image in row] for row in images])

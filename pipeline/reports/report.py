@@ -1,0 +1,171 @@
+"""A report: figures with the goals that they are held against, under the protocol that they were measured by."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from rich.table import Table
+
+from pipeline.execution.manifest import FileEntry, Inputs, Manifest
+from pipeline.storage import Folder
+from pipeline.tracking.provenance import plain
+
+FORMAT = 1
+STAGE, REPORT = "evaluate", "report.json"
+_OF_SETS = re.compile(r"(?P<figure>.+)_(?P<part>sd|min|(?:seed|set)_\d+)")
+
+
+class Goal(NamedTuple):
+    """What a figure has to reach, must not exceed, or must not be farther from than `tolerance`."""
+
+    kind: Literal["at least", "at most", "near"]
+    bound: float
+    tolerance: float = 0.0
+
+    def is_met(self, value: float) -> bool:
+        match self.kind:
+            case "at least":
+                return value >= self.bound
+            case "at most":
+                return value <= self.bound
+            case "near":
+                return abs(value - self.bound) <= self.tolerance
+
+
+class Figure(NamedTuple):
+    """What is measured: `name` for machines, `title` for people. Shares (unit "%") are fractions."""
+
+    name: str
+    title: str
+    unit: Literal["%", "dB", "×", ""] = ""
+    goal: Goal | None = None
+
+    def shown(self, value: float) -> str:
+        """A value of this figure, for people."""
+        if self.unit == "%":
+            return f"{100 * value:.4g} %"
+        return f"{value:.4g} {self.unit}".rstrip()
+
+    @property
+    def goal_shown(self) -> str:
+        """Likewise the goal, if there is one."""
+        if self.goal is None:
+            return ""
+        around = f" ± {self.shown(self.goal.tolerance)}" if self.goal.tolerance else ""
+        return f"{self.goal.kind} {self.shown(self.goal.bound)}{around}"
+
+
+class Result(NamedTuple):
+    """What was measured."""
+
+    figure: Figure
+    value: float
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the goal is; None where there is none."""
+        return None if self.figure.goal is None else self.figure.goal.is_met(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Results of one protocol (a dataclass); `notes` are what a reader of the results must know besides."""
+
+    protocol: Any
+    results: tuple[Result, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def are_goals_met(self) -> bool:
+        return all(result.is_met is not False for result in self.results)
+
+    def to_json(self) -> bytes:
+        results = {result.figure.name: _fields(result) for result in self.results}
+        document = {"format": FORMAT, "protocol": plain(self.protocol), "results": results, "notes": self.notes}
+        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+    def publish(
+        self,
+        out: Folder,
+        configuration: Mapping[str, Any],
+        pictures: Mapping[str, bytes],
+        *,
+        num_inputs: int,
+    ) -> Manifest:
+        """Writes the report and its pictures by their file names, and the manifest last."""
+        files = {REPORT: self.to_json(), **pictures}
+        for name, data in files.items():
+            out.write(name, data)
+        digest = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:16]
+        return Manifest(
+            stage=STAGE,
+            generation=1,
+            configuration=configuration,
+            inputs=Inputs(num_inputs, digest),
+            files=tuple(
+                FileEntry(name, digest, 1, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
+            ),
+        ).commit(out)
+
+    @classmethod
+    def from_json(cls, document: bytes) -> "Report":
+        """The inverse of `to_json`, but that the protocol is plain JSON values."""
+        fields = json.loads(document)
+        results = tuple(_result(name, each) for name, each in fields["results"].items())
+        return cls(protocol=fields["protocol"], results=results, notes=tuple(fields["notes"]))
+
+
+class Row(NamedTuple):
+    """A figure's result; of several sets that is the mean, and beside it are their spread, their least, and each."""
+
+    result: Result
+    deviation: float | None
+    minimum: float | None
+    sets: Mapping[str, float]
+
+
+def rows(results: Sequence[Result]) -> tuple[Row, ...]:
+    """A row a figure: what belongs to the same by its name (`fid`, `fid_sd`, `fid_min`, `fid_seed_0`) is in one."""
+    parts: dict[str, dict[str, float]] = {result.figure.name: {} for result in results}
+    for figure, value in results:
+        found = _OF_SETS.fullmatch(figure.name)
+        if found is not None and found["figure"] in parts:
+            parts[found["figure"]][found["part"]] = value
+            del parts[figure.name]
+    by_name = {result.figure.name: result for result in results}
+    return tuple(
+        Row(
+            by_name[name],
+            several.get("sd"),
+            several.get("min"),
+            {part.replace("_", " "): value for part, value in several.items() if part not in ("sd", "min")},
+        )
+        for name, several in parts.items()
+    )
+
+
+def results_table(title: str, results: Sequence[Result]) -> Table:
+    """Figures beside their goals."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for heading in ("result", "goal", ""):
+        table.add_column(heading, justify="right")
+    for result in results:
+        figure, value = result
+        mark = {None: "", True: "[green]reached[/]", False: "[bold red]missed[/]"}[result.is_met]
+        table.add_row(figure.title, figure.shown(value), figure.goal_shown, mark)
+    return table
+
+
+def _fields(result: Result) -> dict[str, Any]:
+    figure, value = result
+    goal = {} if figure.goal is None else {"goal": figure.goal._asdict(), "met": result.is_met}
+    return {"title": figure.title, "value": value, "unit": figure.unit, **goal}
+
+
+def _result(name: str, fields: Mapping[str, Any]) -> Result:
+    goal = Goal(**fields["goal"]) if "goal" in fields else None
+    return Result(Figure(name, fields["title"], fields["unit"], goal), fields["value"])

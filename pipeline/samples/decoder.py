@@ -1,0 +1,64 @@
+"""Codes -> pictures, the same whenever they are decoded: while they are drawn, or later from the codes alone."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Int64, UInt8
+from torch import Tensor
+
+from bar_model.bits import unpack_bits
+from bar_model.engine.decode_stream import Pictures, decode_all
+from bar_model.engine.engine import FastDecoder
+from bar_model.tokenizer.tokenizer import Tokenizer
+
+
+def whole_batches(indices: Int64[np.ndarray, " images"], size: int) -> tuple[list[Int64[np.ndarray, " batch"]], slice]:
+    """The batches that hold a range of images, each from a multiple of its size on, and the range's place in them.
+
+    Float sums depend on a batch's shape and an image's place in it, and bits and pixels on the sums.
+    """
+    starts = range(int(indices[0]) // size * size, int(indices[-1]) + 1, size)
+    asked = slice(int(indices[0]) - starts[0], int(indices[-1]) - starts[0] + 1)
+    return [np.arange(start, start + size) for start in starts], asked
+
+
+class CodeDecoder:
+    """A tokenizer's decoder, in the batches that pictures are drawn in."""
+
+    def __init__(self, tokenizer: Tokenizer, batch_size: int) -> None:
+        self._decoder = FastDecoder(tokenizer, dtype=torch.float32)
+        self._shape = tokenizer.config.codes
+        self._batch_size = batch_size
+        self._device = tokenizer.decoder.class_token.device
+
+    def decode_all(self, drawn: Iterable[Bool[Tensor, "batch tokens bits"]]) -> Iterator[Pictures]:
+        """Whole batches, each decoded while the next is drawn where a GPU can do both."""
+        return decode_all(self._decoder, drawn)
+
+    def __call__(
+        self, indices: Int64[np.ndarray, " images"], codes: UInt8[np.ndarray, "images bytes"]
+    ) -> UInt8[np.ndarray, "images height width 3"]:
+        """Any range of images, from the packed codes that were kept of them."""
+        batches, asked = whole_batches(indices, self._batch_size)
+        padded = np.zeros((len(batches) * self._batch_size, codes.shape[1]), np.uint8)
+        padded[asked] = codes
+        bits = unpack_bits(torch.from_numpy(padded).to(self._device), self._shape.num_bits)
+        shaped = rearrange(bits, "image (token bit) -> image token bit", bit=self._shape.bits)
+        with one_thread(self._device):
+            pictures = self.decode_all(shaped.split(self._batch_size))
+            return np.concatenate([batch.images.numpy() for batch in pictures])[asked]
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, threads divide the sums among them, so that bits would depend on their number."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,117 @@
+"""How a shard keeps its pictures: as PNG, WebP or raw pixels, in its rows or in files beside it, or not at all."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt8
+from PIL import Image
+
+from bar_model.errors import BadInput
+from pipeline.execution.unit import Row
+from pipeline.images.codec import to_png, to_webp
+from pipeline.storage import Folder
+
+Encoding = Literal["png", "webp", "raw", "none"]
+Images = UInt8[np.ndarray, "images height width 3"]
+
+ENCODERS: dict[Encoding, Callable[[np.ndarray], bytes]] = {"png": to_png, "webp": to_webp}
+FILES_A_FOLDER = 1000
+READS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """Which way pictures are kept; each gives back the same pixels, but for "none", of which there are codes alone."""
+
+    encoding: Encoding = "png"
+    files: bool = False
+
+    def __post_init__(self) -> None:
+        if self.files and self.encoding not in ENCODERS:
+            raise BadInput(f"files: images are kept as {self.encoding}, of which no files are made; choose png or webp")
+
+    @property
+    def has_pixels(self) -> bool:
+        return self.encoding != "none"
+
+    def fields(self, image_size: int) -> list[pa.Field]:
+        """The columns of pictures. A file's pixels are known by their SHA-256, whatever version encoded them."""
+        if self.files:
+            columns = {"file": pa.string(), "pixels_sha256": pa.binary(32)}
+        elif self.encoding == "raw":
+            columns = {"image": pa.binary(3 * image_size**2)}
+        else:
+            columns = {"image": pa.binary()} if self.has_pixels else {}
+        return [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
+
+    def columns(self, row: Row) -> list[pa.Array]:
+        """The values of `fields`, of `indices` (N,) and `images` (N, H, W, 3); without pixels there are none."""
+        if not self.has_pixels:
+            return []
+        images: Images = row["images"]
+        if self.files:
+            digests = [_digest(image) for image in images]
+            return [pa.array(map(self._file_name, row["indices"]), pa.string()), pa.array(digests, pa.binary(32))]
+        if self.encoding == "raw":
+            pixels = pa.py_buffer(np.ascontiguousarray(images))
+            return [pa.FixedSizeBinaryArray.from_buffers(pa.binary(images[0].size), len(images), [None, pixels])]
+        return [pa.array(map(ENCODERS[self.encoding], images), pa.binary())]
+
+    def beside(self, row: Row) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the files beside a shard."""
+        if self.files:
+            for index, image in zip(row["indices"], row["images"], strict=True):
+                yield self._file_name(index), ENCODERS[self.encoding](image)
+
+    def images(self, table: pa.Table, image_size: int, folder: Folder) -> Images:
+        """The pictures of a shard's rows, those of files from their folder; BadInput where one is damaged."""
+        shape = (image_size, image_size, 3)
+        if self.files:
+            rows = zip(table.column("file").to_pylist(), table.column("pixels_sha256").to_pylist(), strict=True)
+            with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+                return np.stack(list(pool.map(lambda row: _read_file(folder, *row), rows)))
+        if self.encoding == "raw":
+            return fixed_bytes(table.column("image")).reshape(-1, *shape)
+        images = np.empty((len(table), *shape), np.uint8)
+        for place, data in enumerate(table.column("image")):
+            images[place] = _decoded(data.as_buffer())
+        return images
+
+    def _file_name(self, index: int) -> str:
+        return f"images/{index // FILES_A_FOLDER:06d}/{index:09d}.{self.encoding}"
+
+
+def fixed_bytes(column: pa.ChunkedArray) -> UInt8[np.ndarray, "rows bytes"]:
+    """A column of fixed-size binary values, not copied where it is of one piece."""
+    array = column.combine_chunks()
+    width = array.type.byte_width
+    start = array.offset * width
+    return np.frombuffer(array.buffers()[1], np.uint8)[start : start + len(array) * width].reshape(-1, width)
+
+
+def _read_file(folder: Folder, name: str, sha256: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    remedy = "remove its shard and draw the samples again, which makes what is missing"
+    try:
+        image = _decoded(folder.read(name))
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder.path(name)} is missing: {remedy}") from error
+    except OSError as error:
+        raise BadInput(f"{folder.path(name)} is damaged ({error}): {remedy}") from error
+    if _digest(image) != sha256:
+        raise BadInput(f"{folder.path(name)} is not the picture that was drawn (its pixels differ): {remedy}")
+    return image
+
+
+def _digest(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
+
+
+def _decoded(data: bytes | pa.Buffer) -> UInt8[np.ndarray, "height width 3"]:
+    with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
+        return np.asarray(image)

@@ -1,0 +1,59 @@
+"""Samples as one npz file, `arr_0` (N, H, W, 3) uint8 by image index, which the published FID evaluation reads.
+
+python -m pipeline.samples.npz FOLDER [--tokenizer PATH]    of samples that were drawn before, or of their codes alone
+"""
+
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tyro
+
+from pipeline.command import run_module
+from pipeline.samples.folder import SampleFolder
+
+NPZ = "samples.npz"
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""Of the file within, so that the same samples make the same bytes."""
+
+
+def write_npz(samples: SampleFolder, name: str) -> None:
+    """Streams the shards into a file of their folder: one of them at a time is in memory."""
+    size = samples.drawing.image_size
+    header = {"descr": "|u1", "fortran_order": False, "shape": (samples.manifest.rows, size, size, 3)}
+    with (
+        samples.folder.writing(name) as file,
+        zipfile.ZipFile(file, "w") as archive,
+        archive.open(zipfile.ZipInfo("arr_0.npy", _TIME), "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, header)
+        for shard in samples.shards():
+            member.write(np.ascontiguousarray(shard.images).data)
+            del shard  # Else it would stay while the next one is read.
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpzConfig:
+    """Which samples to write as npz."""
+
+    folder: tyro.conf.Positional[str]
+    """Folder of samples, of any URL."""
+    tokenizer: str | None = None
+    """The tokenizer that they were drawn with, where no pictures were kept: a model folder or a published .bin file."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    return run_module(_write, NpzConfig, arguments)
+
+
+def _write(config: NpzConfig) -> None:
+    samples = SampleFolder.open(config.folder, config.tokenizer)
+    write_npz(samples, NPZ)
+    print(f"{samples.folder.path(NPZ)}: {samples.manifest.rows:,} images")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""A worker that draws: ranges of image numbers -> codes and pictures, the same on whichever worker."""
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool
+from torch import Tensor
+
+from bar_model import checkpoint
+from bar_model.bits import pack_bits
+from bar_model.engine.engine import Engine
+from bar_model.errors import BadInput
+from bar_model.generator.bar import Bar
+from bar_model.tokenizer.tokenizer import Tokenizer
+from pipeline.evaluation.extract import Extractor, Networks
+from pipeline.execution.unit import Row
+from pipeline.features.folder import as_columns
+from pipeline.samples.decoder import CodeDecoder, one_thread, whole_batches
+from pipeline.samples.folder import Drawing
+from pipeline.samples.labels import Labels
+from pipeline.storage import local_copy
+
+
+class DrawImages:
+    """`indices` (N,) -> `labels` (N,) int32, `codes` (N, bytes) and, if wanted, `images` (N, H, W, 3) uint8.
+
+    With an extractor, also what it sees in the pictures: `features.NAME` (N, dims) float32 each. Every batch is drawn
+    whole, and what was not asked for is left out. One an actor.
+    """
+
+    def __init__(
+        self,
+        generator: Bar,
+        tokenizer: Tokenizer,
+        drawing: Drawing,
+        labels: Labels,
+        *,
+        with_images: bool = True,
+        extractor: Extractor | None = None,
+    ) -> None:
+        self._engine = Engine(generator, dtype=getattr(torch, drawing.precision))
+        # Said now, where not one image fits; where a batch does not, the engine draws it in parts.
+        self._engine.largest_batch(sampling=drawing.sampling, tokenizer=tokenizer.config)
+        self._decoder = CodeDecoder(tokenizer, drawing.batch_size) if with_images or extractor else None
+        self._with_images = with_images
+        self._extractor = extractor
+        self._drawing = drawing
+        self._labels = labels
+
+    def __call__(self, row: Row) -> Row:
+        indices: np.ndarray = row["indices"]
+        batches, asked = whole_batches(indices, self._drawing.batch_size)
+        with one_thread(torch.device(self._drawing.device)):
+            bits = (self._draw(batch) for batch in batches)
+            drawn = [
+                self._columns(*batch) for batch in (self._decoder.decode_all(bits) if self._decoder else zip(bits))
+            ]
+        columns = {name: np.concatenate([batch[name] for batch in drawn])[asked] for name in drawn[0]}
+        return {"indices": indices, "labels": self._labels.of(indices), **columns}
+
+    def _draw(self, indices: np.ndarray) -> Bool[Tensor, "batch tokens bits"]:
+        device = self._drawing.device
+        return self._engine.generate(
+            torch.from_numpy(self._labels.of(indices)).long().to(device),
+            seed=self._drawing.seed,
+            images=torch.from_numpy(indices).to(device),
+            sampling=self._drawing.sampling,
+        )
+
+    def _columns(self, bits: Tensor, images: Tensor | None = None) -> dict[str, np.ndarray]:
+        """What is kept of a batch: whatever else is to be made of its pictures is made here."""
+        codes = pack_bits(rearrange(bits, "image token bit -> image (token bit)")).cpu().numpy()
+        columns = {"codes": codes}
+        if images is not None and self._with_images:
+            columns["images"] = images.numpy()
+        if images is not None and self._extractor is not None:
+            seen = self._extractor(rearrange(images, "image row column channel -> image channel row column"))
+            columns |= as_columns(seen)
+        return columns
+
+
+def load_models(
+    generator: str,
+    tokenizer: str,
+    drawing: Drawing,
+    labels: Labels,
+    *,
+    with_images: bool = True,
+    networks: Networks | None = None,
+) -> DrawImages:
+    """Generator and tokenizer in their worker, and the feature networks where those are to see what is drawn."""
+    paths = [local_copy(url) for url in (generator, tokenizer)]
+    for url, path, expected in zip((generator, tokenizer), paths, (drawing.generator, drawing.tokenizer), strict=True):
+        if checkpoint.fingerprint_of(path) != expected:
+            raise BadInput(f"{url}: has changed since the run began, or differs between machines: run again")
+    bar = checkpoint.load_bar(paths[0], device=drawing.device)
+    decoder = checkpoint.load_tokenizer(paths[1], device=drawing.device, decode_only=True)
+    extractor = None if networks is None else networks.load(torch.device(drawing.device))
+    return DrawImages(bar, decoder, drawing, labels, with_images=with_images, extractor=extractor)

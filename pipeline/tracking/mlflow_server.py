@@ -1,0 +1,338 @@
+"""What a pipeline did, told to MLflow; the only file that knows it.
+
+    with tracking.start("train", config.tracking, config, out=config.out) as run:
+        run.metrics({"loss": 0.3}, step=10)
+
+Workers get `run` and log to it by id; runs.py says how that survives a server that is away. Here is what MLflow makes
+of the records, each of which may come a second time.
+"""
+
+import fcntl
+import functools
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+import tyro
+from PIL import Image
+
+from bar_model.errors import BadInput
+from pipeline.tracking.lifecycle import driving
+from pipeline.tracking.run import Judged, Run, kept_key, new_key
+from pipeline.tracking.spool import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["Judged", "Run", "TrackingConfig", "start"]
+
+logger = logging.getLogger(__name__)
+
+SERVERS = ("http", "https", "databricks")
+# So that MLflow's pages show training runs and their curves, not the traces of agents.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+# MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
+MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
+EXTERNAL = "mlflow.model.isExternal"  # Tag of a model whose files lie elsewhere.
+# What MLflow answers to a record that it will never take.
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
+# MLflow waits 245 s for a dead server by default: the spool makes up for giving up soon. And it is talkative.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where runs are kept: MLflow's own environment variables count, and else mlflow.db in the working folder."""
+
+    uri: str | None = None
+    """MLflow's server or database, http://host:5000 or sqlite:///mlflow.db (else: MLFLOW_TRACKING_URI)."""
+    experiment: Annotated[str | None, tyro.conf.arg(prefix_name=False, aliases=["--tracking.experiment"])] = None
+    """Experiment of the run (else: MLFLOW_EXPERIMENT_NAME, then `bar`)."""
+    spool: str = "~/.cache/bar/tracking"
+    """Folder on each machine for what the server has not got yet."""
+
+
+def start(
+    name: str, config: TrackingConfig, configuration: object, *, out: str | None = None
+) -> AbstractContextManager[Run]:
+    """A run of its own, as `driver.driving` describes; started again on the same `out`, a job continues its run.
+
+    Inside another's run (MLFLOW_RUN_ID) it is a child of that one. BadInput where runs can't be kept.
+    """
+    uri = _absolute(config.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    _make_ready(uri, Path(config.spool).expanduser())
+    run = Run(
+        key=kept_key(out) or new_key(),
+        name=name,
+        uri=uri,
+        experiment=config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "bar",
+        spool=config.spool,
+        parent=None,
+        connect=MlflowRun,
+    )
+    outer = os.environ.get("MLFLOW_RUN_ID")
+    return driving(run, configuration, out=out, tags={"mlflow.parentRunId": outer} if outer else None)
+
+
+class MlflowRun:
+    """A run as MLflow has it: found by our key, made by the driver's `open`, and fed with records of any age."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._id: str | None = None
+        self._is_new = False
+        self._steps: dict[str, set[int]] = {}
+        self._figures: set[str] | None = None
+        self._models: dict[str, str] = {}
+
+    def run_id(self) -> str | None:
+        """MLflow's id of the run, None as long as it has none."""
+        return self._id or self._find(self._run.key)
+
+    def deliver(self, records: list[Record]) -> None:
+        """Sends records in their order, less what MLflow has already; raises when it can't be reached."""
+        one_by_one = {
+            "open": self._send_open,
+            "figure": self._send_figure,
+            "artifact": self._send_artifact,
+            "input": self._send_input,
+            "model": self._send_model,
+            "close": self._send_close,
+        }
+        for kind, group in groupby(records, key=lambda record: record["kind"]):
+            if kind == "metrics":
+                self._send_points(group)
+            elif kind == "tags":
+                self._send_tags({name: value for record in group for name, value in record["values"].items()})
+            elif kind in one_by_one:
+                for record in group:
+                    _send_unless_refused([record], lambda records, kind=kind: one_by_one[kind](records[0]))
+
+    def _send_open(self, record: Record) -> None:
+        """Makes the run, or opens it again."""
+        self._id = self._find(self._run.key)
+        self._is_new = self._id is None
+        if self._id is None:
+            tags = {"bar.key": self._run.key}
+            if self._run.parent is not None:
+                tags["mlflow.parentRunId"] = self._made(self._find(self._run.parent))
+            self._id = self._client.create_run(self._experiment_id, record["time"], tags, self._run.name).info.run_id
+        else:
+            self._client.update_run(self._id, status="RUNNING")
+        self._send_parameters(record["parameters"])
+        self._send_tags({**record["tags"], "bar.driver": record["driver"]})
+
+    def _send_close(self, record: Record) -> None:
+        """Ends the run, unless another driver has opened it since."""
+        if self._client.get_run(self._known_id).data.tags.get("bar.driver") == record["driver"]:
+            if record["reason"] is not None:
+                self._send_tags({"bar.reason": record["reason"]})
+            self._client.set_terminated(self._known_id, record["status"], record["time"])
+
+    def _send_points(self, records: Iterable[Record]) -> None:
+        from mlflow.entities import Metric
+
+        points = {
+            (name, record["step"]): Metric(
+                name, value, record["time"], record["step"], **self._judged(record.get("of"))
+            )
+            for record in records
+            for name, value in record["values"].items()
+            if record["step"] not in self._steps_of(name)
+        }
+        for batch in _batches(list(points.values()), MAX_METRICS):
+            _send_unless_refused(batch, lambda some: self._client.log_batch(self._known_id, metrics=some))
+            for point in batch:
+                self._steps[point.key].add(point.step)
+
+    def _judged(self, of: Sequence[str | None] | None) -> dict[str, str | None]:
+        """What a point says of the checkpoint that it is a figure of, where MLflow knows that."""
+        judged = Judged(*of) if of is not None else None  # pyright: ignore[reportArgumentType]
+        if judged is None or (model := self._model_of(judged.model)) is None:
+            return {}
+        return {"model_id": model, "dataset_name": judged.protocol, "dataset_digest": judged.digest}
+
+    def _steps_of(self, name: str) -> set[int]:
+        """The steps of a metric that MLflow has: asked for once, and of a run made just now not at all."""
+        if name not in self._steps:
+            history = [] if self._is_new else self._client.get_metric_history(self._known_id, name)
+            self._steps[name] = {point.step for point in history}
+        return self._steps[name]
+
+    def _send_parameters(self, parameters: Mapping[str, str]) -> None:
+        """MLflow's can't change: what a resumed job has otherwise is tagged `changed.NAME`."""
+        from mlflow.entities import Param
+
+        mark = "… (see config.json)"
+        short = {k: v if len(v) <= MAX_VALUE else v[: MAX_VALUE - len(mark)] + mark for k, v in parameters.items()}
+        known = {} if self._is_new else self._client.get_run(self._known_id).data.params
+        for batch in _batches([Param(name, value) for name, value in short.items() if name not in known], MAX_PAIRS):
+            _send_unless_refused(batch, lambda some: self._client.log_batch(self._known_id, params=some))
+        self._send_tags({f"changed.{name}": value for name, value in short.items() if known.get(name, value) != value})
+
+    def _send_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        for batch in _batches([RunTag(name, value) for name, value in tags.items()], MAX_PAIRS):
+            _send_unless_refused(batch, lambda some: self._client.log_batch(self._known_id, tags=some))
+
+    def _send_figure(self, record: Record) -> None:
+        name, step, file = record["name"], record["step"], self._run.folder / record["file"]
+        if self._figures is None:
+            there = self._client.list_artifacts(self._known_id, "images")
+            self._figures = {Path(entry.path).name.split("+timestamp+")[0] for entry in there}
+        figure = f"{name.replace('/', '~')}+step+{step}"  # The beginning of the name that MLflow gives it.
+        if figure not in self._figures and file.exists():
+            with Image.open(file) as image:
+                self._client.log_image(self._known_id, image, key=name, step=step, timestamp=record["time"])
+            self._figures.add(figure)
+        file.unlink(missing_ok=True)
+
+    def _send_artifact(self, record: Record) -> None:
+        name, file = Path(record["name"]), self._run.folder / record["file"]
+        if file.exists():
+            with tempfile.TemporaryDirectory() as folder:  # MLflow takes a file's name from the disk.
+                named = Path(folder, name.name)
+                named.write_bytes(file.read_bytes())
+                self._client.log_artifact(self._known_id, str(named), str(name.parent) if name.parent.name else None)
+            file.unlink(missing_ok=True)
+
+    def _send_input(self, record: Record) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        name, url, fingerprint = record["name"], record["url"], record["fingerprint"]
+        source_type = urlsplit(url).scheme or "local"
+        dataset = Dataset(name, fingerprint[:MAX_DIGEST], source_type, json.dumps({"uri": url}))
+        tags = [InputTag("mlflow.data.context", name), InputTag("fingerprint", fingerprint)]
+        self._client.log_inputs(self._known_id, [DatasetInput(dataset, tags)])
+
+    def _send_model(self, record: Record) -> None:
+        """A checkpoint lies outside of MLflow, which keeps where, what it is known by, and its figures."""
+        from mlflow.entities import LoggedModelOutput
+
+        if self._model_of(record["fingerprint"]) is None:
+            tags = {"uri": record["url"], "fingerprint": record["fingerprint"], EXTERNAL: "true"}
+            if record["sha256"] is not None:
+                tags["sha256"] = record["sha256"]
+            made = self._client.create_logged_model(self._experiment_id, record["name"], self._known_id, tags)
+            self._client.finalize_logged_model(made.model_id, "READY")
+            self._client.log_outputs(self._known_id, [LoggedModelOutput(made.model_id, 0)])
+            self._models[record["fingerprint"]] = made.model_id
+
+    def _model_of(self, fingerprint: str) -> str | None:
+        """MLflow's id of a checkpoint, in whichever experiment it was trained."""
+        if fingerprint not in self._models:
+            experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+            found = self._client.search_logged_models(experiments, f"tags.fingerprint = '{fingerprint}'")
+            if not found:
+                return None
+            self._models[fingerprint] = found[0].model_id
+        return self._models[fingerprint]
+
+    @property
+    def _client(self) -> "MlflowClient":
+        return _client_of(self._run.uri)
+
+    @functools.cached_property
+    def _experiment_id(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = self._run.experiment
+        if (experiment := self._client.get_experiment_by_name(name)) is not None:
+            return experiment.experiment_id
+        try:
+            return self._client.create_experiment(name, tags=EXPERIMENT_TAGS)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return self._experiment_id  # Another process was quicker.
+
+    @property
+    def _known_id(self) -> str:
+        self._id = self._made(self.run_id())
+        return self._id
+
+    def _made(self, run_id: str | None) -> str:
+        if run_id is None:
+            raise ConnectionError(f"the driver of {self._run.name} has not made the run yet")
+        return run_id
+
+    def _find(self, key: str) -> str | None:
+        found = self._client.search_runs([self._experiment_id], f"tags.`bar.key` = '{key}'")
+        return found[0].info.run_id if found else None
+
+
+@functools.cache
+def _client_of(uri: str) -> "MlflowClient":
+    """MLflow's client that gives up soon and keeps quiet; it takes seconds to import."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return MlflowClient(uri)
+
+
+def _absolute(uri: str) -> str:
+    """The URI as any process of this machine understands it."""
+    known = (*SERVERS, *DATABASES)
+    if urlsplit(uri).scheme.partition("+")[0] not in known:
+        raise BadInput(f"tracking.uri {uri!r} is no server or database: begin it with {':, '.join(known)}:")
+    folder, _, file = uri.partition(":///")
+    return f"sqlite:///{Path(file).absolute()}" if folder == "sqlite" else uri
+
+
+def _make_ready(uri: str, spool: Path) -> None:
+    """Makes the spool and, in a local database, the tables: of processes that race to make them, all but one fail."""
+    try:
+        spool.mkdir(parents=True, exist_ok=True)
+        lock = (spool / "database.lock").open("w")
+    except OSError as error:
+        raise BadInput(f"tracking.spool {spool} can't be written ({error.strerror}): name another folder") from error
+    if urlsplit(uri).scheme in SERVERS:
+        lock.close()
+        _client_of(uri)  # Imports MLflow while nobody waits for it.
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            _client_of(uri).search_experiments(max_results=1)
+        except Exception as error:  # SQLAlchemy's, MLflow's or the system's, of many kinds.
+            reason = str(error).splitlines()[0]
+            raise BadInput(f"tracking.uri {uri} can't be opened ({reason}): name another database") from error
+
+
+def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _send_unless_refused(items: Sequence[Item], send: Callable[[Sequence[Item]], Any]) -> None:
+    """Sends what MLflow takes; what it refuses for good, one item of a batch perhaps, is dropped aloud."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        send(items)
+    except MlflowException as error:
+        if error.error_code not in REFUSALS:
+            raise
+        if len(items) == 1:
+            logger.warning("MLflow refuses %s: %s", items[0], str(error).splitlines()[0])
+            return
+        for item in items:
+            _send_unless_refused([item], send)

@@ -1,0 +1,143 @@
+"""What every training is told: how long, how large, how often, and on what."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from bar_model.errors import BadInput
+from bar_model.generator.bar import BarConfig
+from bar_model.tokenizer.tokenizer import TokenizerConfig
+from pipeline.cluster import ClusterConfig
+from pipeline.storage import absolute
+from pipeline.tracking.mlflow_server import TrackingConfig
+from pipeline.tracking.provenance import plain
+from pipeline.training.step.batches import Share, Shuffle
+from pipeline.training.step.trainee import Precision, Ranks
+
+TRACED_STEPS = 3
+"""Of a trace, after one that warms the profiler up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cadence:
+    """What is done every so many steps, and after the last one; 0: only then. It changes no weight."""
+
+    log_every: int = 50
+    """Steps from one point of the curves to the next: means over them."""
+    validate_every: int = 0
+    """Steps between measurements on what is held out."""
+    picture_every: int = 0
+    """Steps between grids of pictures, always of the same labels and seeds."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints: what is lost at most when everything is killed."""
+    keep_checkpoints: int = 2
+    """The newest ones; of the others, all but the best are removed."""
+    keep_best: int = 1
+    """Checkpoints with the least validation loss, of those made in a step in which it was measured."""
+    trace_at: int = 0
+    """Step after which a few are traced by torch's profiler, into `traces` below `out` and the tracked run; 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.keep_checkpoints < 1 or self.keep_best < 0:
+            raise BadInput(
+                f"cadence.keep_checkpoints {self.keep_checkpoints} and keep_best {self.keep_best}: "
+                "the newest has to be kept, and no fewer than 0 of the best"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersConfig:
+    """On what the batch is computed, and how. Nothing here changes the result, but for rounding."""
+
+    num: int = 1
+    """Workers that share a batch; the fewest, with `max_num`."""
+    max_num: int | None = None
+    """Up to so many, as there is room for: more or fewer while it trains, going on from the last checkpoint."""
+    gpu: bool = False
+    """Whether each has a GPU."""
+    cpus: int | None = None
+    """CPUs, and threads, of each (else: an equal part of the cluster's)."""
+    micro_batch: int | Literal["auto"] | None = None
+    """Rows that a worker computes at once: gradients of several add up to the batch (else: its whole share); auto: as
+    many as fit into its memory."""
+    compiled: bool = False
+    """Whether the model's blocks are compiled, which takes minutes at the start and a C++ compiler."""
+    recompute: bool = False
+    """Whether blocks compute their activations twice instead of keeping them: less memory, a third more arithmetic."""
+    sharded: bool = False
+    """Whether weights, gradients and optimizer state are spread over the workers (FSDP): for what one can't hold."""
+    max_failures: int = 3
+    """How often dead workers are replaced, going on from the last checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or (self.cpus is not None and self.cpus < 1):
+            raise BadInput(f"workers: {self.num} of {self.cpus} CPUs each; at least 1 is needed of both")
+        if self.most < self.num:
+            raise BadInput(f"workers.max_num {self.max_num}: must be at least workers.num, {self.num}")
+        if isinstance(self.micro_batch, int) and self.micro_batch < 1:
+            raise BadInput(f"workers.micro_batch {self.micro_batch}: at least 1 row is needed")
+        if self.sharded and self.micro_batch == 1:
+            raise BadInput("workers.micro_batch 1: sharded workers, which need as many each, need at least 2 rows")
+
+    @property
+    def most(self) -> int:
+        return self.num if self.max_num is None else self.max_num
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What every training is told."""
+
+    out: str
+    """Folder for the model (below `model`) and the checkpoints; the same again goes on where it stopped."""
+    steps: int
+    """Optimizer steps of the whole run; all schedules are shares of it."""
+    batch: int
+    """Rows of a step, over all workers and micro-batches."""
+    model: BarConfig | TokenizerConfig
+    init: str | None = None
+    """Model to begin with, a folder or a published .bin file, of any URL (else: weights drawn from the seed)."""
+    seed: int = 0
+    """Of the initial weights, the order of rows and everything that is left to chance."""
+    precision: Precision = "float32"
+    """Of matrix products; weights and their averages are kept in float32."""
+    resume: Literal["newest", "last-whole"] | None = None
+    """`newest`: there has to be a checkpoint to go on from; `last-whole`: damaged newer ones are removed (else: goes on
+    from the newest if there is one)."""
+    dry_run: bool = False
+    """Build everything, train for two steps, say what they take and how long the rest would, and leave nothing."""
+    cadence: Cadence = field(default_factory=Cadence)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.workers.most > self.batch:
+            raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.most} workers")
+        if self.cadence.trace_at and self.cadence.trace_at > self.steps - TRACED_STEPS - 1:
+            raise BadInput(
+                f"cadence.trace_at {self.cadence.trace_at}: a trace takes {TRACED_STEPS + 1} steps, and there are "
+                f"{self.steps}"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"seed {self.seed}: must be between 0 and {2**32 - 1}")
+
+    def for_workers(self) -> Self:
+        """The same, as it is understood in another working directory."""
+        return dataclasses.replace(self, out=absolute(self.out), init=absolute(self.init))
+
+    def share(self, num_rows: int, ranks: Ranks) -> Share:
+        """A worker's part of every batch."""
+        shuffle = Shuffle(num_rows=num_rows, batch=self.batch, seed=self.seed)
+        given = self.workers.micro_batch
+        micro_batch = None if given == "auto" else given  # Found out where the workers run (micro_batch.py).
+        return Share(shuffle=shuffle, worker=ranks.rank, num_workers=ranks.num, micro_batch=micro_batch)
+
+    def recipe(self, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
+        """All that determines the weights, as JSON values; fields named in `besides` don't."""
+        free = {"out", "init", "resume", "dry_run", "cadence", "workers", "cluster", "tracking", *besides}
+        fields = [each.name for each in dataclasses.fields(self) if each.name not in free]
+        return {name: plain(getattr(self, name)) for name in fields}

@@ -1,0 +1,293 @@
+"""A training in one of its workers: steps, and what is due after them."""
+
+import hashlib
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bar_model import checkpoint
+from bar_model.blocks import arrange_blocks, check_compiler
+from pipeline.execution.manifest import FileEntry
+from pipeline.storage import Folder
+from pipeline.tracking.mlflow_server import Run
+from pipeline.training.board import Note
+from pipeline.training.checkpoints.listing import SCORE
+from pipeline.training.checkpoints.saver import Saver, at_hand
+from pipeline.training.checkpoints.state import check_state, load_state
+from pipeline.training.config import TrainingConfig
+from pipeline.training.learner import BuildLearner, Learner, begin, take_step
+from pipeline.training.meter import Meter
+from pipeline.training.micro_batch import fit_micro_batch
+from pipeline.training.profiler import Tracer
+from pipeline.training.sigterm import Word
+from pipeline.training.step.trainee import SPIKE, Diverged, Guard, Ranks, Refused, Step
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+logger = logging.getLogger(__name__)
+
+MODEL = "model"
+"""Folder of the finished model, below the output folder."""
+MODEL_FILES = ("model.safetensors", "config.json")
+NOTE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker gets to know."""
+
+    config: TrainingConfig
+    build: BuildLearner
+    data: Mapping[str, "ObjectRef"]
+    run: Run | None
+    board: Any
+    """Handle of a `Board`."""
+    num_threads: int
+
+
+class Outcome(NamedTuple):
+    """What the first rank tells the driver: what was measured last, and the model that it saved or why it did not."""
+
+    metrics: dict[str, float]
+    fingerprint: str = ""
+    files: tuple[FileEntry, ...] = ()
+    diverged: str = ""
+    refused: str = ""
+    """Why it can't begin, or its checkpoint can't be gone on from."""
+    stopped_after: int = 0
+    """The step after which it saved a checkpoint and stopped, since it was told to."""
+
+
+def work(job: Job) -> Outcome:
+    """From the last checkpoint to the end; the first rank saves the model."""
+    from ray import train
+
+    # Returned, since Ray Train would replace workers that raise.
+    try:
+        learner, ranks, device = built(job)
+        loop = Loop(job, learner, ranks, device)
+        if found := train.get_checkpoint():
+            with at_hand(found, Folder(job.config.out)) as folder:
+                loop.resume(folder)
+        loop.run()
+    except Refused as error:
+        return Outcome({}, refused=str(error))
+    except Diverged as error:
+        return Outcome({}, diverged=str(error))
+    if loop.done < job.config.steps:
+        return Outcome(loop.metrics, stopped_after=loop.done)
+    model = loop.learner.result()
+    if ranks.rank > 0:
+        return Outcome(loop.metrics)
+    if job.run is not None:
+        job.run.flush()
+    return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
+
+
+def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
+    """The learner in its worker, before the first step.  Raises: Refused: a machine lacks what it is to be built of."""
+    import ray
+    from ray import train
+    from ray.train.torch import get_device
+
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
+    context = train.get_context()
+    ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
+    device = get_device()
+    torch.set_num_threads(job.num_threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    torch.manual_seed(job.config.seed)
+    workers = job.config.workers
+    if workers.compiled:
+        ranks.together(check_compiler)
+    data = ranks.together(lambda: {name: ray.get(reference).opened() for name, reference in job.data.items()})
+    learner = job.build(job.config, data, ranks, device)
+    begin(learner, job.config)
+    # What is learned; a player that helps it is small.
+    arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
+    if workers.micro_batch == "auto":
+        chosen = fit_micro_batch(learner, ranks, device, workers_here=context.get_local_world_size())
+        if ranks.rank == 0:
+            print(f"workers.micro_batch: {chosen} rows at once", flush=True)
+    return learner, ranks, device
+
+
+class Loop:
+    """What a training is beside its learner: how many steps are done, how many were skipped, what was measured."""
+
+    def __init__(self, job: Job, learner: Learner, ranks: Ranks, device: torch.device) -> None:
+        self.learner = learner
+        self.metrics: dict[str, float] = {}
+        self._config = job.config
+        self._run = job.run
+        self._board = job.board
+        self._ranks = ranks
+        self._guard = Guard()
+        self._steps: list[Step] = []
+        self.done = self._checked = self._reported = 0
+        self._meter = Meter(batch=job.config.batch, device=device, num_devices=ranks.num)
+        self._tracer = Tracer(job.config, ranks, job.run)
+        self._note = Note(step=0)
+        self._noted = 0.0
+        self._answer: ObjectRef | None = None
+        self._is_to_stop, self._word = False, Word(ranks)
+        self._scores: dict[str, float] = {}
+        self._saver = ranks.together(lambda: Saver(Folder(job.config.out), ranks))
+
+    def run(self) -> None:
+        """All steps that are left, or those until the driver wants a checkpoint and no more.  Raises: Diverged."""
+        learner, cadence = self.learner, self._config.cadence
+        for step in range(self.done, self._config.steps):
+            seed, rank = self._config.seed, self._ranks.rank
+            self._steps.append(take_step(learner, step, seed=seed, rank=rank, meter=self._meter))
+            self.done, self._scores = step + 1, {}
+            self._tracer.advance(self.done)
+            if self._is_due(cadence.log_every):
+                self._report()
+            with self._meter.pausing(), self._uncompiled():
+                if self._is_due(cadence.validate_every):
+                    self._validate()
+                if self._is_due(cadence.picture_every):
+                    self._draw()
+                if self._is_due(cadence.checkpoint_every):
+                    self._save()
+            self._tell()
+            if self._word.pass_on(self._is_to_stop):
+                if not self._is_due(cadence.checkpoint_every):
+                    self._save()
+                return
+
+    def resume(self, folder: str) -> None:
+        """Go on from what `_save` wrote.  Raises: Refused: it is damaged, or another training's."""
+        kept = self._ranks.together(lambda: check_state(Folder(folder), contents=True))
+        first = self.learner.micro_batch(self.learner.share.parts(0)[0], 0)
+        for player in self.learner.players:
+            player.num_updates = kept["num_updates"].get(player.name, 0)
+            # Rehearsed before its state is loaded, since the rehearsal may change some.
+            if player.num_updates:
+                player.rehearse(first)
+        self._ranks.together(lambda: load_state(Path(folder), self._tensors()))
+        self._guard = Guard(**kept["guard"])
+        self.metrics = kept["metrics"]
+        self.done = self._checked = self._reported = kept["step"]
+        self._meter.restart()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        players = self.learner.players
+        return {f"{each.name}/{name}": tensor for each in players for name, tensor in each.state_dict().items()}
+
+    def _is_due(self, every: int) -> bool:
+        return self.done == self._config.steps or (every > 0 and self.done % every == 0)
+
+    def _report(self) -> None:
+        """The means of the steps since the last report; here the worker waits for its device."""
+        self._check_finite()
+        step = self.done - 1
+        values = {f"train/{name}": value for name, value in self.learner.settings_at(step).items()}
+        for player in self.learner.players:
+            if found := player.report():
+                found["learning_rate"] = player.learning_rate_at(step)
+                values |= {f"{player.name}/{name}": value for name, value in found.items()}
+        metered = self._meter.read([self.learner.row_operations_at(each) for each in range(self._reported, self.done)])
+        counted = {"skipped_steps": float(self._guard.skipped), "loss_spikes": float(self._guard.spikes)}
+        self._log(values | {f"train/{name}": value for name, value in (metered | counted).items()})
+        loss = values.get(f"{self.learner.players[0].name}/loss", self._note.loss)
+        self._note = Note(step=self.done, loss=loss, rows_per_s=metered["rows_per_s"])
+        self._reported = self.done
+
+    def _check_finite(self) -> None:
+        """Count the steps that were skipped since this was last asked, and the losses that leapt.
+
+        Raises: Diverged at the third skipped in a row.
+        """
+        pairs = [torch.stack((step.finite.float(), step.loss)) for step in self._steps]
+        found = torch.stack(pairs).tolist() if pairs else []
+        for step, (good, loss) in enumerate(found, start=self._checked):
+            if self._guard.is_third_bad(bool(good)):
+                raise Diverged(
+                    f"loss or gradient was not finite in steps {step - 2} to {step} (rows of the last: "
+                    f"{self._first_rows(step)}): the last checkpoint is from before; lower the learning rate, or look "
+                    "at these rows"
+                )
+            # Players that take turns have losses of their own: it is the first one's that is watched.
+            if good and self.learner.player_at(step) is self.learner.players[0]:
+                deviation = self._guard.deviation(loss)
+                if deviation > SPIKE and self._leads:
+                    text = "step %d: loss %.4g is %.0f standard deviations above the steps before (rows %s)"
+                    logger.warning(text, step, loss, deviation, self._first_rows(step))
+        self._steps, self._checked = [], self.done
+
+    def _first_rows(self, step: int) -> str:
+        return ", ".join(map(str, self.learner.share.shuffle.rows(step).indices[:8])) + ", …"
+
+    def _log(self, values: dict[str, float]) -> None:
+        self.metrics |= values
+        if self._leads and self._run is not None:
+            self._run.metrics(values, step=self.done)
+
+    def _draw(self) -> None:
+        if self._run is not None and (picture := self.learner.picture()) is not None:
+            self._run.figure("progress", picture, step=self.done)
+
+    def _validate(self) -> None:
+        found = self.learner.validate()
+        self._log({f"validation/{name}": value for name, value in found.items()})
+        # Those that a checkpoint of just this step is kept for.
+        self._scores = {SCORE: found["loss"]} if math.isfinite(found.get("loss", math.nan)) else {}
+
+    def _save(self) -> None:
+        self._check_finite()
+        values = {
+            "step": self.done,
+            "guard": asdict(self._guard),
+            "metrics": self.metrics,
+            "num_updates": {player.name: player.num_updates for player in self.learner.players},
+        }
+        self._saver.save(self._tensors(), values, step=self.done, metrics=self.metrics | self._scores)
+
+    def _tell(self) -> None:
+        """Leave a note for whoever watches, now and then; it is answered with whether to stop."""
+        import ray
+
+        if not self._leads:
+            return
+        if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
+            self._is_to_stop, self._answer = ray.get(self._answer), None
+        now = time.perf_counter()
+        if now - self._noted >= NOTE_EVERY_S or self.done == self._config.steps:
+            self._noted = now
+            self._answer = self._board.write.remote(replace(self._note, step=self.done))
+
+    def _uncompiled(self) -> AbstractContextManager[None]:
+        """For what has shapes of its own, of which each would be compiled."""
+        return torch.compiler.set_stance("force_eager") if self._config.workers.compiled else nullcontext()
+
+    @property
+    def _leads(self) -> bool:
+        return self._ranks.rank == 0
+
+
+def save_model(model: checkpoint.Model, out: Folder, *, below: str = MODEL) -> tuple[FileEntry, ...]:
+    """On a disk as in an object store; its configuration last, without which it is no model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch) / MODEL
+        checkpoint.save(model, draft)
+        return tuple(
+            write_file(out, str(PurePosixPath(below, name)), (draft / name).read_bytes()) for name in MODEL_FILES
+        )
+
+
+def write_file(out: Folder, name: str, data: bytes) -> FileEntry:
+    out.write(name, data)
+    return FileEntry(name, unit="", rows=0, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

@@ -1,0 +1,83 @@
+"""How near a tokenizer's reconstructions come to their pictures: PSNR and SSIM of each, rFID of all."""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from pipeline.metrics.frechet import Moments, frechet_distance, psnr
+from pipeline.pretrained.inception import DIMS, Inception
+from pipeline.training.step.trainee import Ranks
+
+SSIM_WINDOW = 11
+"""Pixels: the Gaussian window's side (sigma 1.5). Smaller pictures have no SSIM."""
+
+
+class ReconstructionQuality:
+    """Takes in pictures beside their reconstructions, on any number of ranks; keeps sums alone."""
+
+    def __init__(self, inception: Inception | None, device: torch.device) -> None:
+        """Without Inception there is no rFID."""
+        self._inception = inception
+        self._device = device
+        self._pixels = torch.zeros(3, dtype=torch.float64, device=device)  # Pictures, PSNR, SSIM.
+        self._features = [] if inception is None else [FeatureSums(DIMS, device), FeatureSums(DIMS, device)]
+
+    def add(
+        self, pictures: UInt8[np.ndarray, "batch height width 3"], made: UInt8[np.ndarray, "batch height width 3"]
+    ) -> None:
+        both = [torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2) for images in (pictures, made)]
+        self._pixels += self._pixels.new_tensor([len(pictures), psnr(pictures, made).sum(), ssim(*both).sum().item()])
+        if self._inception is not None:
+            for sums, images in zip(self._features, both, strict=True):
+                sums.add(self._inception.features(images))
+
+    def result(self, ranks: Ranks) -> dict[str, float]:
+        """`psnr` (dB), `ssim` and `rfid` over all ranks' pictures, those of them that can be had.
+
+        Every rank must call, and but once.
+        """
+        num, decibels, similarity = ranks.sum(self._pixels).tolist()
+        result = {"psnr": decibels / num}
+        if not math.isnan(similarity):
+            result["ssim"] = similarity / num
+        if self._features and num > 1:
+            real, fake = (sums.moments(ranks) for sums in self._features)
+            result["rfid"] = frechet_distance(real, fake)
+        return result
+
+
+class FeatureSums:
+    """What moments are made of: number, sum, and sum of outer products, in float64."""
+
+    def __init__(self, dims: int, device: torch.device) -> None:
+        self._dims = dims
+        self._sums = torch.zeros(1 + dims + dims * dims, dtype=torch.float64, device=device)
+
+    def add(self, features: Float[Tensor, "batch dims"]) -> None:
+        features = features.double()
+        products = (features.T @ features).flatten()
+        self._sums += torch.cat((self._sums.new_tensor([len(features)]), features.sum(0), products))
+
+    def moments(self, ranks: Ranks) -> Moments:
+        sums: Float64[np.ndarray, " sums"] = ranks.sum(self._sums).cpu().numpy()
+        num, mean = int(sums[0]), sums[1 : 1 + self._dims] / sums[0]
+        centred = sums[1 + self._dims :].reshape(self._dims, self._dims) - num * np.outer(mean, mean)
+        return Moments(num, mean, centred / (num - 1))
+
+
+def ssim(
+    first: UInt8[Tensor, "batch 3 height width"], second: UInt8[Tensor, "batch 3 height width"]
+) -> Float[Tensor, " batch"]:
+    """Structural similarity of each pair (Wang et al., 2004); NaN where pictures are smaller than its window."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if min(first.shape[-2:]) < SSIM_WINDOW:
+        return torch.full((len(first),), torch.nan)
+    similarity = structural_similarity_index_measure(
+        first.float(), second.float(), data_range=255.0, reduction="none", sigma=1.5, kernel_size=SSIM_WINDOW
+    )
+    assert isinstance(similarity, Tensor)
+    return similarity

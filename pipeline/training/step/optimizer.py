@@ -1,0 +1,157 @@
+"""How weights are learned: AdamW and its parameter groups, schedules as fractions of the run, averaged weights.
+
+The defaults are the published recipe of the generator (method.md, section 5). Schedules are plain functions of the
+number of steps already done and of all steps, so that a short run follows the same curve.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from bar_model.errors import BadInput
+from bar_model.published.generator_names import published_name
+from pipeline.training.step.fsdp import own_part
+
+# What the published recipe spares from weight decay, by the published name, beside every 1-D parameter. "ln" is part of
+# "adaLN" too, and "embed" of `output_embed` and `t_embedder`: about a third of all weights.
+_SPARED_IN_LOWER_CASE = ("norm", "ln", "embed")
+_SPARED = ("bias",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig:
+    """AdamW, warmed up linearly and then annealed along a cosine."""
+
+    learning_rate: float
+    """At the end of the warm-up."""
+    final_learning_rate: float = 1e-5
+    """At the end of the run."""
+    warmup: float = 0.25
+    """Share of the run in which the learning rate rises from 0."""
+    betas: tuple[float, float] = (0.9, 0.96)
+    weight_decay: float = 0.03
+    decayed: Literal["published", "matrices"] = "published"
+    """What is decayed: as published, or the usual rule, every matrix but embeddings."""
+    max_gradient_norm: float = 1.0
+    """A longer gradient is cut to this length."""
+    average: float | None = None
+    """Decay of an exponential moving average of the weights, which is then what is validated and saved."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= 1:
+            raise BadInput(f"warmup {self.warmup}: must be a share of the run, between 0 and 1")
+        if not 0 < self.final_learning_rate <= self.learning_rate:
+            raise BadInput(
+                f"final_learning_rate {self.final_learning_rate}: must be above 0, and not above learning_rate "
+                f"{self.learning_rate}"
+            )
+        if self.average is not None and not 0 < self.average < 1:
+            raise BadInput(f"average {self.average}: must be between 0 and 1, such as 0.999")
+
+    def learning_rate_at(self, step: int, num_steps: int) -> float:
+        """The learning rate of the step after `step` others."""
+        warmup_steps = self.warmup * num_steps
+        if step < warmup_steps:
+            return self.learning_rate * step / warmup_steps
+        progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+        fall = (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * min(progress, 1))) / 2
+        return self.final_learning_rate + fall
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderAnnealing:
+    """Random orders at first, raster order at the end (RAR): the two bounds are shares of the run."""
+
+    random_until: float = 0.5
+    raster_from: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.random_until <= self.raster_from <= 1:
+            raise BadInput(
+                f"orders random until {self.random_until} and raster from {self.raster_from}: must be shares of the "
+                "run, the first not above the second"
+            )
+
+    def randomness_at(self, step: int, num_steps: int) -> float:
+        """The probability of a random order in the step after `step` others."""
+        progress = step / num_steps
+        if progress < self.random_until:
+            return 1.0
+        if progress >= self.raster_from:
+            return 0.0
+        return (self.raster_from - progress) / (self.raster_from - self.random_until)
+
+
+def parameter_groups(
+    model: nn.Module, config: OptimizationConfig, learning_rate_factor: Callable[[str], float] = lambda name: 1.0
+) -> list[dict[str, Any]]:
+    """The trained parameters by weight decay and by the factor that applies to their learning rate.
+
+    AdamW ignores `learning_rate_factor`; `set_learning_rate` reads it.
+    """
+    embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if config.decayed == "published":
+            spared = _published_spares(name, parameter)
+        else:
+            spared = parameter.ndim < 2 or id(parameter) in embeddings
+        decay, factor = 0.0 if spared else config.weight_decay, learning_rate_factor(name)
+        group = {"params": [], "weight_decay": decay, "learning_rate_factor": factor}
+        groups.setdefault((decay, factor), group)["params"].append(parameter)
+    return list(groups.values())
+
+
+def make_optimizer(groups: list[dict[str, Any]], config: OptimizationConfig) -> torch.optim.AdamW:
+    """Fused, so that a step takes its scale and whether it is skipped from the device (see players.py).
+
+    Its state, which AdamW would make in its first step, is there at once: a checkpoint can be loaded into it.
+    """
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+        moments = {name: torch.zeros_like(parameter, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["learning_rate_factor"]
+
+
+class Average:
+    """The exponential moving average of a model's weights, in a model of its own."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self._decay = decay
+
+    def update(self, model: nn.Module, num_updates: int, counts: Bool[Tensor, ""]) -> None:
+        """Take in the weights after their `num_updates`-th update, if it counts; does not wait to know.
+
+        The decay rises to its value, as in the published code, so that the start is soon forgotten in a short run.
+        """
+        decay = min(self._decay, num_updates / (num_updates + 9)) if num_updates > 1 else 0.0
+        share = (1 - decay) * counts.float()
+        with torch.no_grad():
+            averaged, weights = ([own_part(each) for each in part.parameters()] for part in (self.model, model))
+            torch._foreach_lerp_(averaged, weights, [share] * len(weights))  # pyright: ignore[reportPrivateImportUsage]
+        for averaged, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            averaged.copy_(buffer)
+
+
+def _published_spares(name: str, parameter: nn.Parameter) -> bool:
+    published = published_name(name)
+    return (
+        parameter.ndim < 2
+        or any(part in published.lower() for part in _SPARED_IN_LOWER_CASE)
+        or any(part in published for part in _SPARED)
+    )

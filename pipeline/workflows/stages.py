@@ -1,0 +1,57 @@
+"""Stages one after another: what the jobs that are made of other jobs go through."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from rich import print as show
+from rich.table import Table
+
+from pipeline.execution.manifest import Manifest
+from pipeline.storage import Folder
+from pipeline.tracking.mlflow_server import Run
+
+
+class StageConfig(Protocol):
+    """What every job's configuration has."""
+
+    @property
+    def out(self) -> str: ...
+
+
+Config = TypeVar("Config", bound=StageConfig)
+Result = TypeVar("Result")
+
+
+class Walk:
+    """Stages one after another, each a child run, announced and timed."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._minutes: dict[str, float] = {}
+        self._finished_before: set[str] = set()
+
+    def stage(self, name: str, carry_out: Callable[[Config, Run], Result], config: Config) -> Result:
+        """What the stage gives, done now or before."""
+        if Manifest.newest(Folder(config.out)) is not None:
+            self._finished_before.add(name)
+        with self._run.child(name, config, out=config.out) as child:
+            return self.time(name, lambda: carry_out(config, child))
+
+    def time(self, name: str, carry_out: Callable[[], Result]) -> Result:
+        """What it gives; its name is shown, and its minutes are kept."""
+        show(f"\n[bold]{name}[/]{' (finished before)' if name in self._finished_before else ''}")
+        start = time.monotonic()
+        result = carry_out()
+        self._minutes[name] = (time.monotonic() - start) / 60
+        self._run.metrics({f"minutes/{name}": self._minutes[name]})
+        return result
+
+    def table(self) -> Table:
+        """Minutes a stage, and all together; stages that were finished before have none."""
+        table = Table(title="Minutes", title_justify="left", title_style="bold", show_footer=True)
+        table.add_column("", footer="all")
+        table.add_column("minutes", justify="right", footer=f"{sum(self._minutes.values()):.1f}")
+        for name, minutes in self._minutes.items():
+            table.add_row(name, "before" if name in self._finished_before else f"{minutes:.1f}")
+        return table

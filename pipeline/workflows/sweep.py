@@ -1,0 +1,189 @@
+"""Guidance × temperature × allocation over one checkpoint: many settings on few samples, the best of them on more."""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import tyro
+from rich import print as show
+
+from bar_model.errors import BadInput
+from bar_model.generator.sampling import Sampling
+from pipeline.cluster import ClusterConfig
+from pipeline.evaluation.compare import comparison_table, ranked
+from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
+from pipeline.evaluation.extract import ExtractConfig
+from pipeline.execution.ray_data import Device
+from pipeline.reports.report import Report
+from pipeline.samples.batch_size import Auto
+from pipeline.samples.sample import SampleConfig, sample
+from pipeline.storage import Folder
+from pipeline.tracking.mlflow_server import Run, TrackingConfig
+from pipeline.workflows.stages import Walk
+
+STAGE = "sweep"
+FINAL_SEEDS = (0, 1, 2)
+"""Of final reports: no setting may be chosen by them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """Which settings are tried, on what, and on how many samples."""
+
+    generator: str
+    """Generator and tokenizer, as for sampling."""
+    tokenizer: str
+    reference: str
+    """Npz file or folder of pictures, as for evaluation."""
+    out: str
+    """Folder for samples, features and reports; the same again goes on where it stopped."""
+    guidance_scales: tuple[float, ...]
+    temperatures: tuple[float, ...]
+    allocations: tuple[str, ...]
+    """Bits that each unmasking step decides, such as 2,2,5,7."""
+    num_images: int = 5000
+    """Samples of every setting."""
+    finalists: int = 3
+    """Settings that go on to `final_images` samples, by their FID on the few."""
+    final_images: int = 20_000
+    seed: int = 1000
+    """None of those of final reports, which would then be chosen to please."""
+    batch_size: int | Auto = SampleConfig.batch_size
+    unit_size: int = SampleConfig.unit_size
+    device: Device = "auto"
+    workers: int | None = None
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed in FINAL_SEEDS:
+            raise BadInput(f"seed: {self.seed}; a final report's seed would be chosen to please: take another")
+        if not 1 <= self.finalists <= len(self.settings):
+            raise BadInput(f"finalists: {self.finalists}; of {len(self.settings)} settings at least 1 goes on")
+
+    @property
+    def settings(self) -> dict[str, Sampling]:
+        """What is tried, by a name that also names folders and curves."""
+        grid = itertools.product(self.guidance_scales, self.temperatures, self.allocations)
+        return {
+            f"guidance {guidance:g} temperature {temperature:g} bits {allocation.replace(',', '.')}": Sampling(
+                guidance_scale=guidance, temperature=temperature, allocation=_allocation(allocation)
+            )
+            for guidance, temperature, allocation in grid
+        }
+
+
+def sweep(config: SweepConfig, run: Run) -> str:
+    """Tries all settings, then the best again, inside a Ray session; gives the name of the best."""
+    walk = Walk(run)
+    tried = _round(config, config.settings, config.num_images, walk, run)
+    best = ranked(tried)[: config.finalists]
+    finals = _round(config, {name: config.settings[name] for name in best}, config.final_images, walk, run)
+    winner = ranked(finals)[0]
+    setting = config.settings[winner]
+    run.tag("best", winner)
+    show(
+        f"Best: {winner}. Its figure is the least of many: measure it anew with other seeds "
+        f"({', '.join(map(str, FINAL_SEEDS))}), by --guidance-scale {setting.guidance_scale:g} "
+        f"--temperature {setting.temperature:g} --allocation {' '.join(map(str, setting.allocation))}"
+    )
+    return winner
+
+
+def _round(
+    config: SweepConfig, settings: Mapping[str, Sampling], num_images: int, walk: Walk, run: Run
+) -> dict[str, Report]:
+    out = Folder(config.out)
+    reports = {}
+    for name, setting in settings.items():
+        place = out / f"{num_images}/{name.replace(' ', '-')}"
+        draw = SampleConfig(
+            generator=config.generator,
+            tokenizer=config.tokenizer,
+            out=place.path("samples"),
+            num_images=num_images,
+            seed=config.seed,
+            guidance_scale=setting.guidance_scale,
+            temperature=setting.temperature,
+            allocation=setting.allocation,
+            batch_size=config.batch_size,
+            unit_size=config.unit_size,
+            features=True,
+            networks=config.extract.networks,
+            device=config.device,
+            workers=config.workers,
+        )
+        walk.stage(f"sample {num_images}: {name}", sample, draw)
+        judge = EvaluateConfig(
+            samples=(draw.out,),
+            reference=config.reference,
+            out=place.path("report"),
+            features=out.path("features"),
+            num_images=num_images,
+            extract=config.extract,
+        )
+        reports[name] = walk.stage(f"evaluate {num_images}: {name}", evaluate, judge)
+    title = f"{num_images:,} samples of seed {config.seed}"
+    show(comparison_table(title, reports))
+    run.figure(f"sweep/{num_images}", picture(title, settings, reports))
+    run.artifact(f"sweep/{num_images}.json", _table(settings, reports))
+    return reports
+
+
+def picture(title: str, settings: Mapping[str, Sampling], reports: Mapping[str, Report]) -> np.ndarray:
+    """FID over guidance, a line for each temperature and allocation, (H, W, 3) uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for name, setting in settings.items():
+        (fid,) = (value for figure, value in reports[name].results if figure.name == "fid")
+        line = f"temperature {setting.temperature:g}, {','.join(map(str, setting.allocation))}"
+        lines.setdefault(line, []).append((setting.guidance_scale, fid))
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot(title=title, xlabel="guidance scale", ylabel="FID")
+    for line, points in lines.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=line)
+    axes.legend()
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _table(settings: Mapping[str, Sampling], reports: Mapping[str, Report]) -> bytes:
+    rows = [
+        {
+            "guidance_scale": settings[name].guidance_scale,
+            "temperature": settings[name].temperature,
+            "allocation": settings[name].allocation,
+            **{figure.name: value for figure, value in reports[name].results},
+        }
+        for name in ranked(reports)
+    ]
+    return (json.dumps(rows, indent=1) + "\n").encode()
+
+
+def _allocation(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadInput(f"allocations: {text!r}; numbers of bits are wanted, such as 2,2,5,7") from error
+
+
+def sweep_imagenet() -> SweepConfig:
+    """ImageNet 256 px around the published settings of bar-b and bar-l: 48 settings on 5,000 samples each."""
+    return SweepConfig(
+        generator=tyro.MISSING,
+        tokenizer=tyro.MISSING,
+        reference=tyro.MISSING,
+        out=tyro.MISSING,
+        guidance_scales=(3.0, 4.0, 5.0, 6.0),
+        temperatures=(1.5, 2.0, 2.5, 3.0),
+        allocations=("4,4,4,4", "2,2,5,7", "1,3,5,7"),
+    )
+
+
+SWEEPS: dict[str, Callable[[], SweepConfig]] = {"imagenet": sweep_imagenet}

@@ -1,0 +1,43 @@
+"""Generators small enough for every test, with weights large enough to matter."""
+
+import torch
+
+from bar_model.bits import CodeShape
+from bar_model.generator.bar import Bar, BarConfig
+from bar_model.generator.sampling import Sampling
+from bar_model.generator.transformer import TransformerConfig
+from bar_model.heads.make_head import HeadConfig
+
+
+def tiny_config(
+    *,
+    grid: int = 4,
+    bits: int = 6,
+    patch: int = 1,
+    kind: str = "masked_bit",
+    allocation: tuple[int, ...] | None = None,
+    dropout: float = 0.0,
+) -> BarConfig:
+    token_bits = bits * patch**2
+    return BarConfig(
+        codes=CodeShape(grid=grid, bits=bits),
+        patch=patch,
+        num_classes=5,
+        transformer=TransformerConfig(width=32, depth=2, heads=4, class_repeats=3, dropout=dropout),
+        head=HeadConfig(kind=kind, width=24, depth=2),  # pyright: ignore[reportArgumentType]
+        sampling=Sampling(guidance_scale=2.0, temperature=1.0, allocation=allocation or (token_bits,)),
+    )
+
+
+def make_bar(config: BarConfig, *, scale: float = 0.3) -> Bar:
+    """At initialisation adaLN is zero and a model ignores most of its input: here every weight is drawn."""
+    bar = Bar(config).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in bar.parameters():
+            parameter.normal_(0, scale, generator=generator)
+    return bar
+
+
+def random_bits(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5

@@ -1,0 +1,122 @@
+"""Galleries and references: npz files read piece by piece, and what is wrong with one."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bar_model.errors import BadInput
+from pipeline.evaluation import image_sets as galleries
+from pipeline.evaluation.image_sets import FolderGallery, Gallery, NpzGallery, fingerprint, open_gallery
+from pipeline.evaluation.reference import open_reference
+from pipeline.images.codec import load_image, to_png
+from pipeline.metrics.frechet import moments
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (23, 8, 8, 3), dtype=np.uint8)
+MEAN, COVARIANCE = np.arange(4.0), np.diag(np.arange(1.0, 5.0))
+
+
+def contents(gallery: Gallery) -> tuple[list[str], np.ndarray]:
+    rows = [gallery.read(unit) for unit in gallery.plan()]
+    keys = [key for row in rows for key in json.loads(row["records"])[0]]
+    return keys, np.concatenate([row["images"] for row in rows])
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save) -> None:
+    monkeypatch.setattr(galleries, "UNIT_SIZE", 10)
+    save(tmp_path / "a.npz", arr_0=IMAGES, mu=MEAN)
+    monkeypatch.chdir(tmp_path)
+    gallery = open_gallery("a.npz", 8)
+    monkeypatch.chdir("/")  # Workers have another working directory.
+    assert [unit.size for unit in gallery.plan()] == [10, 10, 3]
+    keys, images = contents(gallery)
+    assert keys == [str(index) for index in range(23)]
+    np.testing.assert_array_equal(images, IMAGES)
+
+
+def test_a_folder_is_cropped_to_the_size_asked_for(tmp_path: Path) -> None:
+    for index, image in enumerate(IMAGES[:6]):
+        path = tmp_path / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(to_png(image))
+    gallery = open_gallery(str(tmp_path), 6)
+    assert isinstance(gallery, FolderGallery)
+    keys, images = contents(gallery)
+    assert keys == ["a/0.png", "a/2.png", "a/4.png", "b/1.png", "b/3.png", "b/5.png"]
+    np.testing.assert_array_equal(images[3], load_image(to_png(IMAGES[1]), 6))
+    before = fingerprint(gallery)
+    assert before != fingerprint(open_gallery(str(tmp_path), 7))
+    (tmp_path / "b" / "1.png").write_bytes(to_png(np.vstack([IMAGES[1], IMAGES[2]])))
+    assert before != fingerprint(open_gallery(str(tmp_path), 6))
+    with pytest.raises(BadInput, match="holds no finished samples"):
+        open_gallery(str(tmp_path))
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+def test_an_npz_that_can_not_be_used_is_refused_and_never_unpickled(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.npz")
+    for arrays, message in [
+        ({"arr_0": IMAGES.astype(np.float32)}, r"float32 \(23, 8, 8, 3\); square pictures"),
+        ({"arr_0": IMAGES[..., :1]}, "square pictures"),
+        ({"arr_0": IMAGES[:, :4]}, "square pictures"),
+        ({"arr_0": IMAGES[:0]}, "square pictures"),
+        ({"arr_0": np.array([Trap()], object)}, "square pictures"),
+        ({"mu": MEAN}, r"holds no pictures \(arr_0\), only mu"),
+    ]:
+        np.savez(path, **arrays)
+        with pytest.raises(BadInput, match=message):
+            list(NpzGallery(path).plan())
+    np.savez(path, arr_0=IMAGES)
+    with pytest.raises(BadInput, match="of 8 px, but 256 px are wanted"):
+        open_gallery(path, 256)
+    Path(path).write_bytes(pickle.dumps(1))
+    with pytest.raises(BadInput, match="no npz file"):
+        open_gallery(path, 8)
+
+
+def test_a_reference_measures_what_it_has_and_says_what_it_has_not(tmp_path: Path) -> None:
+    pool3, spatial = {"mu": MEAN, "sigma": COVARIANCE}, {"mu_s": MEAN + 1, "sigma_s": COVARIANCE}
+    path = str(tmp_path / "a.npz")
+    for arrays, ready, computed, missing in [
+        ({**pool3, **spatial, "arr_0": IMAGES}, {"pool3", "spatial"}, set(), []),
+        (pool3, {"pool3"}, set(), ["no mu_s, sigma_s: no sFID", "no arr_0: no precision, recall, KID"]),
+        ({**pool3, "arr_0": IMAGES}, {"pool3"}, set(), ["no mu_s, sigma_s: no sFID"]),
+        ({**spatial, "arr_0": IMAGES}, {"spatial"}, set(), ["no mu, sigma: no FID"]),
+        ({"arr_0": IMAGES}, set(), {"pool3", "spatial"}, []),
+    ]:
+        np.savez(path, **arrays)
+        reference = open_reference(path, 8)
+        assert set(reference.moments) == ready
+        assert set(reference.to_compute) == computed
+        assert len(reference.missing) == len(missing)
+        for words, sentence in zip(missing, reference.missing, strict=True):
+            assert words in sentence
+        if "spatial" in ready:
+            np.testing.assert_array_equal(reference.moments["spatial"].mean, MEAN + 1)
+
+
+def test_moments_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.npz")
+    crooked = COVARIANCE.copy()
+    crooked[0, 1] = 1
+    for arrays, message in [
+        ({"mu": MEAN, "sigma": COVARIANCE[:3]}, "no mean and covariance"),
+        ({"mu": MEAN, "sigma": crooked}, "no mean and covariance"),
+        ({"mu": MEAN * np.nan, "sigma": COVARIANCE}, "no mean and covariance"),
+        ({"mu": np.array([Trap()], object), "sigma": COVARIANCE}, "holds no numbers"),
+        ({"other": MEAN}, "holds none of arr_0, mu and sigma, only other"),
+    ]:
+        np.savez(path, **arrays)
+        with pytest.raises(BadInput, match=message):
+            open_reference(path, 8)
+    found = moments(RNG.normal(size=(9, 4)).astype(np.float32))
+    np.savez(path, mu=found.mean.astype(np.float32), sigma=found.covariance.astype(np.float32))
+    assert open_reference(path, 8).moments["pool3"].covariance.dtype == np.float64

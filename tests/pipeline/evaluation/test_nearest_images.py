@@ -1,0 +1,39 @@
+"""Nearest pictures in feature space, however they are cut into shards, against brute force."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import image_sets as galleries
+from pipeline.evaluation.illustrations import neighbours_shown, samples_shown
+from pipeline.evaluation.image_sets import open_gallery
+from pipeline.evaluation.nearest_images import nearest_pictures
+from pipeline.features.folder import FeatureFolder
+from tests.pipeline.features.test_folder import save_features
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (23, 8, 8, 3), dtype=np.uint8)
+POOL3 = RNG.normal(size=(23, 6)).astype(np.float32)
+QUERIES = RNG.normal(size=(5, 6)).astype(np.float32)
+
+
+def test_they_equal_brute_force_in_any_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "real.npz", arr_0=IMAGES)
+    table = np.linalg.norm(QUERIES[:, None].astype(np.float64) - POOL3, axis=-1)
+    expected = table.argsort(axis=1)[:, :4]
+    gallery = open_gallery(str(tmp_path / "real.npz"), 8)
+    for size in (23, 10, 3, 1):
+        monkeypatch.setattr(galleries, "UNIT_SIZE", size)
+        sizes = [unit.size for unit in gallery.plan()]
+        url = save_features(str(tmp_path / f"features-{size}"), sizes, features={"pool3": POOL3})
+        images, distances = nearest_pictures(QUERIES, gallery, FeatureFolder.open(url), 4)
+        np.testing.assert_array_equal(images, IMAGES[expected])
+        np.testing.assert_allclose(distances, np.take_along_axis(table, expected, axis=1), rtol=1e-6)
+    shown = neighbours_shown(IMAGES, POOL3, gallery, FeatureFolder.open(url), "real.npz")
+    assert "the 4 pictures of real.npz" in shown.about
+
+
+def test_whole_rows_of_samples_are_shown() -> None:
+    assert "first 20 of" in samples_shown(IMAGES, "them").about
+    assert "first 7 of" in samples_shown(IMAGES[:7], "them").about

@@ -1,0 +1,132 @@
+"""Feature shards and their folder: what was written is read, in any parts; what is damaged or doubled is named."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bar_model.errors import BadInput
+from pipeline.evaluation.extract import ExtractFeatures, pack_features
+from pipeline.execution.manifest import Quarantined
+from pipeline.execution.stage import publish
+from pipeline.execution.unit import Format, Receipt, Unit, finish_unit
+from pipeline.features.folder import (
+    SHARD_NAME,
+    STAGE,
+    FeatureFolder,
+    FeatureShard,
+    Summary,
+    decode_features,
+    encode_features,
+    inspect_features,
+)
+from pipeline.metrics.frechet import moments
+from pipeline.storage import Folder
+
+RNG = np.random.default_rng(0)
+FEATURES = {"a": RNG.normal(size=(23, 3)).astype(np.float32), "b": RNG.normal(size=(23, 5)).astype(np.float32)}
+KEYS = tuple(f"k{index}" for index in range(23))
+
+
+def save_features(
+    url: str, sizes: Sequence[int], keys: tuple[str, ...] = KEYS, features: Mapping[str, np.ndarray] = FEATURES
+) -> str:
+    """A folder of features as the stage leaves it, in shards of these sizes."""
+    form = Format(name=SHARD_NAME, pack=lambda row: encode_features(row["shard"]), inspect=inspect_features)
+    units: list[Unit] = []
+    receipts: list[Receipt] = []
+    start = 0
+    for index, size in enumerate(sizes):
+        rows = slice(start, start + size)
+        shard = FeatureShard(keys[rows], {name: each[rows] for name, each in features.items()})
+        units.append(Unit(index=index, size=size, payload=[start, start + size]))
+        receipts.append(finish_unit(Folder(url), form, units[-1], {"shard": shard}))
+        start += size
+    publish(Folder(url), STAGE, units, receipts, configuration={})
+    return url
+
+
+def summary_of(url: str, max_kept: int | None = None) -> Summary:
+    return FeatureFolder.open(url).summary(("a", "b"), ("b",), max_kept=max_kept)
+
+
+def test_a_shard_survives_its_file() -> None:
+    broken = (Quarantined("k9", "there", "is empty"),)
+    data = encode_features(FeatureShard(KEYS, FEATURES, broken))
+    assert data == encode_features(FeatureShard(KEYS, dict(reversed(FEATURES.items())), broken))
+    keys, features, quarantined = decode_features(data, "it")
+    assert (keys, quarantined) == (KEYS, broken)
+    for name, each in FEATURES.items():
+        np.testing.assert_array_equal(features[name], each)
+    assert inspect_features(data) == (23, broken)
+
+
+def test_a_damaged_shard_is_named() -> None:
+    data = encode_features(FeatureShard(KEYS, FEATURES))
+    for damaged in (data[:-4], data[:30], b"", b"x" * 99):
+        with pytest.raises(BadInput, match="it is no feature shard, or damaged"):
+            decode_features(damaged, "it")
+    with pytest.raises(BadInput, match="more or fewer"):
+        decode_features(encode_features(FeatureShard(KEYS[1:], FEATURES)), "it")
+
+
+def test_a_summary_is_the_same_however_the_shards_are_cut(tmp_path: Path) -> None:
+    whole = summary_of(save_features(str(tmp_path / "whole"), [23]))
+    assert whole.keys == KEYS
+    np.testing.assert_array_equal(whole.features["b"], FEATURES["b"])
+    np.testing.assert_array_equal(whole.moments["a"].covariance, moments(FEATURES["a"]).covariance)
+    cut = summary_of(save_features(str(tmp_path / "cut"), [5, 1, 10, 7]))
+    assert cut.keys == KEYS
+    np.testing.assert_array_equal(cut.features["b"], FEATURES["b"])
+    for name in ("a", "b"):
+        for one, other in zip(cut.moments[name], whole.moments[name], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("most", "rows"), [(23, range(23)), (4, [0, 5, 11, 17]), (1, [0])])
+def test_what_is_kept_is_spaced_evenly(tmp_path: Path, most: int, rows: Sequence[int]) -> None:
+    found = summary_of(save_features(str(tmp_path / "cut"), [5, 1, 10, 7]), max_kept=most)
+    np.testing.assert_array_equal(found.features["b"], FEATURES["b"][list(rows)])
+    assert found.moments["b"].num == 23
+
+
+def test_what_is_doubled_missing_or_changed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds picture k0 twice"):
+        summary_of(save_features(str(tmp_path / "within"), [23], ("k0", *KEYS[:-1])))
+    with pytest.raises(BadInput, match="holds picture k0 twice"):
+        summary_of(save_features(str(tmp_path / "between"), [20, 3], (*KEYS[:-1], "k0")))
+    url = save_features(str(tmp_path / "cut"), [20, 3])
+    path = sorted(Path(url).glob("features-*"))[1]
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(BadInput, match="not the file that the manifest names"):
+        summary_of(url)
+    path.unlink()
+    with pytest.raises(BadInput, match="is missing"):
+        summary_of(url)
+
+
+class MeanColours:
+    """The smallest extractor; it keeps the shapes that it was given."""
+
+    def __init__(self) -> None:
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def __call__(self, images):
+        self.shapes.add(tuple(images.shape))
+        return {"colours": images.float().mean((2, 3)), "brightness": images.float().mean((1, 2, 3))[:, None]}
+
+
+def test_batches_are_padded_and_their_padding_is_left_out() -> None:
+    network = MeanColours()
+    worker = ExtractFeatures(network, batch_size=4)
+    images = np.random.default_rng(0).integers(0, 256, (11, 6, 6, 3), dtype=np.uint8)
+    for num in (11, 4, 1, 0):
+        row = worker({"images": images[:num], "records": f'[{list(range(num))}, [], [["k", "there", "is empty"]]]'})
+        keys, features, quarantined = decode_features(pack_features({**row, "unit": "…"}), "it")
+        assert len(keys) == num
+        assert quarantined == (Quarantined("k", "there", "is empty"),)
+        np.testing.assert_allclose(features["colours"], images[:num].mean((1, 2)), rtol=1e-5)
+        assert features["brightness"].shape == (num, 1)
+    assert network.shapes == {(4, 3, 6, 6)}

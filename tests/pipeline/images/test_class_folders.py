@@ -1,0 +1,134 @@
+"""Folders of class folders: what is listed, in which order, and what is read; on a disk and on S3."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bar_model.errors import BadInput
+from pipeline.images.class_folders import ImageFolder
+from pipeline.images.codec import BadImage
+from pipeline.images.open_source import open_source
+from pipeline.images.source import order
+from pipeline.storage import Folder
+from tests.harness.stored import IN_CLASSES, items, picture
+
+pytest_plugins = ["tests.harness.fixtures_s3"]
+
+
+@pytest.fixture
+def folder(any_folder: Folder) -> Folder:
+    for seed, name in enumerate(IN_CLASSES):
+        any_folder.write(name, picture(seed))
+    for name in ["README.md", "loose.png", "cat/.hidden.png", "cat/notes.txt"]:
+        any_folder.write(name, b"no picture")
+    return any_folder
+
+
+def test_every_picture_is_read_once_in_order(folder: Folder) -> None:
+    read = items(open_source(folder.url))
+    assert [item.key for item in read] == IN_CLASSES
+    assert [item.label for item in read] == [0, 0, 1, 1, 2]
+    assert [item.data for item in read] == [picture(seed) for seed in range(5)]
+    assert read[3].where == f"{folder.url}/dog/deep/er/3.PNG"
+
+
+def test_a_listing_is_a_function_of_what_is_stored(folder: Folder) -> None:
+    before = list(open_source(folder.url).pictures())
+    folder.write("dog/deep/er/3.PNG", picture(9)[:-9])
+    after = list(open_source(folder.url).pictures())
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, True, False, True]
+
+
+def test_a_picture_that_is_gone_is_told_of(folder: Folder) -> None:
+    source = open_source(folder.url)
+    listed = list(source.pictures())
+    folder.remove("cat/1.png")
+    gone, *others = source.read(listed)
+    assert isinstance(gone.data, BadImage)
+    assert "FileNotFoundError" in str(gone.data)
+    assert all(isinstance(item.data, bytes) for item in others)
+
+
+def test_labels_can_be_given(folder: Folder) -> None:
+    classes = {"ox": 7, "cat": 9, "dog": 8, "yak": 1}
+    source = open_source(folder.url, classes=classes)
+    assert [item.label for item in items(source)] == [9, 9, 8, 8, 7]
+    assert source.identity == {"kind": "image folder", "url": folder.url, "classes": {"cat": 9, "dog": 8, "ox": 7}}
+    with pytest.raises(BadInput, match="no label for 'ox'"):
+        open_source(folder.url, classes={"cat": 0, "dog": 1})
+    with pytest.raises(BadInput, match="ox: label 2 is out of range: labels are 0 to 1"):
+        open_source(folder.url, num_classes=2)
+
+
+def test_an_empty_class_keeps_its_label(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "c" / "1.png").write_bytes(picture(0))
+    assert [item.label for item in items(ImageFolder.open(str(tmp_path)))] == [2]
+
+
+def test_awkward_names_and_links_on_a_disk(tmp_path: Path) -> None:
+    awkward = ["new\nline.png", "undecodable\udcff.png", "%41?#[x]*.png", "-rf.png"]
+    (tmp_path / "images" / "c").mkdir(parents=True)
+    for name in awkward:
+        (tmp_path / "images" / "c" / name).write_bytes(picture(0))
+    (tmp_path / "images" / "c" / "loop").symlink_to(tmp_path / "images")
+    read = items(ImageFolder.open(str(tmp_path / "images")))
+    told = {item.key: item.data for item in read}
+    undecodable = told.pop("c/undecodable\\udcff.png")
+    assert "no UTF-8" in str(undecodable)
+    assert set(told) == {f"c/{name}" for name in awkward if "\udcff" not in name}
+    assert set(told.values()) == {picture(0)}
+
+
+def test_what_may_not_be_read_is_told_of() -> None:
+    """As a user without rights, who can't reach pytest's own folder either."""
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / "a").mkdir()
+        for name in ("1.png", "2.png"):
+            (Path(root) / "a" / name).write_bytes(picture(0))
+        (Path(root) / "a" / "1.png").chmod(0)
+        Path(root).chmod(0o755)
+        before = os.geteuid()
+        os.seteuid(before or 65534)
+        try:
+            told = {item.key: item.data for item in items(open_source(root))}
+            os.seteuid(before)
+            (Path(root) / "a").chmod(0)
+            os.seteuid(before or 65534)
+            with pytest.raises(BadInput, match="a can't be listed: let this user read it"):
+                items(open_source(root))
+        finally:
+            os.seteuid(before)
+            (Path(root) / "a").chmod(0o755)
+    assert told["a/2.png"] == picture(0)
+    assert str(told["a/1.png"]) == "can't be read (PermissionError)"
+
+
+def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is not there"):
+        ImageFolder.open(str(tmp_path / "nothing"))
+    (tmp_path / "1.png").write_bytes(picture(0))
+    with pytest.raises(BadInput, match="holds no class folders"):
+        ImageFolder.open(str(tmp_path))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.text("ab.-! ", min_size=1, max_size=3), min_size=1, max_size=3), max_size=8))
+def test_a_folder_is_listed_in_order(tmp_path_factory: pytest.TempPathFactory, paths: list[list[str]]) -> None:
+    root = tmp_path_factory.mktemp("images")
+    (root / "z").mkdir()
+    written = set()
+    for path in paths:
+        parts = ["c", *(f"{part}_" for part in path)]
+        (root / Path(*parts)).mkdir(parents=True, exist_ok=True)
+        (root / Path(*parts) / "1.png").touch()
+        if not any(part.startswith(".") for part in path):
+            written.add("/".join([*parts, "1.png"]))
+    listed = list(ImageFolder.open(str(root)).pictures())
+    assert {each.key for each in listed} == written
+    assert listed == sorted(listed, key=order)

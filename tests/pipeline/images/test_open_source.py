@@ -1,0 +1,60 @@
+"""What holds for sources of every kind: data sets on the hub, class maps, doubled keys."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bar_model.errors import BadInput
+from pipeline.images.open_source import open_source, read_classes
+from pipeline.images.source import Picture, count_doubled
+from tests.harness.stored import IN_CLASSES, items, picture
+
+pytest_plugins = ["tests.harness.fixtures_hub"]
+
+
+def test_a_data_set_on_the_hub_is_a_source(hub_folder: tuple[str, Path]) -> None:
+    url, folder = hub_folder
+    for seed, name in enumerate(IN_CLASSES):
+        path = folder / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(seed))
+    read = items(open_source(f"{url}/train"))
+    assert [(item.key, item.label) for item in read] == list(zip(IN_CLASSES, [0, 0, 1, 1, 2], strict=True))
+    assert [item.data for item in read] == [picture(seed) for seed in range(5)]
+    before = list(open_source(f"{url}/train").pictures())
+    (folder / "train" / IN_CLASSES[1]).write_bytes(picture(9))
+    after = list(open_source(f"{url}/train").pictures())
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True, True, True]
+
+    table = pa.table(
+        {"image": [{"bytes": picture(seed), "path": f"{seed}.JPEG"} for seed in range(5)], "label": [2, 0, 1, 0, 2]}
+    )
+    for shard in range(2):
+        pq.write_table(table.slice(3 * shard, 3), folder / f"train-{shard:05d}-of-00002.parquet")
+    read = items(open_source(f"{url}/train-*.parquet", num_classes=3))
+    assert [item.label for item in read] == [2, 0, 1, 0, 2]
+    assert [item.data for item in read] == [picture(seed) for seed in range(5)]
+    with pytest.raises(BadInput, match="is not there"):
+        open_source(f"{url}/nowhere")
+
+
+def test_a_class_map_is_read_from_json(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps({"cat": 3}))
+    assert read_classes(str(path)) == {"cat": 3}
+    for wrong in ("{", "[1]", '{"cat": -1}', '{"cat": "3"}', '{"cat": true}'):
+        path.write_text(wrong)
+        with pytest.raises(BadInput, match="labels"):
+            read_classes(str(path))
+    with pytest.raises(BadInput, match=r"nothing.json"):
+        read_classes(str(tmp_path / "nothing.json"))
+
+
+def test_doubled_keys_are_marked_wherever_they_come_from() -> None:
+    keys = ["a", "b", "b", "b", "c"]
+    marked = list(count_doubled(Picture(key, 0, 0, "") for key in keys))
+    assert [each.name for each in marked] == ["a", "b", "b (again: 1)", "b (again: 2)", "c"]
+    assert [bool(each.problem) for each in marked] == [False, False, True, True, False]

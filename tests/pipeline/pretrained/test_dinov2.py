@@ -1,0 +1,84 @@
+"""FD-DINOv2's features, of a small network with random weights, against Pillow and the network itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import Dinov2Config, Dinov2Model
+
+from bar_model.errors import BadInput
+from pipeline.evaluation.extract import FeatureNetworksConfig
+from pipeline.evaluation.fid_protocol import measure
+from pipeline.evaluation.reference import open_reference
+from pipeline.features.folder import Summary
+from pipeline.images.codec import to_png
+from pipeline.metrics.frechet import frechet_distance, moments
+from pipeline.pretrained.dinov2 import DEVIATION, MEAN, SIZE, fingerprint_of, load_dinov2
+
+pytest_plugins = ["tests.harness.fixtures_inception"]
+pytestmark = pytest.mark.long
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    config = Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=70, patch_size=14)
+    url = str(tmp_path_factory.mktemp("dinov2"))
+    Dinov2Model(config).save_pretrained(url)
+    return url
+
+
+def test_features_are_the_class_token_of_pictures_as_pillow_resizes_them(folder: str) -> None:
+    found = load_dinov2(folder, fingerprint_of(folder), CPU)(torch.from_numpy(PICTURES).permute(0, 3, 1, 2))["dinov2"]
+    size, bicubic = (SIZE, SIZE), Image.Resampling.BICUBIC
+    channels = [
+        [np.asarray(Image.fromarray(picture[..., c].astype(np.float32), "F").resize(size, bicubic)) for c in range(3)]
+        for picture in PICTURES
+    ]
+    pixels = (np.array(channels) / 255 - np.array(MEAN)[:, None, None]) / np.array(DEVIATION)[:, None, None]
+    network = Dinov2Model.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = network(torch.from_numpy(pixels).float()).last_hidden_state[:, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_its_weights_are_part_of_what_features_depend_on(folder: str, inception_file: tuple[str, str]) -> None:
+    path, sha256 = inception_file
+    alone = FeatureNetworksConfig(inception=path, inception_sha256=sha256)
+    both = FeatureNetworksConfig(inception=path, inception_sha256=sha256, dinov2=folder)
+    assert alone.identity == {"inception": sha256}
+    assert both.identity == {"inception": sha256, "dinov2": fingerprint_of(folder)}
+    assert both.for_workers().identity == both.identity
+    seen = both.load(CPU)(torch.from_numpy(PICTURES).permute(0, 3, 1, 2))
+    assert {name: each.shape[1] for name, each in seen.items()} == {
+        "pool3": 2048,
+        "spatial": 2023,
+        "logits": 1008,
+        "dinov2": 16,
+    }
+    with pytest.raises(BadInput, match="SHA-256"):
+        FeatureNetworksConfig(inception=path, inception_sha256=sha256, dinov2=folder, dinov2_sha256="0" * 64).load(CPU)
+    with pytest.raises(BadInput, match=r"holds no model\.safetensors"):
+        fingerprint_of(str(Path(path).parent))
+
+
+def test_the_distance_is_measured_where_the_reference_is_of_pictures_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    drawn, real = rng.normal(size=(2, 20, 4))
+    logits = {"logits": rng.normal(size=(20, 8)).astype(np.float32)}
+    sets = [Summary((), {"dinov2": moments(some)}, features) for some, features in ((drawn, logits), (real, {}))]
+    assert measure(*sets)["fd_dinov2"] == frechet_distance(*(each.moments["dinov2"] for each in sets))
+    wanted = ("pool3", "spatial", "dinov2")
+    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    (tmp_path / "pictures" / "a" / "0.png").write_bytes(to_png(PICTURES[0]))
+    reference = open_reference(str(tmp_path / "pictures"), 40, wanted)
+    assert (reference.to_compute, reference.missing) == (wanted, ())
+    np.savez(tmp_path / "a.npz", arr_0=PICTURES, mu=np.zeros(2), sigma=np.eye(2))
+    reference = open_reference(str(tmp_path / "a.npz"), 40, wanted)
+    assert any("no FD-DINOv2" in reason for reason in reference.missing)
+    assert not any("DINOv2" in reason for reason in open_reference(str(tmp_path / "a.npz"), 40).missing)

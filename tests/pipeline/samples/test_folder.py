@@ -1,0 +1,101 @@
+"""Sample shards: the same samples come back however they are kept, and what is damaged is named."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bar_model import checkpoint
+from bar_model.errors import BadInput
+from pipeline.samples import npz
+from pipeline.samples.folder import Samples, read_samples, read_table
+from pipeline.samples.sample import SampleConfig
+from tests.harness.drawn import drawn, make_tokenizer, save
+
+pytestmark = pytest.mark.long
+
+pytest_plugins = ["tests.harness.fixtures_sampling", "tests.harness.fixtures_s3"]
+
+
+KEEPINGS = [{"images": name} for name in ("png", "webp", "raw", "none")] + [
+    {"images": name, "files": True} for name in ("png", "webp")
+]
+
+
+@pytest.fixture(scope="module")
+def as_raw(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Samples, bytes]:
+    """Some images as they are drawn, and the npz of their raw pixels."""
+    out = str(tmp_path_factory.mktemp("raw") / "samples")
+    settings = {"first_index": 3, "num_images": 15, "batch_size": 4, "unit_size": 8, "images": "raw"}
+    config = SampleConfig(generator=models[0], tokenizer=models[1], out=out, **settings)  # pyright: ignore[reportArgumentType]
+    folder = save(config)
+    npz.write_npz(folder, npz.NPZ)
+    return drawn(config), folder.folder.read(npz.NPZ)
+
+
+@pytest.mark.parametrize("keeping", KEEPINGS, ids=str)
+def test_samples_come_back_the_same_however_they_are_kept(
+    config: SampleConfig, keeping: dict, as_raw: tuple[Samples, bytes]
+) -> None:
+    config = replace(config, first_index=3, num_images=15, **keeping)
+    expected, raw_npz = as_raw
+    folder = save(config)
+    assert [file.rows for file in folder.manifest.files] == [5, 8, 2]
+    for one, other in zip(folder.read(), expected, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    assert npz.main([config.out, "--tokenizer", config.tokenizer]) == 0
+    data = Path(config.out, npz.NPZ).read_bytes()
+    with np.load(io.BytesIO(data)) as archive:
+        np.testing.assert_array_equal(archive["arr_0"], expected.images)
+    assert data == raw_npz
+
+    again = save(replace(config, out=f"{config.out}-again"))
+    files = {name: folder.folder.read(name) for name, *_ in folder.folder.walk() if name != npz.NPZ}
+    assert {name: again.folder.read(name) for name, *_ in again.folder.walk()} == files
+
+
+def test_pictures_are_files_that_anybody_can_open(config: SampleConfig) -> None:
+    config = replace(config, images="webp", files=True)
+    folder, images = save(config), drawn(config).images
+    names = [f"images/000000/{index:09d}.webp" for index in range(10)]
+    assert [name for name, *_ in (folder.folder / "images").walk()] == [name.removeprefix("images/") for name in names]
+    for name, image in zip(names, images, strict=True):
+        np.testing.assert_array_equal(Image.open(Path(config.out, name)), image)
+    remedy = "remove its shard and draw the samples again"
+    Path(config.out, names[8]).write_bytes(Path(config.out, names[7]).read_bytes())
+    with pytest.raises(BadInput, match=f"000000008.webp is not the picture that was drawn .*{remedy}"):
+        folder.read()
+    Path(config.out, names[8]).write_bytes(b"RIFF")
+    with pytest.raises(BadInput, match=f"000000008.webp is damaged .*{remedy}"):
+        folder.read()
+    Path(config.out, names[8]).unlink()
+    with pytest.raises(BadInput, match=f"000000008.webp is missing: {remedy}"):
+        folder.read()
+    folder.folder.remove(folder.manifest.files[1].name)
+    save(config)
+    np.testing.assert_array_equal(folder.read().images, images)
+
+
+def test_codes_alone_want_the_tokenizer_that_they_were_drawn_for(config: SampleConfig, tmp_path: Path) -> None:
+    save(replace(config, images="none"))
+    with pytest.raises(BadInput, match="holds codes without pictures: give the tokenizer, "):
+        read_samples(config.out)
+    torch.manual_seed(1)
+    checkpoint.save(make_tokenizer(), tmp_path / "other")
+    with pytest.raises(BadInput, match=r"is tokenizer \w+, but .* wants \w+"):
+        read_samples(config.out, str(tmp_path / "other"))
+    assert npz.main([config.out]) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"", lambda data: data[:4] + data[99:]])
+def test_a_damaged_file_is_named(config: SampleConfig, damage: Callable[[bytes], bytes]) -> None:
+    folder = save(config)
+    data = folder.folder.read(folder.manifest.files[0].name)
+    with pytest.raises(BadInput, match="there is no sample shard, or damaged"):
+        read_table(damage(data), "there")

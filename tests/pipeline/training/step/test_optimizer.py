@@ -1,0 +1,127 @@
+"""Schedules, weight decay and averages against method.md, section 5."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bar_model import presets
+from bar_model.errors import BadInput
+from bar_model.generator.bar import Bar
+from pipeline.presets import TOKENIZER_TRAINING, TRAINING
+from pipeline.training.step.optimizer import (
+    Average,
+    OptimizationConfig,
+    OrderAnnealing,
+    parameter_groups,
+    set_learning_rate,
+)
+
+UPSTREAM_KEYS = Path(__file__).parents[3] / "golden" / "upstream_keys.json"
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (0, 0.0),
+        (31_250, 2e-4),
+        (62_500, 4e-4),
+        (156_250, (4e-4 + 1e-5) / 2),  # Half-way down the cosine.
+        (250_000, 1e-5),
+    ],
+)
+def test_the_learning_rate_is_the_published_one(step: int, expected: float) -> None:
+    training = TRAINING["bar-b"]()
+    assert training.optimization.learning_rate_at(step, training.steps) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 1.0), (124_999, 1.0), (156_250, 0.5), (187_500, 0.0), (249_999, 0.0)]
+)
+def test_orders_are_annealed_as_published(step: int, expected: float) -> None:
+    training = TRAINING["bar-b"]()
+    assert training.order.randomness_at(step, training.steps) == expected
+    half = TRAINING["bar-l-512"]()
+    assert half.steps == training.steps // 2
+    assert half.order.randomness_at(step // 2, half.steps) == expected
+
+
+def test_the_tokenizers_schedule_is_the_published_one() -> None:
+    training = TOKENIZER_TRAINING["bar-fsq-16"]()
+    assert (training.steps, training.batch, training.encoder_learning_rate) == (200_000, 256, 0.1)
+    at = training.optimization.learning_rate_at
+    assert [at(step, 200_000) for step in (5_000, 10_000, 200_000)] == pytest.approx([5e-5, 1e-4, 1e-5])
+    optimization = training.optimization
+    assert (optimization.betas, optimization.weight_decay, optimization.average) == ((0.9, 0.999), 0.0, 0.999)
+
+
+def test_the_published_recipe_spares_a_third_of_all_weights() -> None:
+    """By the published names alone, which this project's own don't resemble."""
+    shapes = json.loads(UPSTREAM_KEYS.read_text())["bar_b"]
+    expected = {True: 0, False: 0}
+    for name, shape in shapes.items():
+        if ".rope." in name or name == "lm_head.t_embedder.W":  # Constants, of which nothing is learned.
+            continue
+        lower = name.lower()
+        spared = len(shape) < 2 or "bias" in name or any(part in lower for part in ("norm", "ln", "embed"))
+        expected[spared] += torch.Size(shape).numel()
+
+    with torch.device("meta"):
+        bar = Bar(presets.bar_b())
+    groups = parameter_groups(bar, OptimizationConfig(learning_rate=1e-3, weight_decay=0.03))
+    found = {group["weight_decay"] == 0: sum(p.numel() for p in group["params"]) for group in groups}
+    assert found == expected
+    assert 0.3 < found[True] / sum(found.values()) < 0.4
+
+
+def test_the_usual_rule_decays_every_matrix_but_embeddings() -> None:
+    model = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 5), nn.LayerNorm(5))
+    config = OptimizationConfig(learning_rate=1e-3, weight_decay=0.1, decayed="matrices")
+    decayed = [p for group in parameter_groups(model, config) if group["weight_decay"] for p in group["params"]]
+    assert [id(p) for p in decayed] == [id(model[1].weight)]
+
+
+def test_frozen_parameters_are_left_out_and_factors_apply() -> None:
+    model = nn.ModuleDict({"encoder": nn.Linear(2, 2), "decoder": nn.Linear(2, 2)})
+    model["decoder"].bias.requires_grad_(False)
+    config = OptimizationConfig(learning_rate=1.0, weight_decay=0.0)
+    groups = parameter_groups(model, config, lambda name: 0.1 if name.startswith("encoder.") else 1.0)
+    assert sum(len(group["params"]) for group in groups) == 3
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    set_learning_rate(optimizer, 0.5)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates == {
+        id(model["encoder"].weight): 0.05,
+        id(model["encoder"].bias): 0.05,
+        id(model["decoder"].weight): 0.5,
+    }
+
+
+def test_the_average_follows_the_weights_faster_at_first() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = Average(model, 0.9)
+    expected = 0.0
+    for update in range(1, 200):
+        with torch.no_grad():
+            model.weight.fill_(update)
+        average.update(model, update, torch.tensor(True))
+        decay = 0.0 if update == 1 else min(0.9, update / (update + 9))
+        expected = decay * expected + (1 - decay) * update
+    assert average.model.get_parameter("weight").item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 1e-3, "warmup": 1.5}, "warmup 1.5"),
+        ({"learning_rate": 1e-6}, "final_learning_rate"),
+        ({"learning_rate": 1e-3, "average": 1.0}, "average 1.0"),
+    ],
+)
+def test_what_can_not_be_a_schedule_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        OptimizationConfig(**settings)
+    with pytest.raises(BadInput, match="shares of the run"):
+        OrderAnnealing(random_until=0.8, raster_from=0.5)

@@ -1,0 +1,105 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from bar_model.errors import BadInput
+from pipeline.metrics.frechet import Moments, moments
+from pipeline.pretrained.inception import Inception, load_inception
+from pipeline.training.reconstruction import FeatureSums, ReconstructionQuality, ssim
+from pipeline.training.step.trainee import Ranks
+
+pytestmark = pytest.mark.long
+
+pytest_plugins = ["tests.harness.fixtures_inception"]
+
+CPU = torch.device("cpu")
+
+
+def some_pictures(num: int, *, seed: int, size: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num, size, size, 3), dtype=np.uint8)
+
+
+def quality_of(pictures: np.ndarray, made: np.ndarray, inception: Inception | None, batch: int) -> dict[str, float]:
+    quality = ReconstructionQuality(inception, CPU)
+    for start in range(0, len(pictures), batch):
+        quality.add(pictures[start : start + batch], made[start : start + batch])
+    return quality.result(Ranks())
+
+
+def test_rfid_is_the_frechet_distance_of_the_features(inception: Inception, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, made = some_pictures(5, seed=0), some_pictures(5, seed=1)
+    features = [inception.features(torch.from_numpy(each).permute(0, 3, 1, 2)).numpy() for each in (pictures, made)]
+    assert features[0].std(axis=0).max() > 1e-3, "dead features would prove nothing"
+    asked = []  # The distance itself, seconds at 2,048 dimensions, has its own tests.
+    monkeypatch.setattr("pipeline.training.reconstruction.frechet_distance", lambda *both: asked.append(both) or 7.0)
+    assert quality_of(pictures, made, inception, 3)["rfid"] == 7.0
+    ((real, fake),) = asked
+    for found, expected in zip((real, fake), map(moments, features), strict=True):
+        assert_same_moments(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_moments_are_the_same_however_the_features_come() -> None:
+    features = np.random.default_rng(0).normal(3, 1, (20, 6)).astype(np.float32)
+    for batch in (20, 7):
+        sums = FeatureSums(6, CPU)
+        for start in range(0, 20, batch):
+            sums.add(torch.from_numpy(features[start : start + batch]))
+        assert_same_moments(sums.moments(Ranks()), moments(features), rtol=1e-12, atol=1e-12)
+
+
+def assert_same_moments(found: Moments, expected: Moments, rtol: float, atol: float) -> None:
+    assert found.num == expected.num
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=rtol, atol=atol)
+
+
+def test_without_inception_or_with_one_picture_there_is_no_rfid(inception: Inception) -> None:
+    pictures, made = some_pictures(2, seed=0), some_pictures(2, seed=1)
+    assert set(quality_of(pictures, made, None, 2)) == {"psnr", "ssim"}
+    assert set(quality_of(pictures[:1], made[:1], inception, 2)) == {"psnr", "ssim"}
+
+
+def test_features_are_the_same_under_autocast(inception: Inception) -> None:
+    images = torch.from_numpy(some_pictures(2, seed=0)).permute(0, 3, 1, 2)
+    plain = inception.features(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(inception.features(images), plain)
+
+
+def test_ssim_is_as_it_was_defined() -> None:
+    pictures = some_pictures(3, seed=2)
+    made = np.clip(pictures + np.random.default_rng(3).normal(0, 20, pictures.shape), 0, 255).astype(np.uint8)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return gaussian_filter(values, 1.5, axes=(1, 2), radius=5, mode="mirror")
+
+    x, y = pictures.astype(np.float64), made.astype(np.float64)
+    covariance = mean(x * y) - mean(x) * mean(y)
+    variances = mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    local = (2 * mean(x) * mean(y) + c1) * (2 * covariance + c2)
+    local /= (mean(x) ** 2 + mean(y) ** 2 + c1) * (variances + c2)
+    expected = local.mean(axis=(1, 2, 3))
+    tensors = [torch.from_numpy(each).permute(0, 3, 1, 2) for each in (pictures, made)]
+    np.testing.assert_allclose(ssim(*tensors), expected, atol=1e-5)
+    assert quality_of(pictures, made, None, 2)["ssim"] == pytest.approx(expected.mean(), abs=1e-5)
+    assert "ssim" not in quality_of(pictures[:, :8, :8], made[:, :8, :8], None, 3)
+
+
+def test_psnr_is_the_mean_over_pictures() -> None:
+    pictures = np.zeros((2, 12, 12, 3), np.uint8)
+    made = pictures + np.array([1, 10], np.uint8)[:, None, None, None]
+    expected = (20 * math.log10(255) + 20 * math.log10(255 / 10)) / 2
+    assert quality_of(pictures, made, None, 1)["psnr"] == pytest.approx(expected)
+
+
+def test_other_weights_than_the_wanted_ones_are_refused(inception_file: tuple[str, str], tmp_path: Path) -> None:
+    path, sha256 = inception_file
+    with pytest.raises(BadInput, match=r"SHA-256 .* download http.*weights-inception.* networks\.inception"):
+        load_inception(path, "0" * 64, CPU)
+    with pytest.raises(BadInput, match=r"no inception weights .*; download http"):
+        load_inception(str(tmp_path / "none.pth"), sha256, CPU)

@@ -1,0 +1,348 @@
+"""The generator's training through Ray Train: any number of workers, a killed driver, and what is refused."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bar_model import checkpoint
+from bar_model.errors import BadInput
+from bar_model.generator.bar import Bar
+from bar_model.tokenizer.tokenizer import Tokenizer
+from pipeline.command import bad_input
+from pipeline.tracking import mlflow_server as tracking
+from pipeline.training import export
+from pipeline.training.config import Cadence, WorkersConfig
+from pipeline.training.fit import Trained, dry_run
+from pipeline.training.learner import Learner
+from pipeline.training.ray_train import KEEP_MEMORY
+from pipeline.training.train_generator import STAGE, TrainConfig, check_room, prepare, train
+from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
+from tests.pipeline.training.test_train_tokenizer import tiny_tokenizer
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.pipeline.training.test_train_generator import killable, run_training
+from pipeline import cluster
+from pipeline.cluster import ClusterConfig
+with cluster.connect(ClusterConfig(address=sys.argv[1])):
+    run_training(killable(Path(sys.argv[2])))
+"""
+
+FREEING = """
+import threading
+import numpy, psutil
+def resident(): return psutil.Process().memory_info().rss
+before = resident()
+def step():
+    for _ in range(3):
+        tensors = [numpy.ones(2**20 * mib, numpy.uint8) for mib in (20, 44)]
+thread = threading.Thread(target=step)
+thread.start()
+thread.join()
+print(resident() - before)
+"""
+
+pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
+
+
+def run_training(config: TrainConfig) -> Trained:
+    with tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        return train(config, run)
+
+
+def curve(config: TrainConfig, name: str = "train/loss") -> dict[int, float]:
+    """A metric by step, as MLflow has it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(config.tracking.uri)
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    return {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
+
+
+def killable(folder: Path) -> TrainConfig:
+    """With steps enough to be killed in the middle, from a model of other classes."""
+    cadence, initial = Cadence(log_every=1, checkpoint_every=10), folder / "initial"
+    if not initial.exists():
+        checkpoint.save(Bar(dataclasses.replace(tiny_bar(), num_classes=NUM_CLASSES + 1)), initial)
+    return tiny_training(folder, model=tiny_bar(dropout=0.1), init=str(initial), steps=100, cadence=cadence)
+
+
+@pytest.mark.ray
+def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
+    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = []
+    for num in (1, 2):
+        folder = tmp_path / str(num)
+        folder.mkdir()
+        monkeypatch.chdir(folder)  # Paths may be relative, though workers have a directory of their own.
+        tiny_codes(folder / "codes")
+        tiny_codes(folder / "held_out", seed=1, num=11)
+        config = tiny_training(
+            folder,
+            out="out",
+            codes="codes",
+            held_out="held_out",
+            cadence=Cadence(log_every=1, validate_every=3, checkpoint_every=3, keep_checkpoints=1),
+            workers=WorkersConfig(num=num, cpus=1, micro_batch=3),
+        )
+        trained = run_training(config)
+        validation = curve(config, "validation/loss")
+        best = min(validation, key=validation.__getitem__)
+        assert set(checkpoints(config)) == {12, best}
+        assert export.main(["out", "--to", "best"]) == 0
+        assert f"best: the model of step-{best:08d}-" in capsys.readouterr().out
+        assert (checkpoint.fingerprint_of("best") == trained.fingerprint) is (best == 12)
+        assert export.main(["out", "--to", "newest", "--which", "newest"]) == 0
+        assert checkpoint.fingerprint_of("newest") == trained.fingerprint
+        curves.append({**curve(config), "validation": trained.metrics["validation/loss"]})
+        assert trained.metrics.keys() >= {f"train/{name}" for name in ("rows_per_s", "data_share", "memory_gib")}
+        model = checkpoint.load_bar(trained.model)
+        assert checkpoint.fingerprint(model) == trained.fingerprint
+        assert model.generate(torch.arange(NUM_CLASSES)).shape == (NUM_CLASSES, 4, 4)
+    one, two = curves
+    assert len(one) == 13
+    assert two == pytest.approx(one, rel=1e-5)
+
+    before = {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")}
+    assert run_training(dataclasses.replace(config, workers=WorkersConfig(num=1))) == trained
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in Path(config.out).rglob("*")} == before
+    with pytest.raises(BadInput, match=r"batch: 8 there, 4 here.*choose another output folder"):
+        run_training(dataclasses.replace(config, batch=4))
+    (Path(config.out) / "model" / "config.json").unlink()
+    with pytest.raises(BadInput, match=r"model/config\.json is missing, though this training is finished"):
+        run_training(config)
+
+
+def start_driver(address: str, folder: Path) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", DRIVER, address, str(folder)]
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def checkpoints(config: TrainConfig) -> list[int]:
+    """The steps of those that Ray Train lists and that are there, in the order of their making."""
+    folder = Path(config.out) / "checkpoints"
+    listing = folder / "checkpoint_manager_snapshot.json"
+    results = json.loads(listing.read_text())["checkpoint_results"] if listing.exists() else []
+    return [each["metrics"]["step"] for each in results if (folder / each["checkpoint_dir_name"]).exists()]
+
+
+def await_checkpoints(driver: subprocess.Popen, config: TrainConfig, *, after: int) -> None:
+    while not any(step > after for step in checkpoints(config)):
+        assert driver.poll() is None
+        time.sleep(0.02)
+
+
+@pytest.mark.ray
+def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Killed, then told to end, then found with a damaged checkpoint, the training goes on each time.
+
+    Every loss is, bit for bit, that of a run without all this, and without Ray.
+    """
+    from mlflow import MlflowClient
+
+    tiny_codes(tmp_path / "codes")
+    config = killable(tmp_path)
+    driver = start_driver(ray_here, tmp_path)
+    await_checkpoints(driver, config, after=10)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (Path(config.out) / "manifest-000001.json").exists()
+
+    killed_after = checkpoints(config)[-1]
+    driver = start_driver(ray_here, tmp_path)
+    await_checkpoints(driver, config, after=killed_after)
+    driver.terminate()
+    assert driver.wait() == 128 + signal.SIGTERM
+    *_, before, newest = checkpoints(config)
+    assert newest < config.steps
+    client = MlflowClient(config.tracking.uri)
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert run.info.status == "KILLED"
+
+    (shard,) = (Path(config.out) / "checkpoints").glob(f"step-{newest:08d}-*/*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(BadInput, match=r"is damaged .* --resume last-whole"):
+        run_training(config)
+    capsys.readouterr()
+    run_training(dataclasses.replace(config, resume="last-whole"))
+    assert f"going on after step {before}\n" in capsys.readouterr().out
+    undisturbed = learner(config)
+    assert curve(config) == dict(enumerate(losses(undisturbed, config, range(config.steps)), start=1))
+    results = json.loads((Path(config.out) / "results.json").read_text())
+    assert results["fingerprint"] == checkpoint.fingerprint(undisturbed.result())
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_workers_refuse_a_checkpoint_whose_bytes_have_changed(ray_here: str, tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    config = tiny_training(tmp_path)
+    trained = run_training(config)
+    (Path(config.out) / "manifest-000001.json").unlink()  # As if it had been killed just before.
+    (shard,) = (Path(config.out) / "checkpoints").glob("step-00000012-*/*.safetensors")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BadInput, match=r"SHA-256 .* --resume last-whole"):
+        run_training(config)
+    assert run_training(dataclasses.replace(config, resume="last-whole")).fingerprint == trained.fingerprint
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
+    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_codes(tmp_path / "codes")
+    checkpoint.save(Bar(tiny_bar()), tmp_path / "initial")
+    monkeypatch.chdir(tmp_path)  # The workers' directory is another one.
+    workers = WorkersConfig(num=2, cpus=1, micro_batch="auto")
+    dry_run(prepare(tiny_training(tmp_path, codes="codes", init="initial", out="out", steps=100_000, workers=workers)))
+    said = re.search(
+        r"dry run: ([\d,]+) parameters learn; .* a worker; 100,000 steps would take (\S+)", capsys.readouterr().out
+    )
+    assert said is not None
+    assert int(said[1].replace(",", "")) == sum(
+        each.numel() for each in Bar(tiny_bar()).parameters() if each.requires_grad
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "initial"]
+
+
+def out_of_memory(*given: object) -> Learner:
+    """What a GPU says."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_dry_run_that_does_not_fit_is_one_line(ray_here: str, tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    training = dataclasses.replace(prepare(tiny_training(tmp_path)), build=out_of_memory)
+    with pytest.raises(Exception, match="out of memory") as raised:
+        dry_run(training)
+    assert str(bad_input(raised.value)) == (
+        "dry run: the GPU's memory does not suffice (CUDA out of memory): lower --workers.micro-batch, or add "
+        "--workers.recompute or --workers.sharded"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_shards_of_a_model_learn_what_all_of_it_learns_compiled_too(ray_here: str, tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    curves = {}
+    for name, workers in {
+        "whole": WorkersConfig(cpus=1),
+        "sharded": WorkersConfig(num=2, cpus=1, sharded=True, micro_batch=2),
+        "compiled": WorkersConfig(num=2, cpus=1, sharded=True, micro_batch=2, compiled=True),
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        config = tiny_training(
+            folder,
+            codes=str(tmp_path / "codes"),
+            cadence=Cadence(log_every=1, checkpoint_every=6),
+            workers=workers,
+        )
+        trained = run_training(config)
+        curves[name] = curve(config)
+        assert checkpoint.fingerprint(checkpoint.load_bar(trained.model)) == trained.fingerprint
+        assert checkpoints(config) == [6, 12]
+    assert len(curves["whole"]) == 12
+    assert curves["sharded"] == pytest.approx(curves["whole"], rel=1e-5)
+    assert curves["compiled"] == pytest.approx(curves["whole"], rel=1e-4)
+
+
+@pytest.mark.system
+def test_workers_on_cpus_keep_the_memory_that_a_step_has_freed() -> None:
+    """What a thread frees as well, for Ray Train's workers compute in one."""
+
+    def kept(environment: dict[str, str]) -> int:
+        command = [sys.executable, "-c", FREEING]
+        found = subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True)
+        return int(found.stdout)
+
+    assert kept(KEEP_MEMORY) > 100 * 2**20
+    assert kept({}) < 40 * 2**20
+
+
+@pytest.mark.ray
+def test_workers_that_the_cluster_has_no_room_for_are_refused(ray_here: str, tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    for workers in (WorkersConfig(num=4), WorkersConfig(cpus=5), WorkersConfig(gpu=True)):
+        assert "do not fit into the cluster's 3 CPUs and 0 GPUs" in refused(tmp_path, workers=workers)
+    with pytest.raises(BadInput, match=r"codes is 931 GiB of codes, .* room for .* MiB: name a folder"):
+        check_room("codes", 10**12)
+
+
+def test_a_grid_shows_the_same_noise_without_and_with_guidance(tmp_path: Path) -> None:
+    tiny_codes(tmp_path / "codes")
+    checkpoint.save(Tokenizer(tiny_tokenizer()), tmp_path / "tokenizer")
+    config = tiny_training(tmp_path, tokenizer=str(tmp_path / "tokenizer"))
+    sampling = dataclasses.replace(config.model.sampling, guidance_scale=1.0)
+    unguided = dataclasses.replace(config, model=dataclasses.replace(config.model, sampling=sampling))
+    grids = []
+    for each in (config, unguided):
+        drawing = learner(each)
+        generator = torch.Generator().manual_seed(1)
+        for parameter in drawing.result().parameters():
+            torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+        grid = drawing.picture()
+        assert grid is not None
+        assert grid.shape == (4 * 10 - 2, NUM_CLASSES * 10 - 2, 3)  # Two pixels lie between pictures.
+        grids.append((grid[:18], grid[20:]))
+    (without, guided), (plain, also_plain) = grids
+    np.testing.assert_array_equal(without, plain)
+    np.testing.assert_array_equal(also_plain, plain)
+    assert (guided != plain).any()
+
+
+def refused(folder: Path, **changes: object) -> str:
+    with pytest.raises(BadInput) as found:
+        train(tiny_training(folder, **changes))
+    assert not (folder / "out").exists()
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
+    codes = Path(tiny_codes(tmp_path / "codes"))
+    assert "is not there" in refused(tmp_path, codes=str(tmp_path / "none"))
+    other = dataclasses.replace(tiny_bar(), codes=dataclasses.replace(tiny_bar().codes, grid=4))
+    assert "2 × 2 tokens of 4 bits an image, but the model is for 4 × 4 of 4" in refused(tmp_path, model=other)
+    few = dataclasses.replace(tiny_bar(), num_classes=2)
+    assert "label 2, but the model has 2 classes" in refused(tmp_path, model=few)
+    held_out = tiny_codes(tmp_path / "held_out", tokenizer="f" * 16)
+    assert "was made by tokenizer" in refused(tmp_path, held_out=held_out)
+    for resume in ("newest", "last-whole"):
+        assert "has no checkpoint to go on from: correct --out" in refused(tmp_path, resume=resume)
+    assert codes.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps 0"),
+        ({"cadence": Cadence(trace_at=10)}, "trace_at 10: a trace takes 4 steps, and there are"),
+        ({"seed": -1}, "seed -1"),
+        ({"class_dropout": 1.0}, "class_dropout"),
+        ({"workers": WorkersConfig(num=9)}, "too small to be shared by 9"),
+    ],
+)
+def test_a_configuration_that_can_not_work_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        tiny_training(tmp_path, **changes)

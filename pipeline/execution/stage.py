@@ -11,12 +11,13 @@ from typing import Any
 
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import Inputs, Manifest, Quarantined, open_stage
-from pipeline.execution.progress import Progress, Run
+from pipeline.execution.progress import StageProgress
 from pipeline.execution.quarantine import read_quarantine, write_quarantine
 from pipeline.execution.ray_data import Workers, execute
 from pipeline.execution.unit import Receipt, Unit, Work, inspect_unit
 from pipeline.hardware import HARDWARE, hardware
 from pipeline.storage import Folder
+from pipeline.tracking.run import Run
 
 INSPECTIONS_AT_ONCE = 16
 INSPECTION_BYTES = 2**28
@@ -53,7 +54,7 @@ def run_units(
         return published
 
     bad: list[Quarantined] = []
-    with Progress(work.stage, work.item, total=inputs.num, run=run) as progress:
+    with StageProgress(work.stage, work.item, total=inputs.num, run=run) as progress:
 
         def keep(unit: Unit, receipt: Receipt, count: Callable[[int, int], None]) -> None:
             receipts[unit.index] = receipt

@@ -98,7 +98,7 @@ def small_tokenizer(width: int, depth: int) -> TokenizerConfig:
 def plain_loop(folder: Path, config: Config) -> None:
     torch.set_num_threads(1)
     source = ImageFolder.open(str(folder / "images"))
-    pictures = islice(source.pictures(), config.num_images)
+    pictures = islice(source.listing(), config.num_images)
     tokenizer = checkpoint.load_tokenizer(folder / "tokenizer")
     encode = EncodeImages(tokenizer, views=("crop", "flip"), batch_size=config.batch_size, device="cpu")
     size = tokenizer.config.image_size

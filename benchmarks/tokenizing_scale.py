@@ -27,10 +27,10 @@ from benchmarks.tokenizing import small_tokenizer, write_jpegs
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
 from pipeline.codes.plan import plan_units
-from pipeline.codes.plan_files import UNITS_A_PART, Part, Plan
+from pipeline.codes.plan_files import UNITS_A_PART, Plan, PlanTable
 from pipeline.codes.tokenize import TokenizeConfig, tokenize
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
-from pipeline.images.source import Item, Picture
+from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
 
 UNIT_SIZE = 512
@@ -48,14 +48,14 @@ class Simulated:
     def identity(self) -> dict[str, Any]:
         return {"kind": "simulated"}
 
-    def pictures(self) -> Iterator[Picture]:
+    def listing(self) -> Iterator[ListedImage]:
         each = -(-self.num // self.num_classes)
         for number in range(self.num):
             label, place = divmod(number, each)
             key = f"n{label:08d}/n{label:08d}_{place:08d}.JPEG"
-            yield Picture(key, label, 110_000 + place, f"{number * 2654435761 % 2**64:032x}")
+            yield ListedImage(key, label, 110_000 + place, f"{number * 2654435761 % 2**64:032x}")
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         raise AssertionError("planning reads no picture")  # And nothing else is done with this source.
 
 
@@ -78,7 +78,7 @@ def units(num_images: int = 100_000_000) -> None:
     before = _peak_mb()
     num_units = -(-num_images // UNIT_SIZE)
     parts = tuple(
-        Part(f"pictures-{number:016x}.parquet", min(UNITS_A_PART, num_units - start), UNIT_SIZE * UNITS_A_PART)
+        PlanTable(f"pictures-{number:016x}.parquet", min(UNITS_A_PART, num_units - start), UNIT_SIZE * UNITS_A_PART)
         for number, start in enumerate(range(0, num_units, UNITS_A_PART))
     )
     whole = Plan(number=1, unit_size=UNIT_SIZE, first_unit=0, parts=parts, left_out=None, gone=None)

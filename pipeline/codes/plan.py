@@ -13,10 +13,10 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from bar_model.errors import BadInput
-from pipeline.codes.plan_files import Part, Plan, PlanWriter, read_plans, stream_part, write_aside
+from pipeline.codes.plan_files import Plan, PlanTable, PlanWriter, read_plans, stream_part, write_aside
 from pipeline.execution.manifest import Manifest, open_stage
 from pipeline.execution.unit import Unit
-from pipeline.images.source import Picture, Source, order
+from pipeline.images.source import ListedImage, Source, order
 from pipeline.storage import Folder
 
 OnChange = Literal["stop", "reencode", "drop"]
@@ -56,15 +56,15 @@ class _Comparison:
         self._units = [unit for plan in plans for unit in plan.units()]
         self._dropped: dict[int, list[str]] = {}
         self._writer = PlanWriter(folder, unit_size)
-        self._left_out: list[Picture] = []
-        self._gone: list[Picture] = []
+        self._left_out: list[ListedImage] = []
+        self._gone: list[ListedImage] = []
         self._offences: list[str] = []
         self._num_offences = 0
 
     def run(self, source: Source) -> Plan | None:
         """The plan that has to be added, if any."""
         records = [_records(self._folder, plan) for plan in self._plans]
-        listing = (_Told(order(picture), _LISTED, _GONE, picture) for picture in _in_order(source.pictures()))
+        listing = (_Told(order(picture), _LISTED, _GONE, picture) for picture in _in_order(source.listing()))
         merged = heapq.merge(listing, *chain.from_iterable(records), key=itemgetter(0, 1))
         for _, group in groupby(merged, key=itemgetter(0)):
             self._compare(list(group))
@@ -141,7 +141,7 @@ class _Told(NamedTuple):
     order: tuple[list[str], int]
     rank: int
     unit: int
-    picture: Picture
+    picture: ListedImage
 
 
 def _records(folder: Folder, plan: Plan) -> Iterator[Iterator[_Told]]:
@@ -153,15 +153,15 @@ def _records(folder: Folder, plan: Plan) -> Iterator[Iterator[_Told]]:
             yield _ranked(zip(repeat(unit), stream_part(folder, part), strict=False), -plan.number)
 
 
-def _ranked(pictures: Iterable[tuple[int, Picture]], rank: int) -> Iterator[_Told]:
+def _ranked(pictures: Iterable[tuple[int, ListedImage]], rank: int) -> Iterator[_Told]:
     return (_Told(order(picture), rank, unit, picture) for unit, picture in pictures)
 
 
-def _numbered(folder: Folder, parts: Sequence[Part]) -> Iterator[tuple[int, Picture]]:
+def _numbered(folder: Folder, parts: Sequence[PlanTable]) -> Iterator[tuple[int, ListedImage]]:
     return enumerate(picture for part in parts for picture in stream_part(folder, part))
 
 
-def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:
+def _in_order(pictures: Iterable[ListedImage]) -> Iterator[ListedImage]:
     previous = None
     for picture in pictures:
         if previous is not None and not order(previous) < order(picture):

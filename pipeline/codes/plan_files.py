@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from bar_model.errors import BadInput
 from pipeline.execution.unit import Unit
-from pipeline.images.source import Picture, in_portions
+from pipeline.images.source import ListedImage, in_portions
 from pipeline.storage import Folder
 from pipeline.tables import open_parquet
 
@@ -36,7 +36,7 @@ _SCHEMA = pa.schema(
 )
 
 
-class Part(NamedTuple):
+class PlanTable(NamedTuple):
     """A table of pictures. Of a plan's parts all but the last hold `UNITS_A_PART` units, of `unit_size` pictures."""
 
     name: str
@@ -51,10 +51,10 @@ class Plan:
     number: int
     unit_size: int
     first_unit: int
-    parts: tuple[Part, ...]
-    left_out: Part | None
+    parts: tuple[PlanTable, ...]
+    left_out: PlanTable | None
     """Pictures that are there, but not wanted since they changed."""
-    gone: Part | None
+    gone: PlanTable | None
 
     @property
     def name(self) -> str:
@@ -86,9 +86,9 @@ class Plan:
             parts, left_out, gone = (document.pop(name) for name in ("parts", "left_out", "gone"))
             return cls(
                 **document,
-                parts=tuple(Part(**part) for part in parts),
-                left_out=Part(**left_out) if left_out else None,
-                gone=Part(**gone) if gone else None,
+                parts=tuple(PlanTable(**part) for part in parts),
+                left_out=PlanTable(**left_out) if left_out else None,
+                gone=PlanTable(**gone) if gone else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, BadInput):
@@ -102,7 +102,7 @@ def read_plans(folder: Folder) -> list[Plan]:
     return [Plan.decode(folder.read(name), folder.path(name)) for name in names]
 
 
-def read_unit(folder: Folder, unit: Unit) -> list[Picture]:
+def read_unit(folder: Folder, unit: Unit) -> list[ListedImage]:
     """The pictures of a unit; BadInput where its part is missing or damaged."""
     name, group = unit.payload
     with _opened(folder, name) as table:
@@ -115,15 +115,15 @@ class PlanWriter:
     def __init__(self, folder: Folder, unit_size: int) -> None:
         self.unit_size = unit_size
         self._folder = folder
-        self._parts: list[Part] = []
-        self._waiting: list[Picture] = []
+        self._parts: list[PlanTable] = []
+        self._waiting: list[ListedImage] = []
 
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: ListedImage) -> None:
         self._waiting.append(picture)
         if len(self._waiting) == self.unit_size * UNITS_A_PART:
             self._end_part()
 
-    def close(self) -> tuple[Part, ...]:
+    def close(self) -> tuple[PlanTable, ...]:
         if self._waiting:
             self._end_part()
         return tuple(self._parts)
@@ -133,7 +133,7 @@ class PlanWriter:
         self._waiting = []
 
 
-def _write_part(folder: Folder, pictures: Sequence[Picture], group_size: int) -> Part:
+def _write_part(folder: Folder, pictures: Sequence[ListedImage], group_size: int) -> PlanTable:
     """Named by its content: whoever else writes it writes the same."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, _SCHEMA, compression="zstd", write_statistics=False) as writer:
@@ -145,22 +145,22 @@ def _write_part(folder: Folder, pictures: Sequence[Picture], group_size: int) ->
     data = sink.getvalue().to_pybytes()
     name = f"pictures-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
     folder.create(name, data)
-    return Part(name, -(-len(pictures) // group_size), len(pictures))
+    return PlanTable(name, -(-len(pictures) // group_size), len(pictures))
 
 
-def write_aside(folder: Folder, pictures: Sequence[Picture]) -> Part | None:
+def write_aside(folder: Folder, pictures: Sequence[ListedImage]) -> PlanTable | None:
     return _write_part(folder, pictures, PICTURES_READ) if pictures else None
 
 
-def stream_part(folder: Folder, part: Part) -> Iterator[Picture]:
+def stream_part(folder: Folder, part: PlanTable) -> Iterator[ListedImage]:
     with _opened(folder, part.name) as table:
         for batch in table.iter_batches(PICTURES_READ):
             yield from _pictures(batch)
 
 
-def _pictures(rows: pa.Table | pa.RecordBatch) -> list[Picture]:
+def _pictures(rows: pa.Table | pa.RecordBatch) -> list[ListedImage]:
     columns = [column.to_pylist() for column in rows.columns]
-    return [Picture(*values) for values in zip(*columns, strict=True)]
+    return [ListedImage(*values) for values in zip(*columns, strict=True)]
 
 
 def _opened(folder: Folder, name: str) -> pq.ParquetFile:

@@ -26,7 +26,7 @@ from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
 from pipeline.images.codec import CROP_RULE, VIEWS, BadImage, load_image, to_model
 from pipeline.images.open_source import open_source, read_classes
-from pipeline.images.source import Picture, Source, read_all
+from pipeline.images.source import ListedImage, Source, read_all
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.mlflow_server import Run, TrackingConfig
 
@@ -146,7 +146,7 @@ class ReadImages:
         return read_images(self.source, read_unit(self.plans, unit), self.size)
 
 
-def read_images(source: Source, pictures: Sequence[Picture], size: int) -> Row:
+def read_images(source: Source, pictures: Sequence[ListedImage], size: int) -> Row:
     """`images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
     images: list[np.ndarray] = []
     keys: list[str] = []

@@ -122,7 +122,7 @@ def _check_samples(config: EvaluateDigitsConfig, guided: Drawing, unguided: Draw
 
 def _read_pictures(source: ImageFolder, size: int) -> Pictures:
     images, labels, broken = [], [], []
-    for some in in_portions(source.pictures(), READ_AT_ONCE):
+    for some in in_portions(source.listing(), READ_AT_ONCE):
         for item in read_all(source, some):
             try:
                 if isinstance(item.data, BadImage):

@@ -18,7 +18,7 @@ from pipeline.execution.unit import Row, Unit
 from pipeline.features.folder import COLUMN
 from pipeline.images.codec import CROP_RULE
 from pipeline.images.open_source import open_source
-from pipeline.images.source import Picture, Source, in_portions
+from pipeline.images.source import ListedImage, Source, in_portions
 from pipeline.samples.folder import SampleFolder
 from pipeline.storage import Folder, absolute, local_copy
 
@@ -151,11 +151,11 @@ class FolderGallery:
         return {**self.source.identity, "image_size": self.image_size, "crop_rule": CROP_RULE}
 
     def plan(self) -> Iterator[Unit]:
-        for index, pictures in enumerate(in_portions(self.source.pictures(), _unit_size(self.image_size))):
+        for index, pictures in enumerate(in_portions(self.source.listing(), _unit_size(self.image_size))):
             yield Unit(index=index, size=len(pictures), payload=pictures)
 
     def read(self, unit: Unit) -> Row:
-        return read_images(self.source, [Picture(*fields) for fields in unit.payload], self.image_size)
+        return read_images(self.source, [ListedImage(*fields) for fields in unit.payload], self.image_size)
 
 
 def open_gallery(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> Gallery:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bar_model.errors import BadInput
 from pipeline.images.codec import BadImage
-from pipeline.images.source import Item, Labels, Picture, count_doubled
+from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
@@ -46,29 +46,29 @@ class ImageFolder:
                 raise BadInput(
                     f"{folder.path(name)}: the class map has no label for {name!r}: add it, or move the folder"
                 )
-        labels = Labels(num_classes=num_classes)
+        labels = LabelMap(num_classes=num_classes)
         return ImageFolder(folder.url, {name: labels.of(classes[name], folder.path(name)) for name in names})
 
     @property
     def identity(self) -> dict[str, Any]:
         return {"kind": "image folder", "url": self.url, "classes": dict(self.classes)}
 
-    def pictures(self) -> Iterator[Picture]:
+    def listing(self) -> Iterator[ListedImage]:
         return count_doubled(self._found())
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             yield from pool.map(self._item, pictures)
 
-    def _found(self) -> Iterator[Picture]:
+    def _found(self) -> Iterator[ListedImage]:
         for name, label in sorted(self.classes.items()):
             for entry in (Folder(self.url) / name).walk():
                 if "." in entry.name and f".{entry.name.rsplit('.', 1)[-1].lower()}" in EXTENSIONS:
                     yield _picture(f"{name}/{entry.name}", label, entry.size, entry.version)
 
-    def _item(self, picture: Picture) -> Item:
+    def _item(self, picture: ListedImage) -> StoredImage:
         folder = Folder(self.url)
-        return Item(picture.key, picture.label, folder.path(picture.key), read_file(folder, picture.key))
+        return StoredImage(picture.key, picture.label, folder.path(picture.key), read_file(folder, picture.key))
 
 
 def read_file(folder: Folder, name: str) -> bytes | BadImage:
@@ -80,6 +80,6 @@ def read_file(folder: Folder, name: str) -> bytes | BadImage:
         return BadImage(f"can't be read ({type(error).__name__})")
 
 
-def _picture(key: str, label: int, size: int, version: str) -> Picture:
+def _picture(key: str, label: int, size: int, version: str) -> ListedImage:
     readable = key.encode(errors="backslashreplace").decode()
-    return Picture(readable, label, size, version, problem="" if readable == key else "has a name that is no UTF-8")
+    return ListedImage(readable, label, size, version, problem="" if readable == key else "has a name that is no UTF-8")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from bar_model.errors import BadInput
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.parquet import ParquetImages
-from pipeline.images.source import Labels, Source
+from pipeline.images.source import LabelMap, Source
 from pipeline.images.tar import TarImages
 from pipeline.images.url_list import UrlList
 from pipeline.storage import Folder
@@ -22,7 +22,7 @@ def open_source(
 
     BadInput where nothing is there, or it is none of these.
     """
-    labels = Labels(classes=classes, num_classes=num_classes)
+    labels = LabelMap(classes=classes, num_classes=num_classes)
     for ending, kinds in FILES.items():
         if url.endswith(ending):
             folder, pattern = _files(url)

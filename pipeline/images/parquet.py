@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from bar_model.errors import BadInput
 from pipeline.images.codec import BadImage
-from pipeline.images.source import Item, Labels, Picture
+from pipeline.images.source import LabelMap, ListedImage, StoredImage
 from pipeline.storage import Entry, Folder
 from pipeline.tables import TypeCheck, check_types, is_bytes, is_number_or_text, is_text, open_parquet
 
@@ -24,12 +24,12 @@ class ParquetImages:
 
     url: str
     pattern: str
-    labels: Labels
+    labels: LabelMap
     label_column: str
     image_column: str
 
     @staticmethod
-    def open(folder: Folder, pattern: str, labels: Labels, label_column: str) -> "ParquetImages | None":
+    def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "ParquetImages | None":
         """None where the files have no column of pictures; BadInput where they have several, or none of labels."""
         entry = folder.list(pattern)[0]
         schema = read_schema(folder, entry.name)
@@ -48,7 +48,7 @@ class ParquetImages:
         columns = {"image_column": self.image_column, "label_column": self.label_column}
         return {"kind": "Parquet", "url": f"{self.url}/{self.pattern}", **columns, **self.labels.identity}
 
-    def pictures(self) -> Iterator[Picture]:
+    def listing(self) -> Iterator[ListedImage]:
         """Reads the labels alone, not the pictures."""
         folder = Folder(self.url)
         for entry in folder.list(self.pattern):
@@ -57,10 +57,10 @@ class ParquetImages:
                 for given in batch.column(0).to_pylist():
                     key = f"{entry.name}/{row:09d}"
                     label = self.labels.of(given, f"{folder.path(entry.name)}, row {row}")
-                    yield Picture(key, label, 0, entry.version, at=row)
+                    yield ListedImage(key, label, 0, entry.version, at=row)
                     row += 1
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """Reads the row groups that hold these rows."""
         folder = Folder(self.url)
         for name, rows in groupby(pictures, key=lambda picture: picture.key.rpartition("/")[0]):
@@ -132,11 +132,11 @@ def _wanted(kind: pa.StructType) -> list[str]:
     return [field.name for field in kind if field.name in checks and checks[field.name](field.type)]
 
 
-def _item(file: str, picture: Picture, image: dict[str, Any] | None) -> Item:
+def _item(file: str, picture: ListedImage, image: dict[str, Any] | None) -> StoredImage:
     data = image["bytes"] if image is not None else None
     path = image.get("path") if image is not None else None
     where = f"{file}, row {picture.at}" + (f" ({path})" if path else "")
-    return Item(picture.key, picture.label, where, BadImage("holds no bytes") if data is None else data)
+    return StoredImage(picture.key, picture.label, where, BadImage("holds no bytes") if data is None else data)
 
 
 def _one_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from bar_model.errors import BadInput
 from pipeline.images.codec import BadImage
 
 
-class Picture(NamedTuple):
+class ListedImage(NamedTuple):
     """A picture as it is listed: what tells it from others, and all that changes when it does."""
 
     key: str
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
         return f"{self.key} (again: {self.again})" if self.again else self.key
 
 
-class Item(NamedTuple):
+class StoredImage(NamedTuple):
     """A picture as it is stored, or why it can't be had; `key` is unique and stable within its source."""
 
     key: str
@@ -48,21 +48,21 @@ class Source(Protocol):
         """What tells this source from another (JSON values): part of the configuration that makes the codes."""
         ...
 
-    def pictures(self) -> Iterator[Picture]:
+    def listing(self) -> Iterator[ListedImage]:
         """All pictures, streamed, in `order`; BadInput where a label is missing from the map or out of range."""
         ...
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """These pictures, wherever it runs; those without a `problem` only."""
         ...
 
 
-def order(picture: Picture) -> tuple[list[str], int]:
+def order(picture: ListedImage) -> tuple[list[str], int]:
     """What pictures are listed by: folder by folder, names in the order of their characters."""
     return picture.key.split("/"), picture.again
 
 
-def count_doubled(pictures: Iterable[Picture]) -> Iterator[Picture]:
+def count_doubled(pictures: Iterable[ListedImage]) -> Iterator[ListedImage]:
     """Of several pictures of a key, all but the first are marked as a problem; these must come one after the other."""
     previous, again = None, 0
     for picture in pictures:
@@ -71,25 +71,25 @@ def count_doubled(pictures: Iterable[Picture]) -> Iterator[Picture]:
         yield picture._replace(problem="has the key of another picture", again=again) if again else picture
 
 
-def in_portions(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+def in_portions(pictures: Iterable[ListedImage], size: int) -> Iterator[list[ListedImage]]:
     """So many at a time."""
     rest = iter(pictures)
     while portion := list(islice(rest, size)):
         yield portion
 
 
-def read_all(source: Source, pictures: Sequence[Picture]) -> Iterator[Item]:
+def read_all(source: Source, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
     """`source.read`, with what the listing found wrong in its place."""
     sound = source.read([picture for picture in pictures if not picture.problem])
     for picture in pictures:
         if picture.problem:
-            yield Item(picture.name, picture.label, picture.name, BadImage(picture.problem))
+            yield StoredImage(picture.name, picture.label, picture.name, BadImage(picture.problem))
         else:
             yield next(sound)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class LabelMap:
     """What a label may be: a number below `num_classes`, or a name that `classes` knows."""
 
     classes: Mapping[str, int] | None = None

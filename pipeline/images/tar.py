@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bar_model.errors import BadInput
 from pipeline.images.class_folders import EXTENSIONS, READS_AT_ONCE
 from pipeline.images.codec import BadImage
-from pipeline.images.source import Item, Labels, Picture, count_doubled
+from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
 from pipeline.storage import Entry, Folder
 
 LISTED_AT_ONCE = 8
@@ -35,17 +35,17 @@ class TarImages:
 
     url: str
     pattern: str
-    labels: Labels
+    labels: LabelMap
 
     @staticmethod
-    def open(folder: Folder, pattern: str, labels: Labels, label_column: str) -> "TarImages":
+    def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "TarImages":
         return TarImages(folder.url, pattern, labels)
 
     @property
     def identity(self) -> dict[str, Any]:
         return {"kind": "tar", "url": f"{self.url}/{self.pattern}", **self.labels.identity}
 
-    def pictures(self) -> Iterator[Picture]:
+    def listing(self) -> Iterator[ListedImage]:
         """Holds the members of a few files at a time. BadInput where a picture has no label, or a file is damaged."""
         folder = Folder(self.url)
         ahead: deque[tuple[Entry, Future[list[_Member]]]] = deque()
@@ -57,28 +57,30 @@ class TarImages:
             while ahead:
                 yield from self._listed(folder, *ahead.popleft())
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             yield from pool.map(self._item, pictures)
 
-    def _listed(self, folder: Folder, entry: Entry, members: Future[list[_Member]]) -> Iterator[Picture]:
+    def _listed(self, folder: Folder, entry: Entry, members: Future[list[_Member]]) -> Iterator[ListedImage]:
         found = []
         for member in members.result():
             problem = "its name climbs out of the file" if _climbs(member.name) else ""
             where = f"{folder.path(entry.name)}, member {member.name}"
             label = self.labels.of(member.label, where)
-            found.append(Picture(f"{entry.name}/{member.name}", label, member.size, entry.version, member.at, problem))
+            found.append(
+                ListedImage(f"{entry.name}/{member.name}", label, member.size, entry.version, member.at, problem)
+            )
         yield from count_doubled(sorted(found, key=lambda picture: (picture.key.split("/"), picture.at)))
 
-    def _item(self, picture: Picture) -> Item:
+    def _item(self, picture: ListedImage) -> StoredImage:
         folder = Folder(self.url)
         file, _, member = picture.key.partition("/")
         where = f"{folder.path(file)}, member {member}"
         try:
             data = folder.read_part(file, picture.at, picture.at + picture.size)
         except (FileNotFoundError, PermissionError) as error:
-            return Item(picture.key, picture.label, where, BadImage(f"can't be read ({type(error).__name__})"))
-        return Item(picture.key, picture.label, where, data)
+            return StoredImage(picture.key, picture.label, where, BadImage(f"can't be read ({type(error).__name__})"))
+        return StoredImage(picture.key, picture.label, where, data)
 
 
 def _members(folder: Folder, name: str) -> list[_Member]:

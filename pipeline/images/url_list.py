@@ -15,7 +15,7 @@ from bar_model.errors import BadInput
 from pipeline.images.class_folders import READS_AT_ONCE, read_file
 from pipeline.images.codec import BadImage
 from pipeline.images.parquet import check_labels, read_schema, stream_columns
-from pipeline.images.source import Item, Labels, Picture, count_doubled
+from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
 from pipeline.storage import Entry, Folder
 from pipeline.tables import is_number_or_text, is_text
 
@@ -32,11 +32,11 @@ class UrlList:
 
     url: str
     pattern: str
-    labels: Labels
+    labels: LabelMap
     label_column: str
 
     @staticmethod
-    def open(folder: Folder, pattern: str, labels: Labels, label_column: str) -> "UrlList | None":
+    def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "UrlList | None":
         """None where a Parquet file has no column `url`."""
         name = folder.list(pattern)[0].name
         if name.endswith(".parquet"):
@@ -51,7 +51,7 @@ class UrlList:
         columns = {"label_column": self.label_column}
         return {"kind": "URL list", "url": f"{self.url}/{self.pattern}", **columns, **self.labels.identity}
 
-    def pictures(self) -> Iterator[Picture]:
+    def listing(self) -> Iterator[ListedImage]:
         """Sorts the list in a database on the local disk, which costs no memory."""
         folder = Folder(self.url)
         with tempfile.TemporaryDirectory() as aside:
@@ -62,20 +62,20 @@ class UrlList:
                     database.executemany("INSERT INTO pictures VALUES (?, ?)", self._rows(folder, entry))
                 # The components of a path by their characters: U+0001 comes before any that a URL may hold.
                 rows = database.execute("SELECT url, label FROM pictures ORDER BY replace(url, '/', char(1)), rowid")
-                yield from count_doubled(Picture(url, label, 0, "", problem=_problem(url)) for url, label in rows)
+                yield from count_doubled(ListedImage(url, label, 0, "", problem=_problem(url)) for url, label in rows)
             finally:
                 database.close()
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             yield from pool.map(self._item, pictures)
 
-    def _item(self, picture: Picture) -> Item:
+    def _item(self, picture: ListedImage) -> StoredImage:
         directory, _, name = picture.key.rpartition("/")
         is_whole = "://" in picture.key or picture.key.startswith("/")
         folder = Folder(directory if is_whole else self.url)
         data = _read(folder, name if is_whole else picture.key)
-        return Item(picture.key, picture.label, picture.key, data)
+        return StoredImage(picture.key, picture.label, picture.key, data)
 
     def _rows(self, folder: Folder, entry: Entry) -> Iterator[tuple[str, int]]:
         row = 0

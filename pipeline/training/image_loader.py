@@ -43,7 +43,7 @@ class Pictures(NamedTuple):
 
 def list_pictures(url: str) -> Listing:
     """The pictures of a folder of class folders.  Raises: BadInput where there are none."""
-    listed = [(each.key, each.label, each.size, each.version) for each in ImageFolder.open(url).pictures()]
+    listed = [(each.key, each.label, each.size, each.version) for each in ImageFolder.open(url).listing()]
     if not listed:
         raise BadInput(f"{url} holds no pictures: check the path, and the names of the files (.jpg, .png, …)")
     digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.images.source import Item, Source, in_portions, order, read_all
+from pipeline.images.source import Source, StoredImage, in_portions, order, read_all
 
 IN_CLASSES = ["cat/1.png", "cat/2.JPEG", "dog/a b'é\".png", "dog/deep/er/3.PNG", "ox/4.webp"]
 """Names in a folder of class folders, in order."""
@@ -34,8 +34,8 @@ def as_structs(*pictures: bytes | None) -> list[dict]:
     return [{"bytes": data, "path": f"n0144_{row}.JPEG"} for row, data in enumerate(pictures)]
 
 
-def items(source: Source, size: int = 2) -> list[Item]:
+def items(source: Source, size: int = 2) -> list[StoredImage]:
     """All pictures of a source, read as units are; a listing is in order, and the same every time."""
-    listed = list(source.pictures())
-    assert listed == sorted(source.pictures(), key=order)
+    listed = list(source.listing())
+    assert listed == sorted(source.listing(), key=order)
     return [item for some in in_portions(listed, size) for item in read_all(source, some)]

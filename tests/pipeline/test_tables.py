@@ -19,7 +19,7 @@ from pipeline.execution.quarantine import read_quarantine
 from pipeline.execution.unit import Unit
 from pipeline.images.open_source import open_source
 from pipeline.images.parquet import ParquetImages, read_schema
-from pipeline.images.source import Labels, Picture
+from pipeline.images.source import LabelMap, ListedImage
 from pipeline.samples.folder import inspect_samples
 from pipeline.storage import Folder
 from pipeline.tables import is_plain, open_parquet, read_parquet
@@ -106,15 +106,15 @@ def test_a_source_is_refused_where_only_a_later_file_is_bad(
     saved(tmp_path / "b.parquet", columns)
     source = open_source(f"{tmp_path}/*.parquet")
     with pytest.raises(BadInput, match=f"b.parquet {REFUSED}"):
-        list(source.pictures())
+        list(source.listing())
     assert not sprung.exists()
 
 
 def test_a_worker_refuses_a_file_that_changed_after_it_was_listed(tmp_path: Path, trap: pa.Array, sprung: Path) -> None:
     saved(tmp_path / "a.parquet", PLACES["a picture's path"](trap))
-    source = ParquetImages(str(tmp_path), "*.parquet", Labels(), "label", "image")
+    source = ParquetImages(str(tmp_path), "*.parquet", LabelMap(), "label", "image")
     with pytest.raises(BadInput, match=REFUSED):
-        list(source.read([Picture("a.parquet/000000000", 0, 0, "")]))
+        list(source.read([ListedImage("a.parquet/000000000", 0, 0, "")]))
     assert not sprung.exists()
 
 
@@ -206,7 +206,7 @@ def test_pictures_in_any_layout_of_bytes_and_text_are_read(
     image = pa.StructArray.from_arrays(fields, ["bytes", "path"])
     saved(tmp_path / "a.parquet", {"image": image, "label": pa.array(["1", "0"], text_type)})
     source = open_source(f"{tmp_path}/*.parquet")
-    listed = list(source.pictures())
+    listed = list(source.listing())
     assert [item.data for item in source.read(listed)] == [b"x", b"y"]
     assert [picture.label for picture in listed] == [1, 0]
 
@@ -215,7 +215,7 @@ def test_only_the_fields_of_a_picture_that_are_wanted_are_read(tmp_path: Path) -
     image = pa.StructArray.from_arrays([pa.array([b"x"]), pa.array([1.5])], ["bytes", "path"])
     saved(tmp_path / "a.parquet", {"image": image, "label": pa.array([0])})
     source = open_source(f"{tmp_path}/*.parquet")
-    (item,) = source.read(list(source.pictures()))
+    (item,) = source.read(list(source.listing()))
     assert item.data == b"x"
     assert "1.5" not in item.where  # A path that is no text is left alone.
 

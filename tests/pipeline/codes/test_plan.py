@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
 from pipeline.codes.plan import plan_units
-from pipeline.codes.plan_files import Part, Plan, read_plans, read_unit
+from pipeline.codes.plan_files import Plan, PlanTable, read_plans, read_unit
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.execution.unit import Unit
-from pipeline.images.source import Item, Picture, count_doubled, order
+from pipeline.images.source import ListedImage, StoredImage, count_doubled, order
 from pipeline.storage import Folder
 
 pytestmark = pytest.mark.long
@@ -35,11 +35,11 @@ class Versions:
     def identity(self) -> dict[str, Any]:
         return {"kind": "versions"}
 
-    def pictures(self) -> Iterator[Picture]:
-        listed = [Picture(key, 0, 1, str(version)) for key, version in self.versions.items()]
+    def listing(self) -> Iterator[ListedImage]:
+        listed = [ListedImage(key, 0, 1, str(version)) for key, version in self.versions.items()]
         yield from count_doubled(sorted(listed, key=order))
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         raise AssertionError("planning reads no picture")
 
 
@@ -136,8 +136,8 @@ def test_what_was_never_published_may_change_freely(folder: Folder) -> None:
 
 def test_nothing_is_claimed_before_the_source_was_read(folder: Folder) -> None:
     class Refused(Versions):
-        def pictures(self) -> Iterator[Picture]:
-            yield from super().pictures()
+        def listing(self) -> Iterator[ListedImage]:
+            yield from super().listing()
             raise BadInput("label 7 is out of range")
 
     with pytest.raises(BadInput, match="label 7"):
@@ -168,8 +168,8 @@ def test_a_plan_that_another_run_made_first_is_taken(folder: Folder, monkeypatch
 
 def test_a_source_out_of_order_is_a_defect(folder: Folder) -> None:
     class Shuffled(Versions):
-        def pictures(self) -> Iterator[Picture]:
-            yield from reversed(list(super().pictures()))
+        def listing(self) -> Iterator[ListedImage]:
+            yield from reversed(list(super().listing()))
 
     with pytest.raises(ValueError, match="must list in order, but 'a' came after 'b'"):
         plan(folder, source=Shuffled(numbered("a", "b")))
@@ -230,9 +230,9 @@ def test_a_plan_comes_back_as_it_was(number: int, first: int, parts: list[int]) 
         number=number,
         unit_size=7,
         first_unit=first,
-        parts=tuple(Part(f"p{size}", -(-size // 7), size) for size in parts),
-        left_out=Part("left", 1, 2) if first % 2 else None,
-        gone=Part("gone", 1, 2) if number % 2 else None,
+        parts=tuple(PlanTable(f"p{size}", -(-size // 7), size) for size in parts),
+        left_out=PlanTable("left", 1, 2) if first % 2 else None,
+        gone=PlanTable("gone", 1, 2) if number % 2 else None,
     )
     assert Plan.decode(made.encode(), "here") == made
 
@@ -245,10 +245,10 @@ def test_planning_holds_a_few_pictures_at_a_time(folder: Folder) -> None:
         num: int
         identity = CONFIGURATION
 
-        def pictures(self) -> Iterator[Picture]:
-            return (Picture(f"class/{number:09d}.jpg", 0, 100_000, str(number)) for number in range(self.num))
+        def listing(self) -> Iterator[ListedImage]:
+            return (ListedImage(f"class/{number:09d}.jpg", 0, 100_000, str(number)) for number in range(self.num))
 
-        def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+        def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
             raise AssertionError("planning reads no picture")
 
     peaks = []

@@ -29,7 +29,7 @@ from pipeline.execution.manifest import Manifest
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import load_image, to_model
-from pipeline.images.source import Item, Picture
+from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
@@ -173,7 +173,7 @@ class CountedFolder(ImageFolder):
 
     log: str = ""
 
-    def read(self, pictures: Sequence[Picture]) -> Iterator[Item]:
+    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
         with Path(self.log).open("a") as file:
             file.writelines(f"{picture.key}\n" for picture in pictures)
         return super().read(pictures)

@@ -19,7 +19,7 @@ def test_the_folder_has_imagenets_layout(tmp_path: Path) -> None:
     for name, num in SPLITS.items():
         source = ImageFolder.open(str(tmp_path / name))
         assert source.classes == {str(digit): digit for digit in range(10)}
-        assert len(list(source.pictures())) == num
+        assert len(list(source.listing())) == num
     write_digits(str(tmp_path))
     assert list(Folder(str(tmp_path)).walk()) == before
     with pytest.raises(BadInput, match=r"which seed 1 does not put there"):

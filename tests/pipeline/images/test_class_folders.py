@@ -37,15 +37,15 @@ def test_every_picture_is_read_once_in_order(folder: Folder) -> None:
 
 
 def test_a_listing_is_a_function_of_what_is_stored(folder: Folder) -> None:
-    before = list(open_source(folder.url).pictures())
+    before = list(open_source(folder.url).listing())
     folder.write("dog/deep/er/3.PNG", picture(9)[:-9])
-    after = list(open_source(folder.url).pictures())
+    after = list(open_source(folder.url).listing())
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, True, False, True]
 
 
 def test_a_picture_that_is_gone_is_told_of(folder: Folder) -> None:
     source = open_source(folder.url)
-    listed = list(source.pictures())
+    listed = list(source.listing())
     folder.remove("cat/1.png")
     gone, *others = source.read(listed)
     assert isinstance(gone.data, BadImage)
@@ -129,6 +129,6 @@ def test_a_folder_is_listed_in_order(tmp_path_factory: pytest.TempPathFactory, p
         (root / Path(*parts) / "1.png").touch()
         if not any(part.startswith(".") for part in path):
             written.add("/".join([*parts, "1.png"]))
-    listed = list(ImageFolder.open(str(root)).pictures())
+    listed = list(ImageFolder.open(str(root)).listing())
     assert {each.key for each in listed} == written
     assert listed == sorted(listed, key=order)

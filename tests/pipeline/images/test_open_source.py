@@ -9,7 +9,7 @@ import pytest
 
 from bar_model.errors import BadInput
 from pipeline.images.open_source import open_source, read_classes
-from pipeline.images.source import Picture, count_doubled
+from pipeline.images.source import ListedImage, count_doubled
 from tests.harness.stored import IN_CLASSES, items, picture
 
 pytest_plugins = ["tests.harness.fixtures_hub"]
@@ -24,9 +24,9 @@ def test_a_data_set_on_the_hub_is_a_source(hub_folder: tuple[str, Path]) -> None
     read = items(open_source(f"{url}/train"))
     assert [(item.key, item.label) for item in read] == list(zip(IN_CLASSES, [0, 0, 1, 1, 2], strict=True))
     assert [item.data for item in read] == [picture(seed) for seed in range(5)]
-    before = list(open_source(f"{url}/train").pictures())
+    before = list(open_source(f"{url}/train").listing())
     (folder / "train" / IN_CLASSES[1]).write_bytes(picture(9))
-    after = list(open_source(f"{url}/train").pictures())
+    after = list(open_source(f"{url}/train").listing())
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True, True, True]
 
     table = pa.table(
@@ -55,6 +55,6 @@ def test_a_class_map_is_read_from_json(tmp_path: Path) -> None:
 
 def test_doubled_keys_are_marked_wherever_they_come_from() -> None:
     keys = ["a", "b", "b", "b", "c"]
-    marked = list(count_doubled(Picture(key, 0, 0, "") for key in keys))
+    marked = list(count_doubled(ListedImage(key, 0, 0, "") for key in keys))
     assert [each.name for each in marked] == ["a", "b", "b (again: 1)", "b (again: 2)", "c"]
     assert [bool(each.problem) for each in marked] == [False, False, True, True, False]

@@ -62,7 +62,7 @@ def test_lists_that_are_none(tmp_path: Path) -> None:
 def test_a_list_is_in_order_however_it_lies(tmp_path_factory: pytest.TempPathFactory, urls: list[str]) -> None:
     root = tmp_path_factory.mktemp("list")
     (root / "a.parquet").write_bytes(parquet({"url": pa.array(urls, pa.string()), "label": [0] * len(urls)}))
-    listed = list(open_source(f"{root}/a.parquet").pictures())
+    listed = list(open_source(f"{root}/a.parquet").listing())
     assert sorted(each.key for each in listed) == sorted(urls)
     assert listed == sorted(listed, key=order)
     assert len({each.name for each in listed}) == len(urls)

@@ -18,10 +18,11 @@ import psutil
 import torch
 
 from bar_model.bits import CodeShape
-from pipeline.codes.folder import CodeTable, write_codes
+from pipeline.codes.folder import CodeTable
 from pipeline.codes.mapped import MappedCodes
 from pipeline.codes.shard import CodeMetadata
 from pipeline.training.step.batches import Codes, Share, Shuffle, code_batch, to_device
+from tests.harness.code_folders import write_codes
 
 SHAPE, VIEWS = CodeShape(grid=16, bits=16), 2
 

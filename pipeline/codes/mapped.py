@@ -18,8 +18,8 @@ from bar_model.errors import BadInput
 from bar_model.memory import readable_bytes
 from pipeline.codes.folder import check_tokenizer, open_codes, sound_shards
 from pipeline.codes.shard import CodeMetadata
+from pipeline.codes.table import Codes
 from pipeline.storage import absolute
-from pipeline.training.step.batches import Codes
 
 _LABEL = np.dtype("<i4")
 

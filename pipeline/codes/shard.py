@@ -14,6 +14,7 @@ from jaxtyping import Int32, UInt8
 from bar_model.bits import CodeShape
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import Quarantined
+from pipeline.execution.unit import Contents, Row
 from pipeline.tables import read_parquet
 
 FORMAT = 1
@@ -125,6 +126,20 @@ def decode_shard(data: bytes, where: str) -> Shard:
     codes = np.frombuffer(buffer, np.uint8).reshape(-1, metadata.num_bytes)[: len(table)]
     labels = table.column("label").to_numpy()
     return Shard(table.column("key").to_pylist(), labels, codes, metadata, quarantined)
+
+
+def pack_rows(metadata: CodeMetadata, row: Row) -> bytes:
+    """`codes` (N, bytes) uint8 and `records`, JSON of keys, labels and what was quarantined -> a shard's file."""
+    keys, labels, quarantined = json.loads(row["records"])
+    codes = np.asarray(row["codes"], np.uint8).reshape(len(keys), metadata.num_bytes)
+    notes = tuple(Quarantined(*item) for item in quarantined)
+    return encode_shard(Shard(keys, np.array(labels, np.int32), codes, metadata, notes))
+
+
+def inspect_shard(data: bytes) -> Contents:
+    """What a shard's file says of itself."""
+    shard = decode_shard(data, "the shard")
+    return Contents(len(shard.keys), shard.quarantined)
 
 
 def _schema(metadata: CodeMetadata, notes: dict) -> pa.Schema:

@@ -1,7 +1,5 @@
 """Images -> code shards, on Ray Data: every view of every picture encoded once, in units that are done whole."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
@@ -16,17 +14,18 @@ from bar_model import checkpoint
 from bar_model.bits import pack_bits
 from bar_model.errors import BadInput
 from pipeline.cluster import ClusterConfig
-from pipeline.codes.folder import SHARD_NAME, STAGE, inspect_shard, pack_rows
+from pipeline.codes.folder import SHARD_NAME, STAGE
 from pipeline.codes.plan import OnChange, plan_units
 from pipeline.codes.plan_files import read_unit
-from pipeline.codes.shard import CodeMetadata
-from pipeline.execution.manifest import Manifest, Quarantined
+from pipeline.codes.shard import CodeMetadata, inspect_shard, pack_rows
+from pipeline.execution.manifest import Manifest
 from pipeline.execution.ray_data import Device, place
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
-from pipeline.images.codec import CROP_RULE, VIEWS, BadImage, load_image, to_model
+from pipeline.images.codec import CROP_RULE, VIEWS, to_model
 from pipeline.images.open_source import open_source, read_classes
-from pipeline.images.source import ListedImage, Source, read_all
+from pipeline.images.read import read_images
+from pipeline.images.source import Source
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.mlflow_server import Run, TrackingConfig
 
@@ -144,26 +143,6 @@ class ReadImages:
 
     def __call__(self, unit: Unit) -> Row:
         return read_images(self.source, read_unit(self.plans, unit), self.size)
-
-
-def read_images(source: Source, pictures: Sequence[ListedImage], size: int) -> Row:
-    """`images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
-    images: list[np.ndarray] = []
-    keys: list[str] = []
-    labels: list[int] = []
-    quarantined: list[Quarantined] = []
-    for item in read_all(source, pictures):
-        try:
-            if isinstance(item.data, BadImage):
-                raise item.data
-            images.append(load_image(item.data, size))
-        except BadImage as error:
-            quarantined.append(Quarantined(item.key, item.where, str(error)))
-        else:
-            keys.append(item.key)
-            labels.append(item.label)
-    stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
-    return {"images": stacked, "records": json.dumps([keys, labels, quarantined])}
 
 
 class EncodeImages:

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from bar_model.errors import BadInput
-from pipeline.codes.tokenize import read_images
 from pipeline.execution.manifest import FileEntry
 from pipeline.execution.unit import Row, Unit
 from pipeline.features.folder import COLUMN
 from pipeline.images.codec import CROP_RULE
 from pipeline.images.open_source import open_source
+from pipeline.images.read import read_images
 from pipeline.images.source import ListedImage, Source, in_portions
 from pipeline.samples.folder import SampleFolder
 from pipeline.storage import Folder, absolute, local_copy

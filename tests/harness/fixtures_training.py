@@ -10,7 +10,7 @@ from bar_model.generator.bar import BarConfig
 from bar_model.generator.sampling import Sampling
 from bar_model.generator.transformer import TransformerConfig
 from bar_model.heads.make_head import HeadConfig
-from pipeline.codes.folder import CodeTable, read_codes, write_codes
+from pipeline.codes.folder import CodeTable, read_codes
 from pipeline.codes.shard import CodeMetadata
 from pipeline.tracking.mlflow_server import TrackingConfig
 from pipeline.training.config import Cadence, WorkersConfig
@@ -19,6 +19,7 @@ from pipeline.training.step.batches import Codes
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.trainee import Ranks
 from pipeline.training.train_generator import GeneratorLearner, TrainConfig
+from tests.harness.code_folders import write_codes
 
 SHAPE = CodeShape(grid=2, bits=4)
 NUM_CLASSES = 3

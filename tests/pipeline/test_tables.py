@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
-from pipeline.codes.folder import inspect_shard
 from pipeline.codes.plan_files import read_unit
+from pipeline.codes.shard import inspect_shard
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.execution.unit import Unit

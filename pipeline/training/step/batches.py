@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int32, Int64, UInt8, UInt64
+from jaxtyping import Bool, Int64, UInt64
 from torch import Tensor
 
 from bar_model.bits import CodeShape, unpack_bits
 from bar_model.errors import BadInput
+from pipeline.codes.table import Codes
 
 
 class Rows(NamedTuple):
@@ -88,17 +89,6 @@ def in_order(first: int, last: int) -> Rows:
     """Consecutive rows of epoch 0, with nothing left to chance."""
     indices = np.arange(first, last)
     return Rows(indices, np.zeros_like(indices), np.zeros(len(indices), np.uint64))
-
-
-class Codes(NamedTuple):
-    """A code folder as training holds it: packed, and shared by the workers of a machine."""
-
-    labels: Int32[np.ndarray, " rows"]
-    packed: UInt8[np.ndarray, "rows views bytes"]
-
-    def opened(self) -> "Codes":
-        """As `MappedCodes.opened`: these are there already."""
-        return self
 
 
 class CodeBatch(NamedTuple):

@@ -13,10 +13,12 @@ from bar_model import checkpoint, presets
 from bar_model.bits import pack_bits, unpack_bits
 from bar_model.errors import BadInput
 from bar_model.tokenizer.tokenizer import Tokenizer
-from pipeline.codes.folder import CodeTable, first_codes, main, read_codes, verify, write_codes
+from pipeline.codes.folder import CodeTable, first_codes, read_codes, verify
 from pipeline.codes.shard import CodeMetadata, Shard, decode_shard, encode_shard
+from pipeline.codes.show import main
 from pipeline.execution.manifest import Quarantined
 from pipeline.storage import Folder
+from tests.harness.code_folders import write_codes
 
 
 def metadata(*, bits: int, grid: int, views: tuple[str, ...]) -> CodeMetadata:

@@ -1,0 +1,30 @@
+"""Folders of codes for tests and benchmarks, from codes in memory."""
+
+import hashlib
+import json
+from functools import partial
+
+from pipeline.codes.folder import SHARD_NAME, STAGE, CodeTable
+from pipeline.codes.shard import inspect_shard, pack_rows
+from pipeline.execution.manifest import Manifest, open_stage
+from pipeline.execution.stage import publish
+from pipeline.execution.unit import Format, Unit, finish_unit
+from pipeline.storage import Folder
+
+
+def write_codes(url: str, table: CodeTable, *, unit_size: int = 512) -> Manifest:
+    """A folder of codes from codes in memory, without Ray: what `tokenize` makes of pictures."""
+    folder = Folder(url)
+    form = Format(name=SHARD_NAME, pack=partial(pack_rows, table.metadata), inspect=inspect_shard)
+    packed = table.codes.reshape(len(table.keys), table.metadata.num_bytes)
+    configuration = {"codes": table.metadata.identity, "source": {"kind": "memory"}, "unit_size": unit_size}
+    open_stage(folder, STAGE, configuration)
+    units, receipts = [], []
+    for index, start in enumerate(range(0, len(table.keys), unit_size)):
+        rows = slice(start, start + unit_size)
+        keys, labels, codes = table.keys[rows], table.labels[rows].tolist(), packed[rows]
+        payload = [keys, labels, hashlib.sha256(codes.tobytes()).hexdigest()]
+        units.append(Unit(index=index, size=len(keys), payload=payload))
+        row = {"codes": codes, "records": json.dumps([keys, labels, []])}
+        receipts.append(finish_unit(folder, form, units[-1], row))
+    return publish(folder, STAGE, units, receipts, configuration=configuration)

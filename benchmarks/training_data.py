@@ -1,7 +1,7 @@
 """Rows a second that one worker of a training gathers, beside one npz file a sample, in one run on this machine.
 
-    python benchmarks/training_data.py
-    python benchmarks/training_data.py --mapped FOLDER
+    python -m benchmarks.training_data
+    python -m benchmarks.training_data --mapped FOLDER
 
 Codes are random and of ImageNet's size: 1,281,167 images, two views of 256 tokens of 16 bits, 1.3 GB. A row's order,
 view and gathering count, and the copy into a tensor; bits are unpacked on the device, which is measured apart. With

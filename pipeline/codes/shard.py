@@ -14,6 +14,7 @@ from jaxtyping import Int32, UInt8
 from bar_model.bits import CodeShape
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import Quarantined
+from pipeline.execution.records import Records
 from pipeline.execution.unit import Contents, Row
 from pipeline.tables import read_parquet
 
@@ -114,7 +115,7 @@ def decode_shard(data: bytes, where: str) -> Shard:
         table = read_parquet(data, where, kind="code shard")
         notes = table.schema.metadata or {}
         metadata = CodeMetadata.from_json(notes[METADATA], where)
-        quarantined = tuple(Quarantined(*item) for item in json.loads(notes[QUARANTINED]))
+        quarantined = Quarantined.from_rows(json.loads(notes[QUARANTINED]))
     except BadInput:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -129,11 +130,11 @@ def decode_shard(data: bytes, where: str) -> Shard:
 
 
 def pack_rows(metadata: CodeMetadata, row: Row) -> bytes:
-    """`codes` (N, bytes) uint8 and `records`, JSON of keys, labels and what was quarantined -> a shard's file."""
-    keys, labels, quarantined = json.loads(row["records"])
-    codes = np.asarray(row["codes"], np.uint8).reshape(len(keys), metadata.num_bytes)
-    notes = tuple(Quarantined(*item) for item in quarantined)
-    return encode_shard(Shard(keys, np.array(labels, np.int32), codes, metadata, notes))
+    """`codes` (N, bytes) uint8 and `records` (JSON of `Records`) -> a shard's file."""
+    records = Records.from_json(row["records"])
+    codes = np.asarray(row["codes"], np.uint8).reshape(len(records.keys), metadata.num_bytes)
+    labels = np.array(records.labels, np.int32)
+    return encode_shard(Shard(list(records.keys), labels, codes, metadata, tuple(records.quarantined)))
 
 
 def inspect_shard(data: bytes) -> Contents:

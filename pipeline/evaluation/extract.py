@@ -14,8 +14,8 @@ from torch import Tensor
 
 from bar_model.errors import BadInput
 from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint
-from pipeline.execution.manifest import Quarantined
 from pipeline.execution.ray_data import Device, place
+from pipeline.execution.records import Records
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Work
 from pipeline.features.folder import (
@@ -200,9 +200,9 @@ def load_worker(networks: Networks, batch_size: int, device: str) -> ExtractFeat
 
 def pack_features(row: Row) -> bytes:
     """`records` and `features.NAME` -> the file of features."""
-    keys, _, quarantined = json.loads(row["records"])
+    records = Records.from_json(row["records"])
     features = {name: np.ascontiguousarray(each) for name, each in features_in(row).items()}
-    return encode_features(FeatureShard(tuple(keys), features, tuple(Quarantined(*item) for item in quarantined)))
+    return encode_features(FeatureShard(tuple(records.keys), features, tuple(records.quarantined)))
 
 
 def _take_over() -> Callable[[Row], Row]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import FileEntry
+from pipeline.execution.records import Records
 from pipeline.execution.unit import Row, Unit
 from pipeline.features.folder import COLUMN
 from pipeline.images.codec import CROP_RULE
@@ -42,7 +43,7 @@ class Gallery(Protocol):
     def plan(self) -> Iterator[Unit]: ...
 
     def read(self, unit: Unit) -> Row:
-        """A unit -> `images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
+        """A unit -> `images` (N, H, W, 3) uint8, and `records` (JSON of `Records`)."""
         ...
 
 
@@ -66,13 +67,14 @@ class DrawnGallery:
 
     def read(self, unit: Unit) -> Row:
         indices, labels, images, _ = self.samples.shard(FileEntry.of(unit.payload))
-        return {"images": images, "records": _records(indices.tolist(), labels.tolist())}
+        records = Records([str(index) for index in indices.tolist()], labels.tolist())
+        return {"images": images, "records": records.to_json()}
 
     def read_features(self, unit: Unit) -> Row:
         """As `read`, with what `samples.networks` saw when the pictures were drawn in place of the pictures."""
         keys, features, _ = self.samples.features(FileEntry.of(unit.payload))
         columns = {f"{COLUMN}{name}": each for name, each in features.items()}
-        return {**columns, "records": _records(keys)}
+        return {**columns, "records": Records(keys).to_json()}
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,10 @@ class NpzGallery:
             header = archive.getinfo(f"{PICTURES}.npy").file_size - num * size
             member.seek(header + start * size)
             data = member.read((stop - start) * size)
-        return {"images": np.frombuffer(data, np.uint8).reshape(-1, *pixels), "records": _records(range(start, stop))}
+        return {
+            "images": np.frombuffer(data, np.uint8).reshape(-1, *pixels),
+            "records": Records(list(map(str, range(start, stop)))).to_json(),
+        }
 
     @property
     def _path(self) -> Path:
@@ -187,7 +192,3 @@ def fingerprint(gallery: Gallery) -> str:
 
 def _unit_size(image_size: int) -> int:
     return max(1, min(UNIT_SIZE, UNIT_PIXELS // image_size**2))
-
-
-def _records(keys: Sequence[int | str], labels: Sequence[int] = ()) -> str:
-    return json.dumps([[str(key) for key in keys], list(labels), []])

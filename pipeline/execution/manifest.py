@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -39,6 +39,11 @@ class Quarantined(NamedTuple):
     key: str
     where: str
     why: str
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[str]]) -> "tuple[Quarantined, ...]":
+        """Several of them, from lists as JSON has them."""
+        return tuple(cls(*row) for row in rows)
 
 
 class Inputs(NamedTuple):

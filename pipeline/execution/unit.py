@@ -100,7 +100,7 @@ class Receipt(NamedTuple):
     @classmethod
     def from_json(cls, document: str) -> "Receipt":
         file, quarantined = json.loads(document)
-        return cls(FileEntry.of(file), tuple(Quarantined(*item) for item in quarantined))
+        return cls(FileEntry.of(file), Quarantined.from_rows(quarantined))
 
 
 def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:

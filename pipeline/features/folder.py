@@ -121,7 +121,7 @@ def decode_features(data: bytes, where: str) -> FeatureShard:
         raise BadInput(f"{where} has feature format {found}, but this version reads {FORMAT}: update this software")
     if any(len(each) != len(about["keys"]) for each in features.values()):
         raise BadInput(f"{where} holds features of more or fewer pictures than it has keys: make it anew")
-    return FeatureShard(tuple(about["keys"]), features, tuple(Quarantined(*item) for item in about["quarantined"]))
+    return FeatureShard(tuple(about["keys"]), features, Quarantined.from_rows(about["quarantined"]))
 
 
 def inspect_features(data: bytes) -> Contents:

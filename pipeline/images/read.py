@@ -1,18 +1,18 @@
 """Images of a source as a stage reads them: decoded, cropped, and those that can't be used kept apart."""
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.execution.manifest import Quarantined
+from pipeline.execution.records import Records
 from pipeline.execution.unit import Row
 from pipeline.images.codec import BadImage, load_image
 from pipeline.images.source import ListedImage, Source, read_all
 
 
 def read_images(source: Source, pictures: Sequence[ListedImage], size: int) -> Row:
-    """`images` (N, H, W, 3) uint8, and `records`: keys, labels and what was quarantined, as JSON."""
+    """`images` (N, H, W, 3) uint8, and `records` (JSON of `Records`)."""
     images: list[np.ndarray] = []
     keys: list[str] = []
     labels: list[int] = []
@@ -28,4 +28,4 @@ def read_images(source: Source, pictures: Sequence[ListedImage], size: int) -> R
             keys.append(item.key)
             labels.append(item.label)
     stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
-    return {"images": stacked, "records": json.dumps([keys, labels, quarantined])}
+    return {"images": stacked, "records": Records(keys, labels, quarantined).to_json()}

@@ -1,12 +1,12 @@
 """Folders of codes for tests and benchmarks, from codes in memory."""
 
 import hashlib
-import json
 from functools import partial
 
 from pipeline.codes.folder import SHARD_NAME, STAGE, CodeTable
 from pipeline.codes.shard import inspect_shard, pack_rows
 from pipeline.execution.manifest import Manifest, open_stage
+from pipeline.execution.records import Records
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Format, Unit, finish_unit
 from pipeline.storage import Folder
@@ -25,6 +25,6 @@ def write_codes(url: str, table: CodeTable, *, unit_size: int = 512) -> Manifest
         keys, labels, codes = table.keys[rows], table.labels[rows].tolist(), packed[rows]
         payload = [keys, labels, hashlib.sha256(codes.tobytes()).hexdigest()]
         units.append(Unit(index=index, size=len(keys), payload=payload))
-        row = {"codes": codes, "records": json.dumps([keys, labels, []])}
+        row = {"codes": codes, "records": Records(keys, labels).to_json()}
         receipts.append(finish_unit(folder, form, units[-1], row))
     return publish(folder, STAGE, units, receipts, configuration=configuration)

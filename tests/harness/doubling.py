@@ -46,7 +46,7 @@ class Count:
             content = json.loads(data)
         except ValueError as error:
             raise BadInput("it is no JSON") from error
-        return Contents(len(content["numbers"]), tuple(Quarantined(*item) for item in content["bad"]))
+        return Contents(len(content["numbers"]), Quarantined.from_rows(content["bad"]))
 
     def work(self) -> Work:
         return Work(

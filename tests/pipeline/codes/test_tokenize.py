@@ -1,7 +1,6 @@
 """Pictures become codes: the same bits for any number of workers and whatever happens, each picture once."""
 
 import io
-import json
 import os
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from pipeline.codes.plan import plan_units
 from pipeline.codes.tokenize import EncodeImages, ReadImages, TokenizeConfig, tokenize
 from pipeline.execution.manifest import Manifest
 from pipeline.execution.quarantine import read_quarantine
+from pipeline.execution.records import Records
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import load_image, to_model
 from pipeline.images.source import ListedImage, StoredImage
@@ -124,7 +124,7 @@ def test_a_broken_picture_is_kept_apart_with_its_reason(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path / "codes"))
     (unit,) = plan_units(folder, "tokenize", {}, source, 100, on_change="stop")
     row = ReadImages(source, folder, 32)(unit)
-    keys, labels, quarantined = json.loads(row["records"])
+    keys, labels, quarantined = Records.from_json(row["records"])
     assert keys == ["a/000.png", "a/003.png", "b/001.png", "b/004.png", "c/005.png"]
     assert labels == [0, 0, 1, 1, 2]
     assert row["images"].shape == (5, 32, 32, 3)

@@ -1,6 +1,5 @@
 """Galleries and references: npz files read piece by piece, and what is wrong with one."""
 
-import json
 import pickle
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from bar_model.errors import BadInput
 from pipeline.evaluation import image_sets as galleries
 from pipeline.evaluation.image_sets import FolderGallery, Gallery, NpzGallery, fingerprint, open_gallery
 from pipeline.evaluation.reference import open_reference
+from pipeline.execution.records import Records
 from pipeline.images.codec import load_image, to_png
 from pipeline.metrics.frechet import moments
 
@@ -21,7 +21,7 @@ MEAN, COVARIANCE = np.arange(4.0), np.diag(np.arange(1.0, 5.0))
 
 def contents(gallery: Gallery) -> tuple[list[str], np.ndarray]:
     rows = [gallery.read(unit) for unit in gallery.plan()]
-    keys = [key for row in rows for key in json.loads(row["records"])[0]]
+    keys = [key for row in rows for key in Records.from_json(row["records"]).keys]
     return keys, np.concatenate([row["images"] for row in rows])
 
 

@@ -9,6 +9,7 @@ import pytest
 from bar_model.errors import BadInput
 from pipeline.evaluation.extract import ExtractFeatures, pack_features
 from pipeline.execution.manifest import Quarantined
+from pipeline.execution.records import Records
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Format, Receipt, Unit, finish_unit
 from pipeline.features.folder import (
@@ -123,7 +124,8 @@ def test_batches_are_padded_and_their_padding_is_left_out() -> None:
     worker = ExtractFeatures(network, batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (11, 6, 6, 3), dtype=np.uint8)
     for num in (11, 4, 1, 0):
-        row = worker({"images": images[:num], "records": f'[{list(range(num))}, [], [["k", "there", "is empty"]]]'})
+        records = Records([f"k{index}" for index in range(num)], (), [Quarantined("k", "there", "is empty")])
+        row = worker({"images": images[:num], "records": records.to_json()})
         keys, features, quarantined = decode_features(pack_features({**row, "unit": "…"}), "it")
         assert len(keys) == num
         assert quarantined == (Quarantined("k", "there", "is empty"),)

@@ -28,6 +28,7 @@ from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
 from pipeline.codes.tokenize import EncodeImages, TokenizeConfig, tokenize
+from pipeline.execution.determinism import use_one_thread
 from pipeline.execution.manifest import Manifest
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import load_image
@@ -96,7 +97,7 @@ def small_tokenizer(width: int, depth: int) -> TokenizerConfig:
 
 
 def plain_loop(folder: Path, config: Config) -> None:
-    torch.set_num_threads(1)
+    use_one_thread("cpu")
     source = ImageFolder.open(str(folder / "images"))
     pictures = islice(source.listing(), config.num_images)
     tokenizer = checkpoint.load_tokenizer(folder / "tokenizer")

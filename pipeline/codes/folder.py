@@ -78,9 +78,7 @@ def verify(url: str) -> list[str]:
 def open_codes(url: str) -> tuple[Folder, Manifest, CodeMetadata]:
     """What a folder of codes says of itself, the shards unread; BadInput where it is none."""
     folder = Folder(url)
-    manifest = Manifest.read(folder)
-    if manifest.stage != STAGE:
-        raise BadInput(f"{folder.url} was made by the stage {manifest.stage!r}: give a folder of codes")
+    manifest = Manifest.read(folder, stage=STAGE, what="codes")
     return folder, manifest, CodeMetadata.of(manifest.configuration["codes"])
 
 

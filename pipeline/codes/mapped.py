@@ -19,6 +19,7 @@ from bar_model.memory import readable_bytes
 from pipeline.codes.folder import check_tokenizer, open_codes, sound_shards
 from pipeline.codes.shard import CodeMetadata
 from pipeline.codes.table import Codes
+from pipeline.execution.determinism import check_unchanged
 from pipeline.storage import absolute
 
 _LABEL = np.dtype("<i4")
@@ -78,8 +79,7 @@ class MappedCodes:
     def _copy(self) -> None:
         """Shard by shard, each checked against the manifest; the file appears when it is whole."""
         folder, manifest, metadata = open_codes(self.url)
-        if manifest.fingerprint != self.fingerprint:
-            raise BadInput(f"{self.url} has changed since this training began: start it again")
+        check_unchanged(self.url, manifest.fingerprint, self.fingerprint)
         for left in self.file.parent.glob(f"{self.fingerprint}.*.part"):
             left.unlink()  # By a process that was killed: the lock is ours.
         free = shutil.disk_usage(self.cache).free

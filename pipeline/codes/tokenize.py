@@ -18,6 +18,7 @@ from pipeline.codes.folder import SHARD_NAME, STAGE
 from pipeline.codes.plan import OnChange, plan_units
 from pipeline.codes.plan_files import read_unit
 from pipeline.codes.shard import CodeMetadata, inspect_shard, pack_rows
+from pipeline.execution.determinism import check_unchanged, use_one_thread
 from pipeline.execution.manifest import Manifest
 from pipeline.execution.ray_data import Device, place
 from pipeline.execution.stage import run_units
@@ -196,12 +197,9 @@ def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:
 
 def load_encoder(config: TokenizeConfig, metadata: CodeMetadata, device: str) -> EncodeImages:
     """The encoder in its worker."""
-    if device == "cpu":
-        # Threads divide the sums among them, so that bits would depend on their number.
-        torch.set_num_threads(1)
+    use_one_thread(device)
     tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer), device=device)
-    if checkpoint.fingerprint(tokenizer) != metadata.tokenizer:
-        raise BadInput(f"{config.tokenizer}: has changed since the run began, or differs between machines: run again")
+    check_unchanged(config.tokenizer, checkpoint.fingerprint(tokenizer), metadata.tokenizer)
     return EncodeImages(
         tokenizer, views=config.views, batch_size=config.batch_size, device=device, precision=config.precision
     )

@@ -13,11 +13,11 @@ from rich import print as show
 from torch import Tensor, nn
 
 from bar_model import checkpoint
-from bar_model.errors import BadInput
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, Extractor, FeatureNetworksConfig, extract
 from pipeline.evaluation.image_sets import Gallery, fingerprint, open_gallery
+from pipeline.execution.determinism import check_unchanged
 from pipeline.images.codec import CROP_RULE, from_model, to_model
 from pipeline.metrics.frechet import frechet_distance, psnr
 from pipeline.pretrained.inception import RESIZE
@@ -103,8 +103,7 @@ class ReconstructionNetworks:
     def load(self, device: torch.device) -> Extractor:
         """BadInput where weights can't be had, or have changed."""
         path = local_copy(self.tokenizer)
-        if checkpoint.fingerprint_of(path) != self.fingerprint:
-            raise BadInput(f"{self.tokenizer}: has changed since the run began, or differs between machines: run again")
+        check_unchanged(self.tokenizer, checkpoint.fingerprint_of(path), self.fingerprint)
         lpips = None if self.vgg_sha256 is None else load_lpips(load_vgg(self.vgg)).to(device)
         tokenizer = checkpoint.load_tokenizer(path, device=device)
         return Reconstructions(tokenizer, self.features.load(device), lpips, device)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bar_model.errors import BadInput
 from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint
+from pipeline.execution.determinism import use_one_thread
 from pipeline.execution.ray_data import Device, place
 from pipeline.execution.records import Records
 from pipeline.execution.stage import run_units
@@ -192,9 +193,7 @@ class ExtractFeatures:
 
 def load_worker(networks: Networks, batch_size: int, device: str) -> ExtractFeatures:
     """The network in its worker."""
-    if device == "cpu":
-        # Threads divide the sums among them, so that features would depend on their number.
-        torch.set_num_threads(1)
+    use_one_thread(device)
     return ExtractFeatures(networks.load(torch.device(device)), batch_size=batch_size)
 
 

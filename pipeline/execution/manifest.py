@@ -98,13 +98,21 @@ class Manifest:
         return Manifest.decode(folder.read(names[-1]), folder.path(names[-1])) if names else None
 
     @staticmethod
-    def read(folder: Folder) -> "Manifest":
-        """The manifest of the highest generation; BadInput where there is none, or it is damaged."""
+    def read(folder: Folder, *, stage: str | None = None, what: str = "") -> "Manifest":
+        """The manifest of the highest generation.
+
+        With `stage`, the folder must have been made by it; `what` then says in an error what it makes ("codes").
+
+        Raises:
+            BadInput: the folder or its manifest is missing, the manifest is damaged, or another stage has made it.
+        """
         manifest = Manifest.newest(folder)
         if manifest is None:
             if not folder.exists():
                 raise BadInput(f"{folder.url} is not there: check the path, or run the stage that makes it")
             raise BadInput(f"{folder.url} holds no manifest: the stage that makes it has not finished; run it again")
+        if stage not in (None, manifest.stage):
+            raise BadInput(f"{folder.url} was made by the stage {manifest.stage!r}: give a folder of {what}")
         return manifest
 
     def commit(self, folder: Folder) -> "Manifest":

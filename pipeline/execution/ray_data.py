@@ -4,7 +4,6 @@ So no block can split or mix units.
 """
 
 import functools
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,7 +59,7 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
     import ray
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-    from pipeline.execution.read_ahead import limit_read_ahead
+    from pipeline.execution.ray_data_internals import hide_progress, limit_read_ahead
 
     resources = ray.cluster_resources()
     _check_room(workers, resources)
@@ -84,10 +83,8 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
         )
     )
     limit_read_ahead(dataset)
-    dataset.context.target_max_block_size = 1  # Whoever reads several units hands on each by itself, at once.
-    dataset.context.enable_progress_bars = False
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # It would warn that there are none.
-    dataset.context.print_on_execution_start = False
+    hide_progress(dataset)
+    dataset.context.target_max_block_size = 1  # A task that reads several units hands on each by itself, at once.
     for row in dataset.iter_rows():
         yield Unit.from_json(row["unit"]), Receipt.from_json(row["receipt"])
 

@@ -54,9 +54,7 @@ class FeatureFolder:
     def open(cls, url: str) -> "FeatureFolder":
         """BadInput where there is no folder of features."""
         folder = Folder(url)
-        manifest = Manifest.read(folder)
-        if manifest.stage != STAGE:
-            raise BadInput(f"{folder.url} was made by the stage {manifest.stage!r}: give a folder of features")
+        manifest = Manifest.read(folder, stage=STAGE, what="features")
         return cls(folder, manifest)
 
     def shards(self) -> Iterator[FeatureShard]:

@@ -1,7 +1,6 @@
 """Codes -> pictures, the same whenever they are decoded: while they are drawn, or later from the codes alone."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from bar_model.bits import unpack_bits
 from bar_model.engine.decode_stream import Pictures, decode_all
 from bar_model.engine.engine import FastDecoder
 from bar_model.tokenizer.tokenizer import Tokenizer
+from pipeline.execution.determinism import one_thread
 
 
 def whole_batches(indices: Int64[np.ndarray, " images"], size: int) -> tuple[list[Int64[np.ndarray, " batch"]], slice]:
@@ -50,15 +50,3 @@ class CodeDecoder:
         with one_thread(self._device):
             pictures = self.decode_all(shaped.split(self._batch_size))
             return np.concatenate([batch.images.numpy() for batch in pictures])[asked]
-
-
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU, threads divide the sums among them, so that bits would depend on their number."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

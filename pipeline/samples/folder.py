@@ -77,9 +77,7 @@ class SampleFolder:
     def open(cls, url: str, tokenizer: str | None = None) -> "SampleFolder":
         """BadInput where there is no folder of samples."""
         folder = Folder(url)
-        manifest = Manifest.read(folder)
-        if manifest.stage != STAGE:
-            raise BadInput(f"{folder.url} was made by the stage {manifest.stage!r}: give a folder of samples")
+        manifest = Manifest.read(folder, stage=STAGE, what="samples")
         return cls(folder, manifest, tokenizer)
 
     @cached_property

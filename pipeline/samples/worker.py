@@ -9,13 +9,13 @@ from torch import Tensor
 from bar_model import checkpoint
 from bar_model.bits import pack_bits
 from bar_model.engine.engine import Engine
-from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.evaluation.extract import Extractor, Networks
+from pipeline.execution.determinism import check_unchanged, one_thread
 from pipeline.execution.unit import Row
 from pipeline.features.folder import as_columns
-from pipeline.samples.decoder import CodeDecoder, one_thread, whole_batches
+from pipeline.samples.decoder import CodeDecoder, whole_batches
 from pipeline.samples.folder import Drawing
 from pipeline.samples.labels import Labels
 from pipeline.storage import local_copy
@@ -91,8 +91,7 @@ def load_models(
     """Generator and tokenizer in their worker, and the feature networks where those are to see what is drawn."""
     paths = [local_copy(url) for url in (generator, tokenizer)]
     for url, path, expected in zip((generator, tokenizer), paths, (drawing.generator, drawing.tokenizer), strict=True):
-        if checkpoint.fingerprint_of(path) != expected:
-            raise BadInput(f"{url}: has changed since the run began, or differs between machines: run again")
+        check_unchanged(url, checkpoint.fingerprint_of(path), expected)
     bar = checkpoint.load_bar(paths[0], device=drawing.device)
     decoder = checkpoint.load_tokenizer(paths[1], device=drawing.device, decode_only=True)
     extractor = None if networks is None else networks.load(torch.device(drawing.device))

@@ -86,7 +86,7 @@ def test_what_can_not_be_copied_is_refused_and_leaves_nothing(
         patch.setattr(mapped_codes.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))  # pyright: ignore[reportAttributeAccessIssue]
         with pytest.raises(BadInput, match=r"cache has 1 B left, but the codes of .* are \S+ B: make room"):
             mapped.opened()
-    with pytest.raises(BadInput, match=r"has changed since this training began: start it again"):
+    with pytest.raises(BadInput, match=r"has changed since the run began, or differs between machines: run again"):
         dataclasses.replace(mapped, fingerprint="0" * 16).opened()
     folder, manifest, _ = open_codes(mapped.url)
     shard = Path(folder.path(manifest.files[-1].name))

@@ -52,7 +52,7 @@ class Slow(Double):
 def test_reading_does_not_run_far_ahead(
     folder: Folder, tmp_path: Path, ray_here: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.execution.read_ahead.MAX_WAITING", 4)
+    monkeypatch.setattr("pipeline.execution.ray_data_internals.MAX_WAITING", 4)
     monkeypatch.setattr("pipeline.execution.ray_data.PLAN_BLOCKS", 20)
     log = str(tmp_path / "log")
     work = replace(Count(log).work(), build=partial(Slow, log))

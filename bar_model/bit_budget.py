@@ -53,7 +53,7 @@ class PublishedPoint:
     rfid: float
 
 
-PUBLISHED = (
+PUBLISHED_POINTS = (
     PublishedPoint(name="SD-VAE", tokenizer=Continuous(downsampling=8, channels=4), rfid=0.62),
     PublishedPoint(name="MAR-VAE", tokenizer=Continuous(downsampling=16, channels=16), rfid=0.53),
     PublishedPoint(name="BAR-FSQ, C = 2^32", tokenizer=Discrete(downsampling=16, codebook_size=2**32), rfid=0.33),
@@ -94,7 +94,7 @@ def main() -> None:
 def table(tokenizer: Discrete | Continuous, image_size: int) -> str:
     """The budget of a tokenizer beside the published points, one a line."""
     lines = [("this one", bits_per_image(tokenizer, image_size), "")]
-    lines += [(p.name, bits_per_image(p.tokenizer, image_size), f"{p.rfid:.2f}") for p in PUBLISHED]
+    lines += [(p.name, bits_per_image(p.tokenizer, image_size), f"{p.rfid:.2f}") for p in PUBLISHED_POINTS]
     head = f"{'tokenizer':20} {f'bits at {image_size} px':>16} {'log2':>6}  published rFID at 256 px"
     return "\n".join(
         [head, *(f"{name:20} {bits:16,} {math.log2(bits):6.1f}  {rfid}".rstrip() for name, bits, rfid in lines)]

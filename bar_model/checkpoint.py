@@ -20,11 +20,11 @@ from bar_model.published.checkpoint import import_published, read_published
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 
 Model = Bar | Tokenizer
-Config = BarConfig | TokenizerConfig
+ModelConfig = BarConfig | TokenizerConfig
 
 _FORMAT = 1
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-_KINDS: dict[str, tuple[type[Model], type[Config]]] = {
+_KINDS: dict[str, tuple[type[Model], type[ModelConfig]]] = {
     "bar": (Bar, BarConfig),
     "tokenizer": (Tokenizer, TokenizerConfig),
 }
@@ -125,7 +125,7 @@ def _load_folder(folder: Path, *, decode_only: bool = False) -> Model:
     return model
 
 
-def _read_folder(folder: Path, leave_out: str | None = None) -> tuple[Config, dict[str, Tensor]]:
+def _read_folder(folder: Path, leave_out: str | None = None) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Configuration and weights, less those whose names begin with `leave_out`, which are not read."""
     config_file, weights_file = folder / _CONFIG, folder / _WEIGHTS
     for file in (config_file, weights_file):

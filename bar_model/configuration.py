@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from bar_model.errors import BadInput
 
-Config = TypeVar("Config")
+_Configuration = TypeVar("_Configuration")
 
 
-def from_dict(kind: type[Config], data: Mapping[str, Any], where: str = "configuration") -> Config:
+def from_dict(kind: type[_Configuration], data: Mapping[str, Any], where: str = "configuration") -> _Configuration:
     """Build the dataclass `kind` from what `dataclasses.asdict` made of one.
 
     Raises:

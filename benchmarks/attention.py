@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bar_model.generator.attention import Heads, attend_causally
+from bar_model.generator.attention import QueryKeyValue, attend_causally
 
 SHAPES = {"digits": (32, 4, 18, 24), "bar-b-patch4": (8, 12, 48, 64), "bar-s": (4, 6, 288, 64)}
 """Rows, heads, slots, width of a head."""
@@ -23,13 +23,13 @@ SHAPES = {"digits": (32, 4, 18, 24), "bar-b-patch4": (8, 12, 48, 64), "bar-s": (
 def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name, shape in SHAPES.items():
-        heads = Heads(*(torch.randn(shape, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)))
+        heads = QueryKeyValue(*(torch.randn(shape, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)))
         fused = milliseconds(partial(F.scaled_dot_product_attention, *heads, is_causal=True), heads)
         products = milliseconds(partial(attend_causally, heads), heads)
         print(f"{name:14} fused {fused:6.2f} ms, products {products:6.2f} ms: {fused / products:.1f} times")
 
 
-def milliseconds(attend: Callable[[], Tensor], heads: Heads, *, repeats: int = 15) -> float:
+def milliseconds(attend: Callable[[], Tensor], heads: QueryKeyValue, *, repeats: int = 15) -> float:
     """The median after three that do not count."""
     towards, found = torch.randn_like(heads.values), []
     for _ in range(repeats + 3):

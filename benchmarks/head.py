@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from counting import seconds
 
-from bar_model.engine.engine import best_dtype, ready
+from bar_model.engine.engine import best_dtype, inference_copy
 from bar_model.errors import BadInput
 from bar_model.heads.head import Contexts, Head, TokenSampling
 from bar_model.heads.make_head import HeadConfig, make_head
@@ -64,7 +64,7 @@ def cost_of(head: Head, batch: int, device: torch.device, dtype: torch.dtype) ->
         by.sample(contexts, settings, noise=lambda step, count: noise.draw(0, step, count))
 
     memory = sum(part.nbytes for part in head.state_dict().values()) + peak_bytes(lambda: draw(head))
-    fast, autocast = ready(head, dtype, device)
+    fast, autocast = inference_copy(head, dtype, device)
     with autocast:
         return seconds(lambda: draw(fast), device), memory
 

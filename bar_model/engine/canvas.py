@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from bar_model.engine.cuda_graphs import Replays
-from bar_model.engine.prefixes import Kind, Prefixes
+from bar_model.engine.cuda_graphs import CudaGraphs
+from bar_model.engine.prefixes import Prefixes, PrefixKind
 from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Request, Sampling, draw_token
-from bar_model.generator.transformer import Block, Positions
-from bar_model.heads.head import Known
+from bar_model.generator.transformer import Positions, TransformerBlock
+from bar_model.heads.head import KnownBits
 from bar_model.noise import NoiseTape, SamplingNoise, StepNoise
 
 MODULATION_BYTES = 2**28
@@ -68,8 +68,9 @@ class Canvas:
 
         self.shape = shape
         self._bar = bar
-        self._replays = Replays(device)
-        self._before_attention, self._after_attention = Block.before_attention, Block.after_attention
+        self._replays = CudaGraphs(device)
+        self._before_attention = TransformerBlock.before_attention
+        self._after_attention = TransformerBlock.after_attention
         if compiled:
             self._before_attention = fused(self._before_attention)
             self._after_attention = fused(self._after_attention)
@@ -98,7 +99,7 @@ class Canvas:
             order=empty(num_images, num_tokens, of=torch.int64),
             sampling=shape.sampling,
             noise=self._tape,
-            known=Known(*(torch.empty_like(self.drawn) for _ in range(2))) if shape.inpaints else None,
+            known=KnownBits(*(torch.empty_like(self.drawn) for _ in range(2))) if shape.inpaints else None,
         )
 
     @property
@@ -136,9 +137,9 @@ class Canvas:
         self._noise = request.noise
 
         # On the host, once a batch: which rows are of the same kind, and of the same class.
-        rows_of: dict[Kind, list[int]] = {}
+        rows_of: dict[PrefixKind, list[int]] = {}
         for row, kind in enumerate(zip(classes.tolist(), order[:, 0].tolist(), strict=True)):
-            rows_of.setdefault(Kind(*kind), []).append(row)
+            rows_of.setdefault(PrefixKind(*kind), []).append(row)
         index_of = {name: index for index, name in enumerate(dict.fromkeys(kind.class_index for kind in rows_of))}
         self._num_classes = len(index_of)
         self._class_vectors[: len(index_of)] = plain.class_vectors(classes.new_tensor(list(index_of)))

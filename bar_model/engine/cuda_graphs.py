@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 import torch
 
 
-class Replays:
+class CudaGraphs:
     """Runs pieces of work by their names; elsewhere than on a GPU it simply runs them.
 
     The work must launch the same kernels each time, must not wait for the device, and must read and write memory that

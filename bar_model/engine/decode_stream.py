@@ -8,17 +8,17 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from bar_model.engine.engine import FastDecoder
-from bar_model.tokenizer.tokenizer import BROKEN_PICTURES, to_uint8
+from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 
 
-class Pictures(NamedTuple):
+class DecodedImages(NamedTuple):
     """A batch on the host."""
 
     bits: Bool[Tensor, "batch tokens bits"]
     images: UInt8[Tensor, "batch height width 3"]
 
 
-def decode_all(decoder: FastDecoder, drawn: Iterable[Bool[Tensor, "batch tokens bits"]]) -> Iterator[Pictures]:
+def decode_all(decoder: FastDecoder, drawn: Iterable[Bool[Tensor, "batch tokens bits"]]) -> Iterator[DecodedImages]:
     """The pictures of each batch of bits, in their order:
 
         decode_all(decoder, (engine.generate(labels, images=images) for labels, images in batches))
@@ -61,13 +61,13 @@ class _Sending:
             self._done = torch.cuda.Event()
             self._done.record(stream)
 
-    def received(self) -> Pictures:
+    def received(self) -> DecodedImages:
         if self._done is not None:
             self._done.synchronize()
         bits, images, broken = self._arriving
         if broken.item():
-            raise ValueError(BROKEN_PICTURES)
-        return Pictures(bits, images)
+            raise ValueError(BROKEN_IMAGES)
+        return DecodedImages(bits, images)
 
 
 def _decoded(decoder: FastDecoder, bits: Tensor) -> list[Tensor]:

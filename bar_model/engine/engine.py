@@ -22,12 +22,12 @@ from bar_model.engine.packed_linear import can_pack, pack
 from bar_model.engine.prefixes import Prefixes
 from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Request, Sampling
-from bar_model.heads.head import Known
+from bar_model.heads.head import KnownBits
 from bar_model.memory import available_bytes, total_bytes
 from bar_model.noise import SamplingNoise
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 
-Module = TypeVar("Module", bound=nn.Module)
+_Module = TypeVar("_Module", bound=nn.Module)
 logger = logging.getLogger(__name__)
 
 
@@ -55,7 +55,7 @@ class Engine:
         self._device = device = bar.transformer.class_token.device
         self.dtype = best_dtype(device) if dtype is None else dtype
         self._compiled = device.type == "cuda" if compiled is None else compiled
-        self._bar, self._autocast = ready(bar, self.dtype, device, packed=not self._compiled)
+        self._bar, self._autocast = inference_copy(bar, self.dtype, device, packed=not self._compiled)
         if self._compiled:
             self._bar.head.compile(fullgraph=True)
         self._prefixes = Prefixes(
@@ -74,7 +74,7 @@ class Engine:
         seed: int = 0,
         images: Int64[Tensor, " batch"] | None = None,
         sampling: Sampling | None = None,
-        known: Known | None = None,
+        known: KnownBits | None = None,
         noise: SamplingNoise | None = None,
     ) -> Bool[Tensor, "batch tokens bits"]:
         """As `Bar.generate`, and with its errors. On a GPU it returns while the last tokens are still being drawn."""
@@ -151,7 +151,7 @@ class FastDecoder:
         self.device = tokenizer.decoder.class_token.device
         self.dtype = best_dtype(self.device) if dtype is None else dtype
         self._tokenizer = tokenizer
-        self._decoder, self._autocast = ready(tokenizer.decoder, self.dtype, self.device)
+        self._decoder, self._autocast = inference_copy(tokenizer.decoder, self.dtype, self.device)
 
     def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
         """As `Tokenizer.decode`, and with its errors."""
@@ -165,16 +165,16 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def ready(
-    module: Module, dtype: torch.dtype, device: torch.device, *, packed: bool = True
-) -> tuple[Module, torch.autocast]:
+def inference_copy(
+    module: _Module, dtype: torch.dtype, device: torch.device, *, packed: bool = True
+) -> tuple[_Module, torch.autocast]:
     """A copy whose linear layers hold this type, and the autocast under which it is to run."""
-    ready = copy.deepcopy(module).requires_grad_(False).eval()
+    copied = copy.deepcopy(module).requires_grad_(False).eval()
     if device.type == "cpu" and packed and can_pack(dtype):
-        pack(ready, dtype)
-        return ready, torch.autocast(device.type, enabled=False)
-    for part in ready.modules():
+        pack(copied, dtype)
+        return copied, torch.autocast(device.type, enabled=False)
+    for part in copied.modules():
         if isinstance(part, nn.Linear):
             part.to(dtype)
     # Weights have their type already: nothing is to be remembered from one captured graph to another.
-    return ready, torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False)
+    return copied, torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False)

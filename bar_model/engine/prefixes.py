@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bar_model.engine.cuda_graphs import Replays
+from bar_model.engine.cuda_graphs import CudaGraphs
 from bar_model.generator.attention import attend_causally
 from bar_model.generator.transformer import Transformer
 
 
-class Kind(NamedTuple):
+class PrefixKind(NamedTuple):
     """All prefix slots look towards the first token, so its place is all that a prefix has besides the class."""
 
     class_index: int
@@ -44,7 +44,7 @@ class Prefixes:
         self._transformer = transformer
         self._dropped_class = dropped_class
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[Kind, Prefix] = OrderedDict()
+        self._kept: OrderedDict[PrefixKind, Prefix] = OrderedDict()
         config, device = transformer.config, transformer.class_token.device
         self._class = torch.zeros(1, dtype=torch.int64, device=device)
         self._order = torch.zeros(1, transformer.num_tokens, dtype=torch.int64, device=device)
@@ -54,14 +54,14 @@ class Prefixes:
             torch.empty(shape, dtype=dtype, device=device),
             torch.empty(transformer.context_width, dtype=dtype, device=device),
         )
-        self._replays = Replays(device)
+        self._replays = CudaGraphs(device)
 
     @property
     def num_bytes(self) -> int:
         return sum(prefix.num_bytes for prefix in self._kept.values())
 
     @torch.no_grad()
-    def of(self, kind: Kind) -> Prefix:
+    def of(self, kind: PrefixKind) -> Prefix:
         prefix = self._kept.get(kind)
         if prefix is None:
             prefix = self._kept[kind] = self._make(kind)
@@ -72,7 +72,7 @@ class Prefixes:
             self._kept.move_to_end(kind)
         return prefix
 
-    def _make(self, kind: Kind) -> Prefix:
+    def _make(self, kind: PrefixKind) -> Prefix:
         self._class.fill_(kind.class_index)
         self._order.fill_(kind.first_place)
         self._replays("prefix", self._run)

@@ -22,7 +22,7 @@ class SlotRotations(NamedTuple):
     target: Rotation
 
 
-class Heads(NamedTuple):
+class QueryKeyValue(NamedTuple):
     """Queries, keys and values of some slots, turned to their places."""
 
     queries: Float[Tensor, "batch heads slots head_width"]
@@ -40,7 +40,7 @@ class KeyValueCache:
         self._keys = torch.empty(0)
         self._values = torch.empty(0)
 
-    def attend(self, heads: Heads) -> Float[Tensor, "batch heads new head_width"]:
+    def attend(self, heads: QueryKeyValue) -> Float[Tensor, "batch heads new head_width"]:
         """Append keys and values; what the queries find in all of them: the first slots, or one after the others."""
         queries, keys, values = heads
         end = self.num_filled + keys.shape[2]
@@ -69,34 +69,34 @@ class CausalAttention(nn.Module):
         self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations
     ) -> Float[Tensor, "batch slots width"]:
         """Over a whole sequence; with a cache, its steps are taken one by one."""
-        return self.joined(attend_causally(self.heads_of(x, rotations)))
+        return self.joined(attend_causally(self.queries_keys_values(x, rotations)))
 
-    def heads_of(self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations) -> Heads:
+    def queries_keys_values(self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations) -> QueryKeyValue:
         qkv = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         queries, keys, values = self.query_norm(qkv[0]), self.key_norm(qkv[1]), qkv[2]
         own, target = queries.chunk(2, dim=1)
         queries = torch.cat((rotate(own, rotations.own), rotate(target, rotations.target)), dim=1)
-        return Heads(queries, rotate(keys, rotations.own), values)
+        return QueryKeyValue(queries, rotate(keys, rotations.own), values)
 
     def joined(self, attended: Float[Tensor, "batch heads slots head_width"]) -> Float[Tensor, "batch slots width"]:
         return self.dropout(self.out(rearrange(attended, "b h n d -> b n (h d)")))
 
 
-def attend_causally(heads: Heads) -> Float[Tensor, "batch heads slots head_width"]:
+def attend_causally(heads: QueryKeyValue) -> Float[Tensor, "batch heads slots head_width"]:
     """What each query finds in its own slot and those before."""
     if _fused_is_slow(heads):
         return _by_products(heads)
     return F.scaled_dot_product_attention(*heads, is_causal=True)
 
 
-def _fused_is_slow(heads: Heads) -> bool:
+def _fused_is_slow(heads: QueryKeyValue) -> bool:
     """Of torch's kernels for CPUs, the way back in bfloat16, for short sequences (benchmarks/attention.py)."""
     queries = heads.queries
     short = queries.shape[2] <= _SHORT
     return queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and queries.requires_grad and short
 
 
-def _by_products(heads: Heads) -> Float[Tensor, "batch heads slots head_width"]:
+def _by_products(heads: QueryKeyValue) -> Float[Tensor, "batch heads slots head_width"]:
     """As the fused kernel, up to rounding: scores in bfloat16, their softmax in float32."""
     queries, keys, values = (part.flatten(0, 1) for part in heads)
     num_slots, head_width = queries.shape[1:]

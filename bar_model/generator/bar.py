@@ -13,7 +13,7 @@ from bar_model.bits import CodeShape, merge_patches, split_patches
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Request, Sampling, draw, random_order, raster_order
 from bar_model.generator.transformer import Transformer, TransformerConfig
-from bar_model.heads.head import BitMask, Known, Loss
+from bar_model.heads.head import BitMask, KnownBits, Loss
 from bar_model.heads.make_head import HeadConfig, make_head
 from bar_model.layers import initialize
 from bar_model.noise import CounterNoise, SamplingNoise, Stream, normal, uniforms
@@ -132,7 +132,7 @@ class Bar(nn.Module):
         seed: int = 0,
         images: Int64[Tensor, " batch"] | None = None,
         sampling: Sampling | None = None,
-        known: Known | None = None,
+        known: KnownBits | None = None,
         noise: SamplingNoise | None = None,
     ) -> Bool[Tensor, "batch tokens bits"]:
         """Draw one image's codes for each label; `dropped_class` draws unconditionally.
@@ -156,7 +156,7 @@ class Bar(nn.Module):
         seed: int,
         images: Int64[Tensor, " batch"] | None,
         sampling: Sampling | None,
-        known: Known | None,
+        known: KnownBits | None,
         noise: SamplingNoise | None,
     ) -> Bool[Tensor, "batch tokens bits"]:
         """As `generate`, the drawing being done by `draw`."""
@@ -171,7 +171,7 @@ class Bar(nn.Module):
         else:
             order = raster_order(len(labels), self.transformer.num_tokens, labels.device)
         if known is not None:
-            known = Known(*(merge_patches(part, self.config.patch) for part in known))
+            known = KnownBits(*(merge_patches(part, self.config.patch) for part in known))
         request = Request(
             classes=labels,
             dropped_class=self.dropped_class,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bar_model.errors import BadInput
 from bar_model.generator.transformer import Transformer
-from bar_model.heads.head import Contexts, Head, Known, TokenSampling
+from bar_model.heads.head import Contexts, Head, KnownBits, TokenSampling
 from bar_model.noise import SamplingNoise, Stream, uniforms
 
 
@@ -68,7 +68,7 @@ class Request:
     order: Int64[Tensor, "batch tokens"]
     sampling: Sampling
     noise: SamplingNoise
-    known: Known | None = None
+    known: KnownBits | None = None
 
     def of_rows(self, rows: Int64[Tensor, " some"]) -> "Request":
         return replace(
@@ -76,7 +76,7 @@ class Request:
             classes=self.classes[rows],
             order=self.order[rows],
             noise=self.noise.of_rows(rows),
-            known=None if self.known is None else Known(*(part[rows] for part in self.known)),
+            known=None if self.known is None else KnownBits(*(part[rows] for part in self.known)),
         )
 
     def doubled(self) -> tuple[Int64[Tensor, " rows"], Int64[Tensor, "rows tokens"]]:
@@ -115,7 +115,7 @@ def draw_token(
         Contexts(contexts[:batch], contexts[batch:] if sampling.guided else None),
         TokenSampling(sampling.guidance_at(token, num_tokens), sampling.temperature, sampling.allocation),
         noise=lambda step, count: request.noise.draw(token, step, count),
-        known=None if known is None else Known(known.bits[rows, place], known.mask[rows, place]),
+        known=None if known is None else KnownBits(known.bits[rows, place], known.mask[rows, place]),
     )
     drawn[rows, place] = bits
     return torch.cat((bits, bits)) if sampling.guided else bits

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from bar_model.errors import BadInput
-from bar_model.generator.attention import CausalAttention, Heads, KeyValueCache, SlotRotations, attend_causally
+from bar_model.generator.attention import CausalAttention, KeyValueCache, QueryKeyValue, SlotRotations, attend_causally
 from bar_model.generator.rotary import Rotation, axial_rotation
 from bar_model.layers import BitEmbedding, Modulation, RMSNorm, SwiGLU, modulate
 
@@ -44,7 +44,7 @@ class TransformerConfig:
         return 1 + self.class_repeats
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and SwiGLU, each modulated and gated by the class and the slot (adaLN-zero)."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -73,9 +73,9 @@ class Block(nn.Module):
         x: Float[Tensor, "batch slots width"],
         modulation: tuple[Float[Tensor, "batch slots width"], ...],
         rotations: SlotRotations,
-    ) -> Heads:
+    ) -> QueryKeyValue:
         shift, scale, *_ = modulation
-        return self.attention.heads_of(modulate(self.attention_norm(x), shift, scale), rotations)
+        return self.attention.queries_keys_values(modulate(self.attention_norm(x), shift, scale), rotations)
 
     def after_attention(
         self,
@@ -98,7 +98,7 @@ class Positions(NamedTuple):
         return Positions(self.own[:, start:stop], self.target[:, start:stop])
 
 
-class Generation(NamedTuple):
+class GenerationState(NamedTuple):
     """What the transformer remembers while it generates: classes, positions, and one cache a layer."""
 
     class_vectors: Float[Tensor, "batch width"]
@@ -131,7 +131,7 @@ class Transformer(nn.Module):
         self.position_embedding = nn.Embedding(num_tokens + _SURPLUS_POSITIONS, width)
         self.target_embedding = nn.Embedding(num_tokens + _SURPLUS_POSITIONS, width)
         self.slot_embedding = nn.Embedding(num_tokens + _SURPLUS_SLOTS, width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
         self.norm = RMSNorm(width)
         self.context = nn.Linear(width, context_width)
         rotation = axial_rotation(grid, width // config.heads, prefix=config.prefix)
@@ -140,8 +140,8 @@ class Transformer(nn.Module):
         nn.init.trunc_normal_(self.class_token, std=0.02)
 
     @property
-    def layers(self) -> list[Block]:
-        return cast("list[Block]", list(self.blocks))
+    def layers(self) -> list[TransformerBlock]:
+        return cast("list[TransformerBlock]", list(self.blocks))
 
     def forward(
         self,
@@ -157,17 +157,17 @@ class Transformer(nn.Module):
 
     def prefill(
         self, classes: Int64[Tensor, " batch"], order: Int64[Tensor, "batch tokens"]
-    ) -> tuple[Float[Tensor, "batch context_width"], Generation]:
+    ) -> tuple[Float[Tensor, "batch context_width"], GenerationState]:
         """The context of the first token, and the state from which `decode` goes on."""
         class_vectors, (batch, width) = self.class_vectors(classes), (classes.shape[0], self.config.width)
         num_slots = self.config.prefix + self.num_tokens - 1
         shape = (batch, self.config.heads, num_slots, width // self.config.heads)
         caches = [KeyValueCache(shape) for _ in self.blocks]
-        state = Generation(class_vectors, self.positions(order), caches)
+        state = GenerationState(class_vectors, self.positions(order), caches)
         hidden = self._run(self.prefix(class_vectors), class_vectors, state.positions, first=0, caches=caches)
         return self.contexts(hidden[:, -1]), state
 
-    def decode(self, token: Bool[Tensor, "batch bits"], state: Generation) -> Float[Tensor, "batch context_width"]:
+    def decode(self, token: Bool[Tensor, "batch bits"], state: GenerationState) -> Float[Tensor, "batch context_width"]:
         """Append the token just drawn; the context of the one after it."""
         x = self.bit_embedding(token.long())[:, None]
         slot = state.caches[0].num_filled

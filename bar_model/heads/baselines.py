@@ -13,7 +13,7 @@ from bar_model.heads.head import (
     Contexts,
     DrawNoise,
     Head,
-    Known,
+    KnownBits,
     Loss,
     TokenSampling,
     all_masked,
@@ -44,7 +44,7 @@ class BitHead(Head):
         return bit_loss(self(context), bits, masked, torch.ones_like(bits, dtype=torch.float32))
 
     def sample(
-        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: Known | None = None
+        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: KnownBits | None = None
     ) -> Bool[Tensor, "batch bits"]:
         logits = _guided(self, contexts, sampling.guidance)
         drawn = (logits + sampling.temperature * gumbel(noise(0, self.bits).values)).argmax(-1).bool()
@@ -75,7 +75,7 @@ class LinearHead(Head):
         return Loss(total, total.new_tensor(bits.shape[0]), *count_correct(read == bits, masked))
 
     def sample(
-        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: Known | None = None
+        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: KnownBits | None = None
     ) -> Bool[Tensor, "batch bits"]:
         logits = _guided(self._logits, contexts, sampling.guidance)
         if known is not None:

@@ -14,7 +14,7 @@ from bar_model.noise import StepNoise
 NUM_RATIO_BUCKETS = 10
 
 
-class Known(NamedTuple):
+class KnownBits(NamedTuple):
     """Bits that are given: where `mask` holds, the drawn ones are these `bits`."""
 
     bits: Bool[Tensor, "*batch bits"]
@@ -78,7 +78,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def sample(
-        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: Known | None = None
+        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: KnownBits | None = None
     ) -> Bool[Tensor, "batch bits"]:
         """Draw a token. `noise(step, count)` gives the uniforms of an unmasking step for `count` elements."""
 

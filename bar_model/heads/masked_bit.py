@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bar_model.errors import BadInput
-from bar_model.heads.head import BitMask, Contexts, DrawNoise, Head, Known, Loss, TokenSampling, bit_loss, guide
+from bar_model.heads.head import BitMask, Contexts, DrawNoise, Head, KnownBits, Loss, TokenSampling, bit_loss, guide
 from bar_model.layers import BitEmbedding, Modulation, RMSNorm, SwiGLU, modulate
 from bar_model.noise import gumbel
 
@@ -54,7 +54,7 @@ class MaskedBitHead(Head):
         return bit_loss(self(context, bits, masked), bits, masked, weights)
 
     def sample(
-        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: Known | None = None
+        self, contexts: Contexts, sampling: TokenSampling, *, noise: DrawNoise, known: KnownBits | None = None
     ) -> Bool[Tensor, "batch bits"]:
         """Where bits are known, the others are decided in the same proportions by each step."""
         bits, mask = _start(contexts, self.bits, known)
@@ -137,7 +137,7 @@ def _rank(scores: Float[Tensor, "*batch elements"]) -> Int64[Tensor, "*batch ele
 
 
 def _start(
-    contexts: Contexts, bits: int, known: Known | None
+    contexts: Contexts, bits: int, known: KnownBits | None
 ) -> tuple[Bool[Tensor, "batch bits"], Bool[Tensor, "batch bits"]]:
     """The bits before the first step, and which of them are still masked."""
     if known is not None:

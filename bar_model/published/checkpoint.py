@@ -12,10 +12,14 @@ from torch import Tensor
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.presets import GENERATORS
-from bar_model.published.generator_names import export_generator, import_generator, published_shapes
-from bar_model.published.state_dict import require_shapes, shapes_of
-from bar_model.published.tokenizer_names import export_tokenizer, import_tokenizer, is_tokenizer
-from bar_model.published.tokenizer_names import published_shapes as tokenizer_shapes
+from bar_model.published.generator_names import export_generator, import_generator, published_generator_shapes
+from bar_model.published.state_dict import require_shapes, tensor_shapes
+from bar_model.published.tokenizer_names import (
+    export_tokenizer,
+    import_tokenizer,
+    is_tokenizer,
+    published_tokenizer_shapes,
+)
 from bar_model.tokenizer.tokenizer import Tokenizer
 
 
@@ -54,7 +58,7 @@ def import_published(state: Mapping[str, Tensor], config: BarConfig | None = Non
     name, config = ("the given configuration", config) if config else _nearest_preset(state)
     with torch.device("meta"):
         model = Bar(config)
-    require_shapes(shapes_of(state), published_shapes(config), name)
+    require_shapes(tensor_shapes(state), published_generator_shapes(config), name)
     model.load_state_dict(import_generator(state, config), assign=True)
     return model
 
@@ -73,7 +77,7 @@ def export_published(model: Bar | Tokenizer, frozen: Mapping[str, Tensor] | None
     if frozen is None:
         raise BadInput("a published tokenizer holds SigLIP 2 too: give its weights as `frozen`")
     published = export_tokenizer(model.state_dict(), frozen)
-    require_shapes(shapes_of(published), tokenizer_shapes(model.config), "the published format")
+    require_shapes(tensor_shapes(published), published_tokenizer_shapes(model.config), "the published format")
     return published
 
 
@@ -90,10 +94,10 @@ def write_published(model: Bar | Tokenizer, file: Path, frozen: Mapping[str, Ten
 
 def _nearest_preset(state: Mapping[str, Tensor]) -> tuple[str, BarConfig]:
     """The preset that shares the most parameters (names and shapes) with this state dict."""
-    shapes = set(shapes_of(state).items())
+    shapes = set(tensor_shapes(state).items())
 
     def shared(config: BarConfig) -> int:
-        return len(shapes & set(published_shapes(config).items()))
+        return len(shapes & set(published_generator_shapes(config).items()))
 
     presets = {name: preset() for name, preset in GENERATORS.items()}
     return max(presets.items(), key=lambda item: shared(item[1]))

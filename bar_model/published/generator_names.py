@@ -9,7 +9,7 @@ from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.generator.rotary import axial_rotation
 from bar_model.published.renaming import Renaming
-from bar_model.published.state_dict import Shapes, shapes_of
+from bar_model.published.state_dict import Shapes, tensor_shapes
 
 # Published name → ours, in the published order; "*" is a block's number, and a name stands for its weight and bias.
 _NAMES = {
@@ -93,8 +93,8 @@ def published_name(ours: str) -> str:
     return _RENAMING.theirs(ours) or ours
 
 
-def published_shapes(config: BarConfig) -> Shapes:
+def published_generator_shapes(config: BarConfig) -> Shapes:
     """Every key of the published state dict of this configuration, and its shape."""
     with torch.device("meta"):
         ours = Bar(config).state_dict()
-    return shapes_of(export_generator(ours, config))
+    return tensor_shapes(export_generator(ours, config))

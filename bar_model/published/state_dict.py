@@ -11,7 +11,7 @@ Shapes = dict[str, tuple[int, ...]]
 _NAMED_AT_MOST = 4
 
 
-def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+def tensor_shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bar_model.presets import bar_fsq
 from bar_model.published.renaming import Renaming
-from bar_model.published.state_dict import Shapes, require_shapes, shapes_of
+from bar_model.published.state_dict import Shapes, require_shapes, tensor_shapes
 from bar_model.tokenizer.encoder import vision_tower
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 
@@ -94,7 +94,9 @@ def import_tokenizer(published: Mapping[str, Tensor]) -> PublishedTokenizer:
     num_tokens = len(published[_POSITIONS]) - 1
     config = bar_fsq(bits=len(published[_BITS]), image_size=16 * round(num_tokens**0.5))
     require_shapes(
-        shapes_of(published), published_shapes(config), f"bar_fsq of {config.bits} bits at {config.image_size} px"
+        tensor_shapes(published),
+        published_tokenizer_shapes(config),
+        f"bar_fsq of {config.bits} bits at {config.image_size} px",
     )
     names = {key: _RENAMING.ours(key) or key for key in published}
     # What keeps its published name has no place in our tokenizer.
@@ -120,9 +122,9 @@ def siglip_as_published(tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return frozen | again
 
 
-def published_shapes(config: TokenizerConfig) -> Shapes:
+def published_tokenizer_shapes(config: TokenizerConfig) -> Shapes:
     """Every key of the published file of this configuration, and its shape."""
     with torch.device("meta"):
         ours = Tokenizer(config).state_dict()
         tower = vision_tower(config.encoder, patch=config.patch, pooling_head=True).state_dict()
-    return shapes_of(export_tokenizer(ours, siglip_as_published(tower)))
+    return tensor_shapes(export_tokenizer(ours, siglip_as_published(tower)))

@@ -55,7 +55,7 @@ class Decoder(nn.Module):
         self.class_token = nn.Parameter(deviation * torch.randn(1, config.width))
         self.positions = nn.Parameter(deviation * torch.randn(grid**2 + 1, config.width))
         self.norm_in = nn.LayerNorm(config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(DecoderBlock(config.width, config.heads) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(config.width)
         self.pixels = nn.Conv2d(config.width, patch**2 * 3, kernel_size=1)
         self.smoothing = nn.Conv2d(3, 3, kernel_size=3, padding=1)
@@ -79,7 +79,7 @@ class Decoder(nn.Module):
         return DecoderOutput(self.smoothing(patches), predicted)
 
 
-class Block(nn.Module):
+class DecoderBlock(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)), with LayerNorm and exact GELU."""
 
     def __init__(self, width: int, heads: int) -> None:

@@ -51,7 +51,7 @@ class Discriminator(nn.Module):
         super().__init__()
         # In a tuple, so that a network is not registered among this module's own.
         self._dino = (dino,)
-        self.heads = nn.ModuleList(Head(_DINO_WIDTH) for _ in range(1 + len(DINO_BLOCKS)))
+        self.heads = nn.ModuleList(DiscriminatorHead(_DINO_WIDTH) for _ in range(1 + len(DINO_BLOCKS)))
         for weight in self._spectral_weights():
             weight[0].eval()
 
@@ -76,7 +76,7 @@ class Discriminator(nn.Module):
         return [part for part in self.heads.modules() if isinstance(part, ParametrizationList)]
 
 
-class Head(nn.Sequential):
+class DiscriminatorHead(nn.Sequential):
     """A pointwise block, a residual block with a window of nine patches, and a linear read-out."""
 
     def __init__(self, width: int) -> None:
@@ -153,7 +153,7 @@ def _imagenet_colours(device: torch.device) -> tuple[Float[Tensor, "3 1 1"], Flo
 
 
 @contextmanager
-def held_still(module: nn.Module) -> Iterator[None]:
+def without_parameter_gradients(module: nn.Module) -> Iterator[None]:
     """No gradients for the parameters of this module, while they flow through it."""
     module.requires_grad_(False)
     try:

@@ -19,17 +19,17 @@ from bar_model.tokenizer.discriminator import (
     DinoFeatures,
     Discriminator,
     draw_crop,
-    held_still,
     hinge_loss,
     imagenet_normalized,
     rounded_to_8_bits,
+    without_parameter_gradients,
 )
 from bar_model.tokenizer.tokenizer import TokenizerOutput
 
-Images = Float[Tensor, "batch 3 height width"]
-Features = Float[Tensor, "batch tokens features"]
+ImageBatch = Float[Tensor, "batch 3 height width"]
+TokenFeatures = Float[Tensor, "batch tokens features"]
 Scalar = Float[Tensor, ""]
-Network = TypeVar("Network")
+_Network = TypeVar("_Network")
 
 _CLASSIFIER_SIZE = (224, 224)
 
@@ -71,13 +71,13 @@ class TokenizerLossConfig:
 class FrozenNetworks:
     """What the losses look through, on the images' device, in evaluation mode and without gradients of its own."""
 
-    lpips: Callable[[Images, Images], Tensor] | None = None
+    lpips: Callable[[ImageBatch, ImageBatch], Tensor] | None = None
     """Two batches in [-1, 1] -> the LPIPS distance of each pair (VGG-16)."""
     vgg: nn.Sequential | None = None
     """The `features` of VGG-16: normalised images, through one layer after the other."""
-    convnext: Callable[[Images], Float[Tensor, "batch classes"]] | None = None
+    convnext: Callable[[ImageBatch], Float[Tensor, "batch classes"]] | None = None
     """Normalised images of 224 px -> the logits of ConvNeXt-S."""
-    siglip: Callable[[Images], Features] | None = None
+    siglip: Callable[[ImageBatch], TokenFeatures] | None = None
     """Images in [-1, 1] -> the features of the tokenizer's encoder as it was before training."""
     dino: DinoFeatures | None = None
 
@@ -104,7 +104,7 @@ class TokenizerLoss(nn.Module):
         self._terms = _reconstruction_terms(config, networks)
         self._critic = None
         if config.adversarial > 0:
-            self._critic = Discriminator(_wanted(networks.dino, "adversarial", "dino"))
+            self._critic = Discriminator(_required(networks.dino, "adversarial", "dino"))
 
     @property
     def discriminator_parameters(self) -> list[nn.Parameter]:
@@ -115,16 +115,16 @@ class TokenizerLoss(nn.Module):
         if self._critic is not None:
             self._critic.update_norms()
 
-    def generator(self, output: TokenizerOutput, images: Images, *, step: int | None, num_steps: int) -> LossTerms:
+    def generator(self, output: TokenizerOutput, images: ImageBatch, *, step: int | None, num_steps: int) -> LossTerms:
         """The tokenizer's loss; no gradient reaches the discriminator, which is not asked outside of steps (None)."""
         terms = {name: term(output, images) for name, term in self._terms.items()}
         if self._critic is not None and step is not None and self.config.is_adversarial(step, num_steps):
-            with held_still(self._critic):
+            with without_parameter_gradients(self._critic):
                 terms["adversarial"] = -self._critic(output.reconstruction, draw_crop(self._seed, step, 0)).mean()
         total = sum((getattr(self.config, name) * term for name, term in terms.items()), images.new_zeros(()))
         return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
-    def discriminator(self, real: Images, fake: Images, *, step: int) -> LossTerms:
+    def discriminator(self, real: ImageBatch, fake: ImageBatch, *, step: int) -> LossTerms:
         """The discriminator's loss on images and their reconstructions; no gradient reaches the tokenizer.
 
         Raises:
@@ -139,10 +139,10 @@ class TokenizerLoss(nn.Module):
         return LossTerms(loss, {name: term.detach() for name, term in terms.items()})
 
 
-def convnext_loss(network: Callable[[Images], Tensor], reconstruction: Images, images: Images) -> Scalar:
+def convnext_loss(network: Callable[[ImageBatch], Tensor], reconstruction: ImageBatch, images: ImageBatch) -> Scalar:
     """Mean squared error of the logits of a classifier."""
 
-    def logits(x: Images) -> Tensor:
+    def logits(x: ImageBatch) -> Tensor:
         resized = F.interpolate(x, size=_CLASSIFIER_SIZE, mode="bicubic", antialias=True)
         return network(imagenet_normalized(resized))
 
@@ -151,7 +151,7 @@ def convnext_loss(network: Callable[[Images], Tensor], reconstruction: Images, i
     return F.mse_loss(logits(reconstruction), target)
 
 
-def gram_loss(vgg: nn.Sequential, reconstruction: Images, images: Images) -> Scalar:
+def gram_loss(vgg: nn.Sequential, reconstruction: ImageBatch, images: ImageBatch) -> Scalar:
     """Mean squared error of the Gram matrices, summed over the layers of VGG-16's `features`."""
     with torch.no_grad():
         targets = gram_matrices(vgg, images)
@@ -159,7 +159,7 @@ def gram_loss(vgg: nn.Sequential, reconstruction: Images, images: Images) -> Sca
     return torch.stack([F.mse_loss(gram, target) for gram, target in pairs]).sum()
 
 
-def gram_matrices(vgg: nn.Sequential, images: Images) -> list[Float[Tensor, "batch channels channels"]]:
+def gram_matrices(vgg: nn.Sequential, images: ImageBatch) -> list[Float[Tensor, "batch channels channels"]]:
     """The Gram matrix of every layer's output, divided by channels · height · width.
 
     Each ReLU overwrites the convolution's output in place, in the published code too, where therefore both layers give
@@ -177,7 +177,9 @@ def gram_matrices(vgg: nn.Sequential, images: Images) -> list[Float[Tensor, "bat
     return grams
 
 
-def semantic_loss(network: Callable[[Images], Features], predicted: Features | None, images: Images) -> Scalar:
+def semantic_loss(
+    network: Callable[[ImageBatch], TokenFeatures], predicted: TokenFeatures | None, images: ImageBatch
+) -> Scalar:
     """Mean squared error of the frozen encoder's features as the decoder predicts them.
 
     Raises:
@@ -192,29 +194,29 @@ def semantic_loss(network: Callable[[Images], Features], predicted: Features | N
 
 def _reconstruction_terms(
     config: TokenizerLossConfig, networks: FrozenNetworks
-) -> dict[str, Callable[[TokenizerOutput, Images], Scalar]]:
+) -> dict[str, Callable[[TokenizerOutput, ImageBatch], Scalar]]:
     """The terms that are on, but for the adversarial one, which begins later."""
-    terms: dict[str, Callable[[TokenizerOutput, Images], Scalar]] = {}
+    terms: dict[str, Callable[[TokenizerOutput, ImageBatch], Scalar]] = {}
     if config.l1 > 0:
         terms["l1"] = lambda output, images: F.l1_loss(output.reconstruction, images)
     if config.l2 > 0:
         terms["l2"] = lambda output, images: F.mse_loss(output.reconstruction, images)
     if config.lpips > 0:
-        lpips = _wanted(networks.lpips, "lpips", "lpips")
+        lpips = _required(networks.lpips, "lpips", "lpips")
         terms["lpips"] = lambda output, images: lpips(output.reconstruction, images).mean()
     if config.convnext > 0:
-        convnext = partial(convnext_loss, _wanted(networks.convnext, "convnext", "convnext"))
+        convnext = partial(convnext_loss, _required(networks.convnext, "convnext", "convnext"))
         terms["convnext"] = lambda output, images: convnext(output.reconstruction, images)
     if config.semantic > 0:
-        semantic = partial(semantic_loss, _wanted(networks.siglip, "semantic", "siglip"))
+        semantic = partial(semantic_loss, _required(networks.siglip, "semantic", "siglip"))
         terms["semantic"] = lambda output, images: semantic(output.semantics, images)
     if config.gram > 0:
-        gram = partial(gram_loss, _wanted(networks.vgg, "gram", "vgg"))
+        gram = partial(gram_loss, _required(networks.vgg, "gram", "vgg"))
         terms["gram"] = lambda output, images: gram(output.reconstruction, images)
     return terms
 
 
-def _wanted(network: Network | None, term: str, name: str) -> Network:
+def _required(network: _Network | None, term: str, name: str) -> _Network:
     if network is None:
         raise BadInput(
             f"the {term} loss has a weight, but no {name} network was given: give it, or set the weight to 0"

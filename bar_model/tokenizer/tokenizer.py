@@ -13,7 +13,7 @@ from bar_model.tokenizer.decoder import Decoder, DecoderConfig
 from bar_model.tokenizer.encoder import Encoder, EncoderConfig
 from bar_model.tokenizer.quantizer import BinaryQuantizer, bits_to_signs, quantize, signs_to_bits
 
-BROKEN_PICTURES = "pictures hold NaN: the weights or the sampling that made them are broken"
+BROKEN_IMAGES = "images hold NaN: the weights or the sampling that made them are broken"
 """What is raised instead of making colours of them."""
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from bar_model.tokenizer.tokenizer import BROKEN_PICTURES, to_uint8
+from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 
 CROP_RULE = "box-halvings bicubic centre-crop"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -85,7 +85,7 @@ def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarra
         ValueError: there are NaNs, of which a byte would make a colour.
     """
     if bool(images.isnan().any()):
-        raise ValueError(BROKEN_PICTURES)
+        raise ValueError(BROKEN_IMAGES)
     return to_uint8(images).cpu().numpy()
 
 

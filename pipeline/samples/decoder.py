@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from bar_model.bits import unpack_bits
-from bar_model.engine.decode_stream import Pictures, decode_all
+from bar_model.engine.decode_stream import DecodedImages, decode_all
 from bar_model.engine.engine import FastDecoder
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.execution.determinism import one_thread
@@ -34,7 +34,7 @@ class CodeDecoder:
         self._batch_size = batch_size
         self._device = tokenizer.decoder.class_token.device
 
-    def decode_all(self, drawn: Iterable[Bool[Tensor, "batch tokens bits"]]) -> Iterator[Pictures]:
+    def decode_all(self, drawn: Iterable[Bool[Tensor, "batch tokens bits"]]) -> Iterator[DecodedImages]:
         """Whole batches, each decoded while the next is drawn where a GPU can do both."""
         return decode_all(self._decoder, drawn)
 

@@ -3,14 +3,14 @@ import sys
 
 import pytest
 
-from bar_model.bit_budget import PUBLISHED, Continuous, Discrete, bits_per_image
+from bar_model.bit_budget import PUBLISHED_POINTS, Continuous, Discrete, bits_per_image
 from bar_model.errors import BadInput
 
 
 def test_budgets_of_the_paper() -> None:
     assert bits_per_image(Discrete(downsampling=16, codebook_size=2**16), 256) == 4096
     assert bits_per_image(Discrete(downsampling=16, codebook_size=2**10), 512) == 10_240
-    assert [bits_per_image(point.tokenizer, 256) for point in PUBLISHED] == [65_536, 65_536, 8_192]
+    assert [bits_per_image(point.tokenizer, 256) for point in PUBLISHED_POINTS] == [65_536, 65_536, 8_192]
 
 
 @pytest.mark.parametrize(("size", "bits"), [(2, 1), (3, 2), (1000, 10), (1024, 10), (1025, 11), (2**64, 64)])

@@ -28,9 +28,8 @@ from bar_model.heads.masked_bit import MaskedBitHead
 from bar_model.noise import NoiseTape
 from bar_model.presets import bar_fsq
 from bar_model.published.checkpoint import import_published
-from bar_model.published.generator_names import published_constants
-from bar_model.published.generator_names import published_shapes as generator_shapes
-from bar_model.published.tokenizer_names import published_shapes as tokenizer_shapes
+from bar_model.published.generator_names import published_constants, published_generator_shapes
+from bar_model.published.tokenizer_names import published_tokenizer_shapes
 from bar_model.tokenizer.quantizer import THRESHOLD
 from bar_model.tokenizer.tokenizer import Tokenizer
 
@@ -114,7 +113,9 @@ def check_generator(golden: Golden, fill: Fill) -> None:
 
 def filled_bar(config: BarConfig, fill: Fill = fill) -> Bar:
     constants = published_constants(config)
-    state = constants | {n: fill(n, shape) for n, shape in generator_shapes(config).items() if n not in constants}
+    state = constants | {
+        n: fill(n, shape) for n, shape in published_generator_shapes(config).items() if n not in constants
+    }
     bar = import_published(state, config).eval()
     assert isinstance(bar, Bar)
     return bar
@@ -191,7 +192,7 @@ def check_tokenizer(golden: Golden, fill: Fill) -> None:
     names = json.loads(golden.metadata["images"])
     images = torch.stack([torch.from_numpy(weights.image(name, size)) for name in names])
     bits = golden.tensors["bits"].bool()
-    shapes = tokenizer_shapes(bar_fsq(bits=bits.shape[-1], image_size=size))
+    shapes = published_tokenizer_shapes(bar_fsq(bits=bits.shape[-1], image_size=size))
     # SigLIP 2's own stack is part of the file but of no output: it takes neither time nor memory here.
     absent = torch.zeros(())
     state = {name: absent.expand(shape) if FROZEN.match(name) else fill(name, shape) for name, shape in shapes.items()}

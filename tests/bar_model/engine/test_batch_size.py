@@ -12,7 +12,7 @@ from bar_model.engine.prefixes import Prefixes
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import raster_order
-from bar_model.heads.head import Known
+from bar_model.heads.head import KnownBits
 from bar_model.memory import peak_bytes
 from bar_model.noise import CounterNoise
 from bar_model.presets import digits, digits_tokenizer
@@ -42,7 +42,7 @@ def test_a_drawing_takes_what_was_said(kind: str, guidance: float) -> None:
         canvas._request,
         classes=classes,
         order=raster_order(30, 16, classes.device),
-        known=Known(bits, bits),
+        known=KnownBits(bits, bits),
         noise=CounterNoise(0, classes),
     )
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_the_largest_batch_is_the_largest() -> None:
 
 def test_what_does_not_fit_is_drawn_in_parts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     bar = make_bar(tiny_config(allocation=(1, 2, 3)))
-    known = Known(random_bits(7, 16, 6, seed=1), random_bits(7, 16, 6, seed=2))
+    known = KnownBits(random_bits(7, 16, 6, seed=1), random_bits(7, 16, 6, seed=2))
     expected = bar.generate(LABELS, known=known)
     drawing = Engine(bar, dtype=FLOAT32)
     shape = CanvasShape(num_images=2, sampling=bar.config.sampling, inpaints=True)

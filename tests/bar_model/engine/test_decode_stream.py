@@ -38,7 +38,7 @@ def test_pictures_come_in_their_order(device: str) -> None:
 def test_broken_pictures_are_refused() -> None:
     tokenizer = Tokenizer(digits_tokenizer()).eval()
     torch.nn.init.constant_(tokenizer.decoder.smoothing.weight, torch.nan)
-    with pytest.raises(ValueError, match="pictures hold NaN"):
+    with pytest.raises(ValueError, match="images hold NaN"):
         list(decode_all(FastDecoder(tokenizer, dtype=torch.float32), [random_bits(2, 16, 16)]))
 
 

@@ -11,11 +11,11 @@ from torch.utils._pytree import tree_leaves
 from bar_model.engine.canvas import Canvas, CanvasShape
 from bar_model.engine.engine import Engine
 from bar_model.engine.packed_linear import PackedLinear, can_pack
-from bar_model.engine.prefixes import Kind, Prefixes
+from bar_model.engine.prefixes import Prefixes, PrefixKind
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Request, random_order
-from bar_model.heads.head import BitMask, Known
+from bar_model.heads.head import BitMask, KnownBits
 from bar_model.noise import CounterNoise
 from tests.golden.check import golden_bar
 from tests.harness.tiny import make_bar, random_bits, tiny_config
@@ -41,7 +41,7 @@ def test_in_float32_it_draws_what_the_plain_sampler_draws(kind: str, order: str,
 
 def test_patches_and_known_bits() -> None:
     bar = make_bar(tiny_config(patch=2, bits=3, allocation=(2, 4, 6)))
-    known = Known(random_bits(8, 16, 3, seed=1), random_bits(8, 16, 3, seed=2))
+    known = KnownBits(random_bits(8, 16, 3, seed=1), random_bits(8, 16, 3, seed=2))
     drawn = Engine(bar, dtype=FLOAT32).generate(LABELS, known=known)
     assert torch.equal(drawn[known.mask], known.bits[known.mask])
     assert torch.equal(drawn, bar.generate(LABELS, known=known))
@@ -49,7 +49,7 @@ def test_patches_and_known_bits() -> None:
 
 def two_requests(**changes) -> list[dict]:
     """Batches of the same size that have nothing else in common."""
-    known = [Known(random_bits(8, 16, 6, seed=seed), random_bits(8, 16, 6, seed=seed + 1)) for seed in (1, 3)]
+    known = [KnownBits(random_bits(8, 16, 6, seed=seed), random_bits(8, 16, 6, seed=seed + 1)) for seed in (1, 3)]
     first = {"labels": LABELS, "seed": 3, "images": torch.tensor([7, 0, 3, 100, 2**40, 5, 1, 2]), "known": known[0]}
     second = {"labels": LABELS.flip(0), "seed": 4, "images": torch.arange(8) + 50, "known": known[1]}
     return [first | changes, second | changes]
@@ -97,14 +97,14 @@ def test_no_token_waits_for_its_device(kind: str) -> None:
 def test_prefixes_are_made_once_and_forgotten_by_age() -> None:
     bar, made = bar_of(), []
     prefixes = Prefixes(bar.transformer, dropped_class=bar.dropped_class, max_bytes=10**9)
-    one = prefixes.of(Kind(2, 0)).num_bytes
+    one = prefixes.of(PrefixKind(2, 0)).num_bytes
     few = Prefixes(bar.transformer, dropped_class=bar.dropped_class, max_bytes=3 * one)
     make = few._make
     few._make = lambda kind: made.append(kind.class_index) or make(kind)
     for name in (5, 0, 1, 0, 2, 0, 1, 5):
-        kept = few.of(Kind(name, 3))
+        kept = few.of(PrefixKind(name, 3))
         assert few.num_bytes <= 3 * one
-        for part, other in zip(kept, prefixes.of(Kind(name, 3)), strict=True):
+        for part, other in zip(kept, prefixes.of(PrefixKind(name, 3)), strict=True):
             assert torch.equal(part, other)
     assert made == [5, 0, 1, 2, 1]  # 2 drove out 1; the dropped class, 5, was the oldest and stayed
 
@@ -237,7 +237,7 @@ def test_contexts_and_logits_stay_within_their_bound(
     num_tokens, num_bits = bar.transformer.num_tokens, bar.head.bits
     labels = torch.arange(8) % bar.config.num_classes
     order, tokens = random_order(0, torch.arange(8), num_tokens), random_bits(8, num_tokens, num_bits, seed=1)
-    forced = Known(tokens, torch.ones_like(tokens))
+    forced = KnownBits(tokens, torch.ones_like(tokens))
     request = Request(
         classes=labels,
         dropped_class=bar.dropped_class,

@@ -6,7 +6,7 @@ from scipy import stats
 
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling, random_order
-from bar_model.heads.head import Known
+from bar_model.heads.head import KnownBits
 from tests.harness.tiny import make_bar, random_bits, tiny_config
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 5])  # the last is the dropped class
@@ -38,13 +38,13 @@ def test_an_image_does_not_depend_on_its_batch(kind: str, order: str, schedule: 
 def test_known_bits_come_back(kind: str, patch: int, bits: int) -> None:
     config = tiny_config(kind=kind, patch=patch, bits=bits, allocation=(2, bits * patch**2 - 2))
     bar = make_bar(config)
-    known = Known(random_bits(6, 16, bits, seed=1), random_bits(6, 16, bits, seed=2))
+    known = KnownBits(random_bits(6, 16, bits, seed=1), random_bits(6, 16, bits, seed=2))
     drawn = bar.generate(LABELS, known=known)
     assert torch.equal(drawn[known.mask], known.bits[known.mask])
     free = bar.generate(LABELS)
-    assert torch.equal(free, bar.generate(LABELS, known=Known(known.bits, torch.zeros_like(known.mask))))
+    assert torch.equal(free, bar.generate(LABELS, known=KnownBits(known.bits, torch.zeros_like(known.mask))))
     assert not torch.equal(free[~known.mask], drawn[~known.mask])
-    everything = bar.generate(LABELS, known=Known(known.bits, torch.ones_like(known.mask)))
+    everything = bar.generate(LABELS, known=KnownBits(known.bits, torch.ones_like(known.mask)))
     assert torch.equal(everything, known.bits)
 
 

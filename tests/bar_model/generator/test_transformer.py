@@ -4,7 +4,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from bar_model.errors import BadInput
-from bar_model.generator.attention import CausalAttention, Heads, attend_causally
+from bar_model.generator.attention import CausalAttention, QueryKeyValue, attend_causally
 from bar_model.generator.bar import Bar
 from bar_model.generator.rotary import axial_rotation, rotate
 from bar_model.generator.sampling import random_order, raster_order
@@ -124,8 +124,8 @@ def test_where_training_attends_by_products_it_is_as_exact_as_bfloat16_allows(sl
     exact = [torch.randn(2, 4, slots, 24).bfloat16().double().requires_grad_() for _ in range(3)]
     rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
     towards = torch.randn(2, 4, slots, 24).bfloat16()
-    expected = attend_causally(Heads(*exact))
-    found = attend_causally(Heads(*rounded))
+    expected = attend_causally(QueryKeyValue(*exact))
+    found = attend_causally(QueryKeyValue(*rounded))
     assert found.dtype == torch.bfloat16
     wanted = torch.autograd.grad(expected, exact, towards.double())
     gradients = torch.autograd.grad(found, rounded, towards)
@@ -139,7 +139,7 @@ def test_training_attends_by_products_only_where_torch_is_slow() -> None:
 
     def is_fused(**changed: object) -> bool:
         options = {"dtype": torch.bfloat16, "requires_grad": True, "device": "cpu"} | changed
-        heads = Heads(*(torch.zeros(1, 2, 16, 8, **options) for _ in range(3)))  # pyright: ignore[reportArgumentType]
+        heads = QueryKeyValue(*(torch.zeros(1, 2, 16, 8, **options) for _ in range(3)))  # pyright: ignore[reportArgumentType]
         with profile(activities=[ProfilerActivity.CPU]) as found:
             attend_causally(heads)
         return any("scaled_dot_product" in event.key for event in found.key_averages())

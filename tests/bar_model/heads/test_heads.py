@@ -8,7 +8,7 @@ from scipy import stats
 
 from bar_model.errors import BadInput
 from bar_model.heads.baselines import LinearHead
-from bar_model.heads.head import BitMask, Contexts, Head, Known, TokenSampling
+from bar_model.heads.head import BitMask, Contexts, Head, KnownBits, TokenSampling
 from bar_model.heads.make_head import HeadConfig, make_head
 from bar_model.heads.masked_bit import MaskedBitHead
 from bar_model.noise import CounterNoise
@@ -34,7 +34,7 @@ def draw_tokens(
     allocation: tuple[int, ...],
     temperature: float = 1.0,
     guidance: float | None = None,
-    known: Known | None = None,
+    known: KnownBits | None = None,
 ) -> torch.Tensor:
     noise = CounterNoise(0, torch.arange(count))
     context = torch.linspace(-1, 1, WIDTH).expand(count, -1)
@@ -134,10 +134,10 @@ def test_the_baselines_draw_from_their_logits(kind: str) -> None:
 def test_known_bits_stay_and_the_others_are_drawn_given_them(kind: str) -> None:
     head = head_of(kind, 6)
     bits, mask = random_bits(200, 6, seed=1), random_bits(200, 6, seed=2)
-    drawn = draw_tokens(head, 200, allocation=(2, 4), known=Known(bits, mask))
+    drawn = draw_tokens(head, 200, allocation=(2, 4), known=KnownBits(bits, mask))
     assert torch.equal(drawn[mask], bits[mask])
     free = draw_tokens(head, 200, allocation=(2, 4))
-    nothing = draw_tokens(head, 200, allocation=(2, 4), known=Known(bits, torch.zeros_like(mask)))
+    nothing = draw_tokens(head, 200, allocation=(2, 4), known=KnownBits(bits, torch.zeros_like(mask)))
     assert torch.equal(free, nothing)
 
 

@@ -12,9 +12,8 @@ from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from bar_model.presets import GENERATORS, bar_fsq
 from bar_model.published.checkpoint import export_published, import_published, write_published
-from bar_model.published.generator_names import published_constants, published_shapes
-from bar_model.published.tokenizer_names import import_tokenizer
-from bar_model.published.tokenizer_names import published_shapes as tokenizer_shapes
+from bar_model.published.generator_names import published_constants, published_generator_shapes
+from bar_model.published.tokenizer_names import import_tokenizer, published_tokenizer_shapes
 from bar_model.tokenizer.tokenizer import Tokenizer
 from tests.harness.tiny import make_bar, tiny_config
 
@@ -41,7 +40,7 @@ def test_every_published_file_is_known() -> None:
 @pytest.mark.parametrize(("file", "preset"), GENERATOR_FILES.items())
 def test_generators_are_recognised_by_every_key_and_shape(file: str, preset: str) -> None:
     config = GENERATORS[preset]()
-    shapes = published_shapes(config)
+    shapes = published_generator_shapes(config)
     assert list(shapes) == list(UPSTREAM[file])
     assert {key: list(shape) for key, shape in shapes.items()} == UPSTREAM[file]
     bar = import_published(empty_state(shapes) | published_constants(config))
@@ -52,7 +51,7 @@ def test_generators_are_recognised_by_every_key_and_shape(file: str, preset: str
 @pytest.mark.parametrize(("file", "bits", "size"), [(file, *kind) for file, kind in TOKENIZER_FILES.items()])
 def test_tokenizers_are_recognised_by_every_key_and_shape(file: str, bits: int, size: int) -> None:
     shapes = {key: tuple(shape) for key, shape in UPSTREAM[file].items()}
-    assert list(tokenizer_shapes(bar_fsq(bits=bits, image_size=size)).items()) == list(shapes.items())
+    assert list(published_tokenizer_shapes(bar_fsq(bits=bits, image_size=size)).items()) == list(shapes.items())
     tokenizer = import_published(empty_state(shapes))
     assert isinstance(tokenizer, Tokenizer)
     assert tokenizer.config == bar_fsq(bits=bits, image_size=size)
@@ -97,7 +96,7 @@ def test_a_tokenizer_goes_out_with_the_siglip_that_came_in() -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     config = GENERATORS["bar-b"]()
-    state = empty_state(published_shapes(config)) | published_constants(config)
+    state = empty_state(published_generator_shapes(config)) | published_constants(config)
     del state["norm.weight"]
     state["blocks.3.norm1.weight"] = torch.zeros(7)
     state["blocks.24.norm1.weight"] = torch.zeros(768)

@@ -11,7 +11,7 @@ from bar_model.errors import BadInput
 from bar_model.tokenizer.discriminator import (
     Crop,
     Discriminator,
-    Head,
+    DiscriminatorHead,
     VirtualBatchNorm,
     draw_crop,
     hinge_loss,
@@ -149,7 +149,7 @@ def test_virtual_batch_norm_is_batch_norm_of_each_group_of_eight() -> None:
 
 
 def test_head_by_hand() -> None:
-    head = Head(6).eval()
+    head = DiscriminatorHead(6).eval()
     convolutions: list[Any] = [head.get_submodule(path) for path in ("0.0", "1.inner.0", "2")]
     weights, biases = [each.weight for each in convolutions], [each.bias for each in convolutions]
     x = torch.randn(8, 6, 12)

@@ -14,10 +14,10 @@ from bar_model.published.tokenizer_names import (
     export_tokenizer,
     import_tokenizer,
     is_tokenizer,
-    published_shapes,
+    published_tokenizer_shapes,
     siglip_as_published,
 )
-from bar_model.tokenizer.decoder import Block, Decoder, DecoderConfig, SemanticConfig
+from bar_model.tokenizer.decoder import Decoder, DecoderBlock, DecoderConfig, SemanticConfig
 from bar_model.tokenizer.encoder import Encoder, EncoderConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from tests.harness.tiny import random_bits
@@ -134,7 +134,7 @@ def test_positions_resized_once_are_those_resized_for_each_image() -> None:
 
 
 def test_decoder_block_is_a_pre_norm_transformer_layer() -> None:
-    ours = Block(16, 4)
+    ours = DecoderBlock(16, 4)
     torchs = nn.TransformerEncoderLayer(16, 4, 64, dropout=0, activation="gelu", batch_first=True, norm_first=True)
     names = {
         "norm1": "norm_attention",
@@ -196,7 +196,7 @@ def test_other_images_and_bits_are_refused() -> None:
 
 @pytest.mark.parametrize(("preset", "published"), PUBLISHED.items())
 def test_published_keys_and_shapes_in_the_published_order(preset: str, published: str) -> None:
-    shapes = published_shapes(TOKENIZERS[preset]())
+    shapes = published_tokenizer_shapes(TOKENIZERS[preset]())
     assert list(shapes.items()) == [(key, tuple(shape)) for key, shape in UPSTREAM[published].items()]
 
 

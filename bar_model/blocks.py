@@ -2,13 +2,11 @@
 
 import os
 import shutil
-from functools import partial
 
-import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from bar_model.errors import BadInput
+from bar_model.torch_private import recompute_in_backward, split_no_graph_for_ddp
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
@@ -27,15 +25,13 @@ def arrange_blocks(model: nn.Module, *, compiled: bool, recompute: bool) -> None
     """
     if compiled:
         check_compiler()
-        # A block is no more than what DDP exchanges at once: there is nothing to be split.
-        torch._dynamo.config.optimize_ddp = False
+        split_no_graph_for_ddp()
     for block in blocks_of(model):
         if compiled:
             block.compile()
         if recompute:
-            # Around what is compiled, and in its place: that is where torch calls what copies are to be without.
-            call = block._compiled_call_impl or block._call_impl
-            block._compiled_call_impl = partial(checkpoint, call, use_reentrant=False)
+            # Around what is compiled.
+            recompute_in_backward(block)
 
 
 def check_compiler() -> None:

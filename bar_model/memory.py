@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from bar_model.torch_private import StorageWeakRef, TorchDispatchMode, storage_key, tensors_in
 
 
 def available_bytes(device: torch.device) -> int:
@@ -48,12 +47,13 @@ class _Watch(TorchDispatchMode):
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = {leaf.untyped_storage()._cdata for leaf in _tensors((args, kwargs))}
+        given = {storage_key(tensor) for tensor in tensors_in((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         self._alive = {key: value for key, value in self._alive.items() if not value[0].expired()}
-        for storage in (leaf.untyped_storage() for leaf in _tensors(result)):
-            if storage._cdata not in given:
-                self._alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        for tensor in tensors_in(result):
+            if storage_key(tensor) not in given:
+                storage = tensor.untyped_storage()
+                self._alive[storage_key(tensor)] = StorageWeakRef(storage), storage.nbytes()
         self.peak = max(self.peak, sum(num_bytes for _, num_bytes in self._alive.values()))
         return result
 
@@ -63,7 +63,3 @@ def _of_host(name: str) -> int:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/meminfo has no {name}: this kernel is older than Linux 3.14")
-
-
-def _tensors(tree: object) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bar_model.torch_private import mkldnn_has_bfloat16, mkldnn_linear, mkldnn_weight
+
 
 class PackedLinear(nn.Module):
     """nn.Linear, without gradients; several times as fast on a few rows, where reading the weights is all there is.
@@ -14,18 +16,18 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(dtype).contiguous(), None)
+        self._weight = mkldnn_weight(linear.weight.detach().to(dtype).contiguous())
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._weight, self._bias, "none", [], "")
+        return mkldnn_linear(x.to(self.dtype), self._weight, self._bias)
 
 
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether this processor and this PyTorch have the kernels."""
     if not torch.backends.mkldnn.is_available():
         return False
-    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 or mkldnn_has_bfloat16()
 
 
 def pack(module: nn.Module, dtype: torch.dtype) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bar_model.errors import BadInput
 from bar_model.published.generator_names import published_name
+from bar_model.torch_private import lerp_all
 from pipeline.training.step.fsdp import own_part
 
 # What the published recipe spares from weight decay, by the published name, beside every 1-D parameter. "ln" is part of
@@ -143,7 +144,7 @@ class Average:
         share = (1 - decay) * counts.float()
         with torch.no_grad():
             averaged, weights = ([own_part(each) for each in part.parameters()] for part in (self.model, model))
-            torch._foreach_lerp_(averaged, weights, [share] * len(weights))  # pyright: ignore[reportPrivateImportUsage]
+            lerp_all(averaged, weights, share)
         for averaged, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             averaged.copy_(buffer)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bar_model.errors import BadInput
+from bar_model.torch_private import scale_next_step
 from pipeline.training.step.fsdp import shard, whole, whole_tensor
 from pipeline.training.step.optimizer import (
     Average,
@@ -175,9 +176,8 @@ class Player:
         norm = whole_tensor(torch.nn.utils.get_total_norm(gradients)) * scale
         finite = norm.isfinite() & sums[0].isfinite()
         set_learning_rate(self._optimizer, self.learning_rate_at(step))
-        # AdamW's door for mixed precision: it divides the gradient by the first and does nothing where the second is 1.
-        self._optimizer.grad_scale = (norm / self._config.max_gradient_norm).clamp(min=1) / scale  # pyright: ignore[reportAttributeAccessIssue]
-        self._optimizer.found_inf = (~finite).float()  # pyright: ignore[reportAttributeAccessIssue]
+        clipping = (norm / self._config.max_gradient_norm).clamp(min=1) / scale
+        scale_next_step(self._optimizer, divisor=clipping, skip=(~finite).float())
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.num_updates += 1

@@ -5,8 +5,6 @@ import sys
 import pytest
 import torch
 from scipy import stats
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from bar_model.engine.canvas import Canvas, CanvasShape
 from bar_model.engine.engine import Engine
@@ -17,6 +15,7 @@ from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Request, random_order
 from bar_model.heads.head import BitMask, KnownBits
 from bar_model.noise import CounterNoise
+from bar_model.torch_private import TorchDispatchMode, tensors_in
 from tests.golden.check import golden_bar
 from tests.harness.tiny import make_bar, random_bits, tiny_config
 
@@ -73,8 +72,7 @@ class OnTheDeviceAlone(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
-        assert all(tensor.is_meta for tensor in tensors), f"{func} has a tensor of the host"
+        assert all(tensor.is_meta for tensor in tensors_in((args, kwargs, result))), f"{func} has a tensor of the host"
         return result
 
 

@@ -62,7 +62,7 @@ class MappedCodes:
 
         Raises:
             BadInput: a shard is missing or differs from the manifest, the folder has changed, or the disk has no room.
-                Keys are not compared with each other: `python -m pipeline.codes.folder FOLDER --verify` does.
+                Keys are not compared with each other: `python jobs/inspect_codes.py FOLDER --verify` does.
         """
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.with_suffix(".lock").open("w") as lock:

@@ -1,13 +1,6 @@
-"""What a folder of codes holds.
-
-python -m pipeline.codes.show FOLDER                                     what it holds
-python -m pipeline.codes.show FOLDER --verify                            every shard against the manifest
-python -m pipeline.codes.show FOLDER --decode OUT.png --tokenizer PATH   its first pictures
-"""
+"""What a folder of codes holds, for a person: facts, what is wrong with its shards, its first images."""
 
 import math
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -20,16 +13,16 @@ from bar_model import checkpoint
 from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
 from pipeline.codes.folder import first_codes, open_codes, verify
-from pipeline.command import run_module
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.images.codec import from_model, to_grid, to_png
 from pipeline.storage import Folder, local_copy
 
 QUARANTINED_SHOWN = 10
+DECODED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowConfig:
+class InspectCodesConfig:
     """Which folder of codes to show, and what of it."""
 
     folder: tyro.conf.Positional[str]
@@ -37,23 +30,24 @@ class ShowConfig:
     verify: bool = False
     """Read every shard and check it against the manifest."""
     decode: str | None = None
-    """PNG file for the first pictures, as the tokenizer decodes them."""
+    """PNG file for the first images, as the tokenizer decodes them."""
     tokenizer: str | None = None
     """The tokenizer that made the codes: a model folder or a published .bin file, of any URL."""
     num: int = 64
-    """Pictures to decode."""
+    """Number of images to decode."""
+
+    def __post_init__(self) -> None:
+        if (self.decode is None) != (self.tokenizer is None):
+            raise BadInput("--decode OUT.png and --tokenizer PATH belong together: give both or neither")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run_module(_look, ShowConfig, arguments)
+def inspect_codes(config: InspectCodesConfig) -> bool:
+    """Prints what a folder of codes holds; gives whether it is sound, as far as it was checked.
 
-
-def _look(config: ShowConfig) -> bool:
-    """Whether the folder is sound, as far as was asked."""
-    if (config.decode is None) != (config.tokenizer is None):
-        raise BadInput("--decode OUT.png and --tokenizer PATH belong together: give both or neither")
-    _show(config.folder)
+    Raises:
+        BadInput: there is no finished folder of codes, or the tokenizer is another than the one that made them.
+    """
+    _print_facts(config.folder)
     if config.decode is not None and config.tokenizer is not None:
         _decode(config.folder, config.decode, config.tokenizer, config.num)
     if not config.verify:
@@ -63,7 +57,7 @@ def _look(config: ShowConfig) -> bool:
     return not problems
 
 
-def _show(url: str) -> None:
+def _print_facts(url: str) -> None:
     folder, manifest, metadata = open_codes(url)
     source = manifest.configuration["source"]
     facts = {
@@ -71,7 +65,7 @@ def _show(url: str) -> None:
         "bytes": f"{manifest.num_bytes:,}, {manifest.num_bytes / max(manifest.rows, 1):,.0f} an image",
         "codes": f"{metadata.grid} × {metadata.grid} tokens of {metadata.bits} bits",
         "views": ", ".join(metadata.views),
-        "pictures": f"{metadata.image_size} px, {metadata.crop_rule}",
+        "cropped": f"to {metadata.image_size} px, {metadata.crop_rule}",
         "source": source.get("url", source["kind"]),
         "tokenizer": metadata.tokenizer,
         "manifest": f"{manifest.name}, fingerprint {manifest.fingerprint}",
@@ -87,17 +81,13 @@ def _show(url: str) -> None:
 
 
 def _decode(url: str, out: str, tokenizer: str, num: int) -> None:
-    """The first pictures of a folder, in their first view, as one PNG file."""
+    """Writes the first images of a folder, in their first view, as one PNG file."""
     path = local_copy(tokenizer)
     table = first_codes(url, num, expect_tokenizer=checkpoint.fingerprint_of(path))
     model = checkpoint.load_tokenizer(path, decode_only=True)
     bits = unpack_bits(torch.from_numpy(table.codes[:, 0]), table.metadata.shape.num_bits)
     shaped = rearrange(bits, "row (token bit) -> row token bit", bit=table.metadata.bits)
-    images = np.concatenate([from_model(model.decode(some)) for some in shaped.split(16)])
+    images = np.concatenate([from_model(model.decode(some)) for some in shaped.split(DECODED_AT_ONCE)])
     directory, _, name = out.rpartition("/")
     Folder(directory or ".").write(name, to_png(to_grid(images, columns=math.isqrt(len(images)))))
-    print(f"{out}: the first {len(images)} pictures, view {table.metadata.views[0]!r}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(f"{out}: the first {len(images)} images, view {table.metadata.views[0]!r}")

@@ -8,12 +8,16 @@ from bar_model.bits import CodeShape, merge_patches, pack_bits, split_patches, u
 from bar_model.errors import BadInput
 
 
-@given(st.lists(st.lists(st.booleans(), min_size=13, max_size=13), min_size=1, max_size=5))
+@given(
+    st.integers(1, 40).flatmap(
+        lambda width: st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=1, max_size=5)
+    )
+)
 def test_packing_is_that_of_numpy_and_comes_back(rows: list[list[bool]]) -> None:
     bits = torch.tensor(rows)
     packed = pack_bits(bits)
     assert np.array_equal(packed.numpy(), np.packbits(bits.numpy(), axis=-1))
-    assert torch.equal(unpack_bits(packed, 13), bits)
+    assert torch.equal(unpack_bits(packed, bits.shape[1]), bits)
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])

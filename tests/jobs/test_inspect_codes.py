@@ -1,0 +1,23 @@
+"""The command that shows a folder of codes: its exit codes and errors."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.inspect_codes import main
+from pipeline.codes.show import InspectCodesConfig
+from pipeline.command import run_module
+from pipeline.storage import Folder
+from tests.harness.code_folders import small_table, write_codes
+
+
+def test_the_exit_code_says_whether_the_folder_is_sound(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = str(tmp_path / "codes")
+    write_codes(folder, small_table(5), unit_size=2)
+    assert run_module(main, InspectCodesConfig, [folder, "--verify"]) == 0
+    Folder(folder).remove(Folder(folder).list("codes-*")[1].name)
+    assert run_module(main, InspectCodesConfig, [folder, "--verify"]) == 1
+    assert run_module(main, InspectCodesConfig, [str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/nothing is not there")
+    assert run_module(main, InspectCodesConfig, [folder, "--decode", "out.png"]) == 2
+    assert "--tokenizer" in capsys.readouterr().err

@@ -1,0 +1,77 @@
+"""The code-shard format: round trips, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bar_model.errors import BadInput
+from pipeline.codes.shard import CodeMetadata, Shard, decode_shard, encode_shard, inspect_shard, pack_rows
+from pipeline.execution.manifest import Quarantined
+from pipeline.execution.records import Records
+from tests.harness.code_folders import SMALL, code_metadata
+
+
+@st.composite
+def shards(draw: st.DrawFn) -> Shard:
+    views = draw(st.sampled_from([("crop",), ("crop", "flip"), ("flip",)]))
+    described = code_metadata(bits=draw(st.integers(1, 33)), grid=draw(st.integers(1, 5)), views=views)
+    text = st.text(st.characters(codec="utf-8"), max_size=12)
+    keys = draw(st.lists(text, max_size=6, unique=True))
+    chance = np.random.default_rng(draw(st.integers(0, 2**32)))
+    labels = chance.integers(0, 2**31, len(keys)).astype(np.int32)
+    codes = chance.integers(0, 256, (len(keys), described.num_bytes), dtype=np.uint8)
+    quarantined = draw(st.lists(st.builds(Quarantined, text, text, text), max_size=3))
+    return Shard(keys, labels, codes, described, tuple(quarantined))
+
+
+@settings(deadline=None)
+@given(shards())
+def test_a_shard_comes_back_as_it_was(shard: Shard) -> None:
+    data = encode_shard(shard)
+    assert data == encode_shard(shard)
+    there = decode_shard(data, "here")
+    assert there.keys == shard.keys
+    np.testing.assert_array_equal(there.labels, shard.labels)
+    np.testing.assert_array_equal(there.codes, shard.codes)
+    assert there.metadata == shard.metadata
+    assert there.metadata.libraries["torch"]
+    assert there.quarantined == shard.quarantined
+
+
+def test_the_file_is_as_the_contract_says(tmp_path: Path) -> None:
+    described = code_metadata(bits=16, grid=16, views=("crop", "flip"))
+    codes = np.random.default_rng(0).integers(0, 256, (512, 1024), dtype=np.uint8)
+    keys = [f"n01440764/n01440764_{index}.JPEG" for index in range(10_000, 10_512)]
+    data = encode_shard(Shard(keys, np.arange(512, dtype=np.int32), codes, described))
+    (tmp_path / "shard").write_bytes(data)
+    table = pq.read_table(tmp_path / "shard")
+    assert [str(kind) for kind in table.schema.types] == ["string", "int32", "fixed_size_binary[1024]"]
+    assert table.schema.names == ["key", "label", "codes"]
+    assert table["codes"][3].as_py() == codes[3].tobytes()
+    assert b"bar.codes" in table.schema.metadata
+    assert len(data) / 512 <= 1060
+
+
+def test_what_is_no_shard_is_refused() -> None:
+    with pytest.raises(BadInput, match="is no code shard, or damaged"):
+        decode_shard(b"PAR1", "here")
+    newer = SMALL.to_json().replace('"format": 1', '"format": 2')
+    with pytest.raises(BadInput, match="code format 2, but this version reads 1: update"):
+        CodeMetadata.from_json(newer, "here")
+
+
+def test_a_row_of_the_stage_becomes_a_shard_that_says_what_it_holds() -> None:
+    bad = (Quarantined("c", "there/c", "is empty"),)
+    codes = np.arange(2 * SMALL.num_bytes, dtype=np.uint8).reshape(2, -1)
+    data = pack_rows(SMALL, {"codes": codes, "records": Records(["a", "b"], [3, 1], bad).to_json()})
+    assert inspect_shard(data) == (2, bad)
+    shard = decode_shard(data, "here")
+    assert (shard.keys, shard.labels.tolist()) == (["a", "b"], [3, 1])
+    np.testing.assert_array_equal(shard.codes, codes)
+    assert shard.without(["a", "z"]).keys == ["b"]
+    nothing = pack_rows(SMALL, {"codes": np.empty((0, 0), np.uint8), "records": Records([], [], bad).to_json()})
+    assert inspect_shard(nothing) == (0, bad)

@@ -1,8 +1,11 @@
 """Configurations as JSON: what `dataclasses.asdict` wrote, read back and checked."""
 
 import dataclasses
+import hashlib
+import json
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bar_model.errors import BadInput
@@ -25,6 +28,29 @@ def from_dict(kind: type[_Configuration], data: Mapping[str, Any], where: str = 
     return kind(**{name: _value(hints[name], data[name], f"{where}.{name}") for name in fields})
 
 
+def plain(configuration: object) -> Any:
+    """Dataclasses, mappings and sequences as JSON has them; anything else that JSON has not, as text."""
+    if is_dataclass(configuration) and not isinstance(configuration, type):
+        return {field.name: plain(getattr(configuration, field.name)) for field in fields(configuration)}
+    if isinstance(configuration, Mapping):
+        return {str(key): plain(value) for key, value in configuration.items()}
+    if isinstance(configuration, list | tuple):
+        return [plain(value) for value in configuration]
+    if configuration is None or isinstance(configuration, bool | int | float | str):
+        return configuration
+    return str(configuration)
+
+
+def digest(configuration: object) -> str:
+    """16 hexadecimal digits of SHA-256 over all that a configuration says."""
+    return hashlib.sha256(json.dumps(plain(configuration), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def parameters(configuration: object) -> dict[str, str]:
+    """The leaves of a configuration by their dotted names, as text; a list is one leaf."""
+    return dict(_leaves(plain(configuration), ()))
+
+
 def _value(hint: Any, data: Any, where: str) -> Any:
     if get_origin(hint) in (Union, types.UnionType):
         options = [option for option in get_args(hint) if option is not type(None)]
@@ -45,3 +71,11 @@ def _value(hint: Any, data: Any, where: str) -> Any:
     if type(data) is not hint:
         raise BadInput(f"{where}: {data!r} should be of type {getattr(hint, '__name__', hint)}")
     return data
+
+
+def _leaves(value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, (*names, name))
+    else:
+        yield ".".join(names) or "value", value if isinstance(value, str) else json.dumps(value)

@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 
 from bar_model.bits import CodeShape
+from bar_model.configuration import plain
 from bar_model.generator.sampling import Sampling
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Row, finish_unit
@@ -32,7 +33,6 @@ from pipeline.samples.labels import make_labels
 from pipeline.samples.npz import NPZ
 from pipeline.samples.sample import drawing_work, plan
 from pipeline.storage import Folder
-from pipeline.tracking.provenance import plain
 
 LOOK_EVERY_S = 0.05
 

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from bar_model.bits import CodeShape
+from bar_model.configuration import plain
 from bar_model.generator.sampling import Sampling
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
@@ -30,7 +31,6 @@ from pipeline.samples.folder import Drawing
 from pipeline.samples.labels import Labels, make_labels
 from pipeline.samples.sample import drawing_work, plan
 from pipeline.storage import Folder
-from pipeline.tracking.provenance import plain
 
 SIZE, NUM_BYTES = 4, 8
 LOOKS = 20

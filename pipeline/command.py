@@ -16,8 +16,8 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 from tyro import _errors as tyro_errors  # Public in purpose (see its docstring), not yet in name.
 
+from bar_model.configuration import parameters, plain
 from bar_model.errors import BadInput
-from pipeline.tracking.provenance import parameters, plain
 
 Configuration = TypeVar("Configuration")
 

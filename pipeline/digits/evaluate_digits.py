@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from rich import print as show
 
 from bar_model import checkpoint
+from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
@@ -22,7 +23,6 @@ from pipeline.samples.folder import Drawing, SampleFolder
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.lineage import Input
 from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
-from pipeline.tracking.provenance import digest, plain
 
 PICTURE = "report.png"
 READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2

@@ -14,12 +14,12 @@ import tyro
 from rich import print as show
 from rich.table import Table
 
+from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from pipeline.command import run_module
 from pipeline.evaluation.fid_protocol import PUBLISHED_FIGURES
 from pipeline.reports.report import REPORT, Report
 from pipeline.storage import Folder
-from pipeline.tracking.provenance import plain
 
 MEASUREMENT = "measurement"
 BY = PUBLISHED_FIGURES[0]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from rich import print as show
 
+from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, extract
@@ -24,7 +25,6 @@ from pipeline.reports.report import Report, results_table
 from pipeline.storage import Folder
 from pipeline.tracking.lineage import UNREADABLE, Input, Note
 from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
-from pipeline.tracking.provenance import digest, plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from rich import print as show
 from torch import Tensor, nn
 
 from bar_model import checkpoint
+from bar_model.configuration import digest, plain
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, Extractor, FeatureNetworksConfig, extract
@@ -30,7 +31,6 @@ from pipeline.samples.folder import PIXEL_RULE
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking.lineage import Input
 from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
-from pipeline.tracking.provenance import digest, plain
 from pipeline.training.reconstruction import ssim
 
 FIGURES = (

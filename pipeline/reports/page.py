@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from bar_model.configuration import parameters
 from pipeline.images.codec import to_png
 from pipeline.reports.panel import Panel, draw_panel
 from pipeline.reports.report import Report, rows
 from pipeline.tracking.lineage import Origin
-from pipeline.tracking.provenance import parameters
 
 PAGE = "report.html"
 TEMPLATE = "report.html.jinja"

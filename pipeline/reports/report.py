@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 
+from bar_model.configuration import plain
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.storage import Folder
-from pipeline.tracking.provenance import plain
 
 FORMAT = 1
 STAGE, REPORT = "evaluate", "report.json"

@@ -15,7 +15,7 @@ from jaxtyping import Int32, Int64, UInt8
 
 from bar_model import checkpoint
 from bar_model.bits import CodeShape
-from bar_model.configuration import from_dict
+from bar_model.configuration import from_dict, plain
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
 from pipeline.execution.manifest import FileEntry, Manifest, read_checked
@@ -25,7 +25,6 @@ from pipeline.samples.decoder import CodeDecoder
 from pipeline.samples.encoding import Keeping, fixed_bytes
 from pipeline.storage import Folder, local_copy
 from pipeline.tables import read_parquet
-from pipeline.tracking.provenance import plain
 
 FORMAT = 2
 STAGE = "sample"

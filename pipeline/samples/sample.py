@@ -10,6 +10,7 @@ import torch
 from rich import print as show
 
 from bar_model import checkpoint
+from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Sampling
@@ -30,7 +31,6 @@ from pipeline.samples.npz import NPZ, write_npz
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking.mlflow_server import Run, TrackingConfig
-from pipeline.tracking.provenance import plain
 from pipeline.training.train_generator import trained_with
 
 MAX_SHOWN = 100

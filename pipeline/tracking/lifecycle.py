@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bar_model.configuration import parameters, plain
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
 from pipeline.tracking.lineage import NOTE_FILE, Note
 from pipeline.tracking.outbox import clear_desk
-from pipeline.tracking.provenance import parameters, plain, provenance
+from pipeline.tracking.provenance import provenance
 from pipeline.tracking.recovery import DRIVER_FILE, sign_of_life, sweep_from_now_on
 from pipeline.tracking.spool import Courier, Record, remove_if_empty
 from pipeline.tracking.system_metrics import Watch

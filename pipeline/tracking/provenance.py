@@ -2,51 +2,15 @@
 
 import functools
 import getpass
-import hashlib
 import importlib.metadata
-import json
 import os
 import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 PACKAGES = ("bar", "mlflow", "numpy", "pyarrow", "ray", "torch", "torchvision", "transformers")
-
-
-def plain(configuration: object) -> Any:
-    """Dataclasses, mappings and sequences as JSON has them; anything else that JSON has not, as text."""
-    if is_dataclass(configuration) and not isinstance(configuration, type):
-        return {field.name: plain(getattr(configuration, field.name)) for field in fields(configuration)}
-    if isinstance(configuration, Mapping):
-        return {str(key): plain(value) for key, value in configuration.items()}
-    if isinstance(configuration, list | tuple):
-        return [plain(value) for value in configuration]
-    if configuration is None or isinstance(configuration, bool | int | float | str):
-        return configuration
-    return str(configuration)
-
-
-def digest(configuration: object) -> str:
-    """16 hexadecimal digits of SHA-256 over all that a configuration says."""
-    return hashlib.sha256(json.dumps(plain(configuration), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def parameters(configuration: object) -> dict[str, str]:
-    """The leaves of a configuration by their dotted names, as text; a list is one leaf."""
-    return dict(_leaves(plain(configuration), ()))
-
-
-def _leaves(value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _leaves(inner, (*names, name))
-    else:
-        yield ".".join(names) or "value", value if isinstance(value, str) else json.dumps(value)
 
 
 @functools.cache

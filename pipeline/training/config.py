@@ -4,13 +4,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.generator.bar import BarConfig
 from bar_model.tokenizer.tokenizer import TokenizerConfig
 from pipeline.cluster import ClusterConfig
 from pipeline.storage import absolute
 from pipeline.tracking.mlflow_server import TrackingConfig
-from pipeline.tracking.provenance import plain
 from pipeline.training.step.batches import Share, Shuffle
 from pipeline.training.step.trainee import Precision, Ranks
 

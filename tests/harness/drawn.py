@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bar_model.configuration import plain
 from bar_model.tokenizer.decoder import DecoderConfig
 from bar_model.tokenizer.encoder import EncoderConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
@@ -17,7 +18,6 @@ from pipeline.samples.labels import Labels
 from pipeline.samples.sample import SampleConfig, describe_drawing, drawing_work, plan
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder
-from pipeline.tracking.provenance import plain
 
 
 def make_tokenizer(*, bits: int = 6) -> Tokenizer:

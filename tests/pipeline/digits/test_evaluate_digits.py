@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bar_model import checkpoint
 from bar_model.bits import CodeShape
+from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
 from bar_model.presets import digits_tokenizer
@@ -28,7 +29,6 @@ from pipeline.samples.encoding import Keeping
 from pipeline.samples.folder import STAGE, Drawing, Samples
 from pipeline.samples.sample import drawing_work
 from pipeline.storage import Folder
-from pipeline.tracking.provenance import plain
 
 pytestmark = pytest.mark.long
 

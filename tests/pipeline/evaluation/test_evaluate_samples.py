@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bar_model.bits import CodeShape
+from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, check_complete, evaluate
@@ -25,7 +26,6 @@ from pipeline.samples.encoding import Keeping
 from pipeline.samples.folder import STAGE, Drawing, Samples
 from pipeline.samples.sample import drawing_work
 from pipeline.storage import Folder
-from pipeline.tracking.provenance import plain
 
 pytest_plugins = ["tests.harness.fixtures_inception", "tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 

@@ -1,11 +1,14 @@
-"""Configurations as JSON: what `dataclasses.asdict` wrote, read back and checked."""
+"""Configurations as JSON and as text.
+
+`plain` makes JSON of any configuration, `from_dict` reads it back and checks it, `digest` tells configurations apart,
+and `parameters` lists their values by dotted names.
+"""
 
 import dataclasses
 import hashlib
 import json
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bar_model.errors import BadInput
@@ -29,9 +32,9 @@ def from_dict(kind: type[_Configuration], data: Mapping[str, Any], where: str = 
 
 
 def plain(configuration: object) -> Any:
-    """Dataclasses, mappings and sequences as JSON has them; anything else that JSON has not, as text."""
-    if is_dataclass(configuration) and not isinstance(configuration, type):
-        return {field.name: plain(getattr(configuration, field.name)) for field in fields(configuration)}
+    """Configuration as JSON: dataclasses and mappings become objects, sequences lists, other non-JSON values text."""
+    if dataclasses.is_dataclass(configuration) and not isinstance(configuration, type):
+        return {field.name: plain(getattr(configuration, field.name)) for field in dataclasses.fields(configuration)}
     if isinstance(configuration, Mapping):
         return {str(key): plain(value) for key, value in configuration.items()}
     if isinstance(configuration, list | tuple):
@@ -42,12 +45,12 @@ def plain(configuration: object) -> Any:
 
 
 def digest(configuration: object) -> str:
-    """16 hexadecimal digits of SHA-256 over all that a configuration says."""
+    """The first 16 hexadecimal digits of the SHA-256 of a configuration's JSON, with sorted keys."""
     return hashlib.sha256(json.dumps(plain(configuration), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def parameters(configuration: object) -> dict[str, str]:
-    """The leaves of a configuration by their dotted names, as text; a list is one leaf."""
+    """Every value of a configuration as text, by its dotted name (`model.width`); a list is one value."""
     return dict(_leaves(plain(configuration), ()))
 
 

@@ -1,4 +1,4 @@
-"""What a run was made from: its configuration, and the code, command and versions that carried it out."""
+"""Where a run comes from: its user, command, host, package versions and commit."""
 
 import functools
 import getpass

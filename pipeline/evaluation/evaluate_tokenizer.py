@@ -16,9 +16,10 @@ from bar_model import checkpoint
 from bar_model.configuration import digest, plain
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
-from pipeline.evaluation.extract import ExtractConfig, Extractor, FeatureNetworksConfig, extract
+from pipeline.evaluation.extract import ExtractConfig, extract
 from pipeline.evaluation.image_sets import Gallery, fingerprint, open_gallery
 from pipeline.execution.determinism import check_unchanged
+from pipeline.features.networks import Extractor, FeatureNetworksConfig
 from pipeline.images.codec import CROP_RULE, from_model, to_model
 from pipeline.metrics.frechet import frechet_distance, psnr
 from pipeline.pretrained.inception import RESIZE

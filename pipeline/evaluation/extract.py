@@ -3,14 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import UInt8
 
 from bar_model.errors import BadInput
 from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint
@@ -29,49 +27,9 @@ from pipeline.features.folder import (
     features_in,
     inspect_features,
 )
-from pipeline.pretrained.dinov2 import fingerprint_of, load_dinov2
-from pipeline.pretrained.inception import SHA256 as INCEPTION_SHA256
-from pipeline.pretrained.inception import load_inception
-from pipeline.storage import Folder, absolute
+from pipeline.features.networks import Extractor, FeatureNetworksConfig, Networks
+from pipeline.storage import Folder
 from pipeline.tracking.mlflow_server import Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureNetworksConfig:
-    """The networks whose features are compared."""
-
-    inception: str | None = None
-    """Inception-v3 as torch-fidelity has it, a path or URL (else: the file that torch-fidelity downloads)."""
-    inception_sha256: str = INCEPTION_SHA256
-    """Of that file. With another one, nothing compares with anybody else's."""
-    dinov2: str | None = None
-    """DINOv2 ViT-L/14 as transformers has it (a folder), for FD-DINOv2 (else: none)."""
-    dinov2_sha256: str | None = None
-    """Of its model.safetensors (else: whatever that is, which the protocol names)."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Where weights lie is no part of it: their checksum is."""
-        found = self.dinov2_found
-        return {"inception": self.inception_sha256, **({} if found is None else {"dinov2": found})}
-
-    @property
-    def dinov2_found(self) -> str | None:
-        """SHA-256 of DINOv2's weights, None without them."""
-        return None if self.dinov2 is None else self.dinov2_sha256 or fingerprint_of(self.dinov2)
-
-    def for_workers(self) -> "FeatureNetworksConfig":
-        """The same, as it is understood in another working directory, and bound to the weights that are there now."""
-        places = {"inception": absolute(self.inception), "dinov2": absolute(self.dinov2)}
-        return replace(self, **places, dinov2_sha256=self.dinov2_found)
-
-    def load(self, device: torch.device) -> "Extractor":
-        """BadInput where weights can't be had, or are others than those named."""
-        inception = load_inception(self.inception, self.inception_sha256, device)
-        if self.dinov2 is None or (sha256 := self.dinov2_found) is None:
-            return inception
-        dinov2 = load_dinov2(self.dinov2, sha256, device)
-        return lambda images: {**inception(images), **dinov2(images)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,27 +52,6 @@ class ExtractConfig:
                 raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
         if not 0 <= self.max_bad < 1:
             raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
-
-
-class Extractor(Protocol):
-    """What the stage asks of a network: `pipeline.pretrained.inception.Inception`."""
-
-    def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]: ...
-
-
-class Networks(Protocol):
-    """What becomes an extractor in each worker: `FeatureNetworksConfig`."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """All that its features depend on, beside the pictures (JSON values)."""
-        ...
-
-    def load(self, device: torch.device) -> Extractor: ...
-
-    def for_workers(self) -> "Networks":
-        """The same, as it is understood in another working directory."""
-        ...
 
 
 def extract(

@@ -16,11 +16,11 @@ from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Sampling
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
-from pipeline.evaluation.extract import FeatureNetworksConfig
 from pipeline.execution.manifest import Manifest, claimed_configuration
 from pipeline.execution.ray_data import Device, Workers, place
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
+from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import to_grid
 from pipeline.images.open_source import read_classes
 from pipeline.samples.batch_size import Auto, Load

@@ -11,10 +11,10 @@ from bar_model.bits import pack_bits
 from bar_model.engine.engine import Engine
 from bar_model.generator.bar import Bar
 from bar_model.tokenizer.tokenizer import Tokenizer
-from pipeline.evaluation.extract import Extractor, Networks
 from pipeline.execution.determinism import check_unchanged, one_thread
 from pipeline.execution.unit import Row
 from pipeline.features.folder import as_columns
+from pipeline.features.networks import Extractor, Networks
 from pipeline.samples.decoder import CodeDecoder, whole_batches
 from pipeline.samples.folder import Drawing
 from pipeline.samples.labels import Labels

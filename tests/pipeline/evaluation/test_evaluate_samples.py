@@ -14,10 +14,11 @@ from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, check_complete, evaluate
-from pipeline.evaluation.extract import ExtractConfig, FeatureNetworksConfig
+from pipeline.evaluation.extract import ExtractConfig
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Unit, finish_unit
 from pipeline.features.folder import Summary
+from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.metrics.frechet import moments
 from pipeline.metrics.precision_recall import precision_recall
 from pipeline.pretrained.inception import Inception

@@ -17,8 +17,9 @@ from pipeline.evaluation.evaluate_tokenizer import (
     evaluate_tokenizer,
     reconstructions_shown,
 )
-from pipeline.evaluation.extract import ExtractConfig, FeatureNetworksConfig
+from pipeline.evaluation.extract import ExtractConfig
 from pipeline.evaluation.image_sets import open_gallery
+from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import from_model, load_image, to_model, to_png
 from pipeline.metrics.frechet import frechet_distance, moments, psnr
 from pipeline.pretrained.inception import Inception

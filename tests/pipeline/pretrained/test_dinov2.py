@@ -9,10 +9,10 @@ from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 
 from bar_model.errors import BadInput
-from pipeline.evaluation.extract import FeatureNetworksConfig
 from pipeline.evaluation.fid_protocol import measure
 from pipeline.evaluation.reference import open_reference
 from pipeline.features.folder import Summary
+from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import to_png
 from pipeline.metrics.frechet import frechet_distance, moments
 from pipeline.pretrained.dinov2 import DEVIATION, MEAN, SIZE, fingerprint_of, load_dinov2

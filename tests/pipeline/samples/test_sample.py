@@ -10,9 +10,10 @@ import torch
 from bar_model import checkpoint
 from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
-from pipeline.evaluation.extract import ExtractConfig, FeatureNetworksConfig, extract
+from pipeline.evaluation.extract import ExtractConfig, extract
 from pipeline.evaluation.image_sets import open_gallery
 from pipeline.execution.manifest import Inputs, Manifest
+from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import from_model
 from pipeline.pretrained.inception import Inception
 from pipeline.samples.folder import SampleFolder, read_samples

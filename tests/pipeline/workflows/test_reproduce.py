@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bar_model import checkpoint
-from pipeline.evaluation.extract import ExtractConfig, FeatureNetworksConfig
+from pipeline.evaluation.extract import ExtractConfig
+from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.pretrained.inception import DIMS
 from pipeline.tracking import mlflow_server as tracking
 from pipeline.tracking.mlflow_server import TrackingConfig

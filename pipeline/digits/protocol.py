@@ -14,7 +14,9 @@ from jaxtyping import Int, UInt8
 
 from bar_model.errors import BadInput
 from pipeline.digits.reader import DESCRIPTION, DigitsReader, features_8x8
-from pipeline.metrics.frechet import frechet_distance, moments, nearest, psnr
+from pipeline.metrics.frechet import frechet_distance, moments
+from pipeline.metrics.nearest import nearest
+from pipeline.metrics.pixels import psnr
 from pipeline.reports.panel import Panel
 from pipeline.reports.report import Figure, Goal, Report, Result
 from pipeline.samples.folder import Drawing, Samples

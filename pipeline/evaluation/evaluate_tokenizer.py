@@ -21,7 +21,8 @@ from pipeline.evaluation.image_sets import Gallery, fingerprint, open_gallery
 from pipeline.execution.determinism import check_unchanged
 from pipeline.features.networks import Extractor, FeatureNetworksConfig
 from pipeline.images.codec import CROP_RULE, from_model, to_model
-from pipeline.metrics.frechet import frechet_distance, psnr
+from pipeline.metrics.frechet import frechet_distance
+from pipeline.metrics.pixels import psnr, ssim
 from pipeline.pretrained.inception import RESIZE
 from pipeline.pretrained.tokenizer_losses import load_lpips, load_vgg
 from pipeline.reports.page import Illustration
@@ -32,7 +33,6 @@ from pipeline.samples.folder import PIXEL_RULE
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking.lineage import Input
 from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
-from pipeline.training.reconstruction import ssim
 
 FIGURES = (
     Figure("rfid", "rFID (of reconstructions: none of samples)"),

@@ -13,15 +13,15 @@ from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
 from pipeline.evaluation.reference import DINOV2, MAX_PICTURES, Reference
 from pipeline.features.folder import Summary
-from pipeline.metrics.frechet import (
+from pipeline.metrics.frechet import frechet_distance
+from pipeline.metrics.precision_recall import density_coverage, half_squared_distances, precision_recall
+from pipeline.metrics.scores import (
     KID_SUBSET,
     SHUFFLED_PARTS,
-    frechet_distance,
     inception_score,
     kernel_distance,
     shuffled_inception_score,
 )
-from pipeline.metrics.precision_recall import density_coverage, half_squared_distances, precision_recall
 from pipeline.pretrained.dinov2 import RULE
 from pipeline.pretrained.inception import RESIZE
 from pipeline.reports.report import Figure, Report, Result

@@ -1,21 +1,14 @@
-"""Numbers that compare sets of pictures: Frechet distance, IS, KID, nearest neighbours, PSNR; all in float64."""
+"""The Frechet distance between sets of feature vectors, of which FID is made, in float64."""
 
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float64
 
 from bar_model.errors import BadInput
 
-CHUNK_ELEMENTS = 2**24
-"""Squared distances held at once: 128 MiB."""
 CHUNK_ROWS = 4096
 """Feature vectors whose moments are taken at once: 64 MiB at 2,048 dimensions."""
-SPLIT = 5000
-"""Pictures of a part of the Inception score, by the published evaluation's rule."""
-SHUFFLED_PARTS, KID_SUBSET = 10, 1000
-"""As torch-fidelity has them."""
 
 
 class Moments(NamedTuple):
@@ -24,13 +17,6 @@ class Moments(NamedTuple):
     num: int | None
     mean: Float64[np.ndarray, " dims"]
     covariance: Float64[np.ndarray, "dims dims"]
-
-
-class Neighbours(NamedTuple):
-    """For each query, which reference is nearest in Euclidean distance (the first of equals), and how far it is."""
-
-    indices: Int64[np.ndarray, " queries"]
-    distances: Float64[np.ndarray, " queries"]
 
 
 def moments(features: Float[np.ndarray, "num dims"]) -> Moments:
@@ -99,65 +85,6 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     overlap = np.sqrt(product[_above_rounding(product)]).sum()
     difference = first.mean - second.mean
     return float(difference @ difference + np.trace(first.covariance) + np.trace(second.covariance) - 2 * overlap)
-
-
-def inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
-    """exp(mean KL(p(y|x) ‖ p(y))) of each 5,000 pictures in the order given, averaged: the published evaluation's rule.
-
-    The last part may be shorter. The order counts: sorted by class, the same pictures score far less.
-    """
-    from scipy.special import log_softmax
-
-    scores = []
-    for start in range(0, len(logits), SPLIT):
-        log_p = log_softmax(logits[start : start + SPLIT].astype(np.float64), axis=1)
-        p = np.exp(log_p)
-        scores.append(np.exp((p * (log_p - np.log(p.mean(axis=0)))).sum(axis=1).mean()))
-    return float(np.mean(scores))
-
-
-def shuffled_inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
-    """torch-fidelity's rule: ten parts of the pictures in an order drawn with seed 2020."""
-    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
-
-    if len(logits) < SHUFFLED_PARTS:
-        raise BadInput(f"{len(logits)} pictures: the shuffled Inception score takes {SHUFFLED_PARTS} parts")
-    return isc_features_to_metric(torch.from_numpy(logits), splits=SHUFFLED_PARTS)[KEY_METRIC_ISC_MEAN]
-
-
-def kernel_distance(first: Float[np.ndarray, "first dims"], second: Float[np.ndarray, "second dims"]) -> float:
-    """KID by torch-fidelity's rule: mean of 100 subsets of 1,000, drawn with seed 2020; cubic kernel, unbiased."""
-    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-
-    for features in (first, second):
-        if len(features) < KID_SUBSET:
-            raise BadInput(f"{len(features)} pictures: KID draws subsets of {KID_SUBSET:,}")
-    both = (torch.from_numpy(features.astype(np.float64)) for features in (first, second))
-    return kid_features_to_metric(*both, kid_subset_size=KID_SUBSET, verbose=False)[KEY_METRIC_KID_MEAN]
-
-
-def nearest(queries: Float[np.ndarray, "queries dims"], references: Float[np.ndarray, "references dims"]) -> Neighbours:
-    """The nearest reference of each query; memory is bounded whatever their numbers."""
-    if not len(references):
-        raise BadInput("no references: nearest neighbours are looked for among at least one")
-    queries, references = queries.astype(np.float64), references.astype(np.float64)
-    squares = (references**2).sum(axis=1)
-    chunk = max(1, CHUNK_ELEMENTS // len(references))
-    indices = np.zeros(len(queries), np.int64)
-    for start in range(0, len(queries), chunk):
-        some = queries[start : start + chunk]
-        indices[start : start + chunk] = (squares - 2 * some @ references.T).argmin(axis=1)
-    # The quick form above loses the small distances to rounding; the one that is kept is computed as it is defined.
-    return Neighbours(indices, np.linalg.norm(queries - references[indices], axis=1))
-
-
-def psnr(
-    first: UInt8[np.ndarray, "batch height width 3"], second: UInt8[np.ndarray, "batch height width 3"]
-) -> Float64[np.ndarray, " batch"]:
-    """Peak signal-to-noise ratio of each pair of pictures in dB; infinite where they are equal."""
-    errors = ((first.astype(np.float64) - second) ** 2).mean(axis=(1, 2, 3))
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(255**2 / errors)
 
 
 def _root(covariance: Float64[np.ndarray, "dims dims"]) -> Float64[np.ndarray, "dims rank"]:

@@ -7,12 +7,10 @@ import torch
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
-from pipeline.metrics.frechet import Moments, frechet_distance, psnr
+from pipeline.metrics.frechet import Moments, frechet_distance
+from pipeline.metrics.pixels import psnr, ssim
 from pipeline.pretrained.inception import DIMS, Inception
 from pipeline.training.step.trainee import Ranks
-
-SSIM_WINDOW = 11
-"""Pixels: the Gaussian window's side (sigma 1.5). Smaller pictures have no SSIM."""
 
 
 class ReconstructionQuality:
@@ -66,18 +64,3 @@ class FeatureSums:
         num, mean = int(sums[0]), sums[1 : 1 + self._dims] / sums[0]
         centred = sums[1 + self._dims :].reshape(self._dims, self._dims) - num * np.outer(mean, mean)
         return Moments(num, mean, centred / (num - 1))
-
-
-def ssim(
-    first: UInt8[Tensor, "batch 3 height width"], second: UInt8[Tensor, "batch 3 height width"]
-) -> Float[Tensor, " batch"]:
-    """Structural similarity of each pair (Wang et al., 2004); NaN where pictures are smaller than its window."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    if min(first.shape[-2:]) < SSIM_WINDOW:
-        return torch.full((len(first),), torch.nan)
-    similarity = structural_similarity_index_measure(
-        first.float(), second.float(), data_range=255.0, reduction="none", sigma=1.5, kernel_size=SSIM_WINDOW
-    )
-    assert isinstance(similarity, Tensor)
-    return similarity

@@ -21,9 +21,9 @@ from pipeline.evaluation.extract import ExtractConfig
 from pipeline.evaluation.image_sets import open_gallery
 from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import from_model, load_image, to_model, to_png
-from pipeline.metrics.frechet import frechet_distance, moments, psnr
+from pipeline.metrics.frechet import frechet_distance, moments
+from pipeline.metrics.pixels import psnr, ssim
 from pipeline.pretrained.inception import Inception
-from pipeline.training.reconstruction import ssim
 from tests.pipeline.samples.test_sample import make_tokenizer
 
 pytest_plugins = ["tests.harness.fixtures_inception", "tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]

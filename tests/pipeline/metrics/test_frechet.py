@@ -1,24 +1,11 @@
-"""Metrics against their definitions: analytic Gaussians, scipy's matrix root, brute force."""
+"""The Frechet distance against analytic Gaussians, scipy's matrix root and the nuclear norm."""
 
 import numpy as np
 import pytest
-import torch
 from scipy.linalg import sqrtm
-from torch_fidelity.metric_isc import isc_features_to_metric
 
 from bar_model.errors import BadInput
-from pipeline.metrics import frechet as metrics
-from pipeline.metrics.frechet import (
-    Moments,
-    RunningMoments,
-    frechet_distance,
-    inception_score,
-    kernel_distance,
-    moments,
-    nearest,
-    psnr,
-    shuffled_inception_score,
-)
+from pipeline.metrics.frechet import Moments, RunningMoments, frechet_distance, moments
 
 RNG = np.random.default_rng(0)
 
@@ -81,42 +68,15 @@ def test_distance_to_itself_and_to_a_single_point_vanishes() -> None:
     assert frechet_distance(point, point) == 0
 
 
-def test_neighbours_equal_brute_force_in_any_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    queries, references = RNG.normal(size=(37, 8)), RNG.normal(size=(50, 8))
-    table = np.linalg.norm(queries[:, None] - references, axis=-1)
-    for elements in (2**24, 150, 1):
-        monkeypatch.setattr(metrics, "CHUNK_ELEMENTS", elements)
-        found = nearest(queries, references)
-        np.testing.assert_array_equal(found.indices, table.argmin(axis=1))
-        np.testing.assert_allclose(found.distances, table.min(axis=1), rtol=1e-14)
-
-
-def test_a_copy_is_at_distance_zero() -> None:
-    references = RNG.integers(0, 256, (100, 64)).astype(np.float64)
-    np.testing.assert_array_equal(nearest(references[::-1], references).indices, np.arange(100)[::-1])
-    np.testing.assert_array_equal(nearest(references, references).distances, 0)
-
-
-def test_psnr_of_a_known_error() -> None:
-    first = np.full((3, 4, 4, 3), 100, np.uint8)
-    second = first.copy()
-    second[1] += 1
-    second[2] = 0
-    first[2] = 255
-    np.testing.assert_allclose(psnr(first, second), [np.inf, 20 * np.log10(255), 0])
-
-
 def test_what_can_not_be_compared_is_named() -> None:
     with pytest.raises(BadInput, match="2 and of 3 dimensions"):
         frechet_distance(gaussian([0, 0], [1, 1]), gaussian([0, 0, 0], [1, 1, 1]))
     with pytest.raises(BadInput, match="at least 2"):
         moments(np.zeros((1, 4)))
-    with pytest.raises(BadInput, match="no references"):
-        nearest(np.zeros((1, 4)), np.zeros((0, 4)))
 
 
 def test_moments_are_the_same_to_the_last_bit_however_features_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "CHUNK_ROWS", 16)
+    monkeypatch.setattr("pipeline.metrics.frechet.CHUNK_ROWS", 16)
     features = RNG.normal(3, 1, (50, 7)).astype(np.float32)
     found = moments(features)
     np.testing.assert_allclose(found.mean, features.astype(np.float64).mean(axis=0), rtol=1e-14)
@@ -134,45 +94,3 @@ def test_features_that_are_not_finite_are_refused() -> None:
     features[4, 1] = np.nan
     with pytest.raises(BadInput, match="NaN"):
         moments(features)
-
-
-def some_logits(num: int) -> np.ndarray:
-    """Cyclic classes, each pictured with certainty but for some noise."""
-    logits = RNG.normal(size=(num, 10)).astype(np.float32)
-    logits[np.arange(num), np.arange(num) % 10] += 6
-    return logits
-
-
-def test_inception_score_equals_its_definition_and_torch_fidelitys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "SPLIT", 40)
-    logits = some_logits(110)
-    p = np.exp(logits.astype(np.float64))
-    p /= p.sum(axis=1, keepdims=True)
-    parts = [p[:40], p[40:80], p[80:]]  # The last is shorter, and counts as much.
-    scores = [np.exp((part * np.log(part / part.mean(axis=0))).sum(axis=1).mean()) for part in parts]
-    assert inception_score(logits) == pytest.approx(np.mean(scores), rel=1e-12)
-    whole = isc_features_to_metric(torch.from_numpy(logits[:80]), splits=2, shuffle=False)
-    assert inception_score(logits[:80]) == pytest.approx(whole["inception_score_mean"], rel=1e-12)
-
-
-def test_inception_score_depends_on_the_order_and_the_shuffled_one_hardly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "SPLIT", 100)
-    cyclic = some_logits(1000)
-    by_class = cyclic[np.argsort(np.arange(1000) % 10, kind="stable")]
-    assert inception_score(cyclic) > 7
-    assert inception_score(by_class) < 2
-    assert shuffled_inception_score(by_class) == pytest.approx(shuffled_inception_score(cyclic), rel=0.05)
-
-
-def test_kernel_distance_is_the_unbiased_one_of_each_subset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "KID_SUBSET", 100)
-    first, second = RNG.normal(size=(100, 4)), RNG.normal(0.5, 1, size=(100, 4))
-
-    def mean(one: np.ndarray, other: np.ndarray, without: int) -> float:
-        kernel = (one @ other.T / 4 + 1) ** 3
-        return (kernel.sum() - without * np.trace(kernel)) / (len(one) * (len(other) - without))
-
-    expected = mean(first, first, 1) + mean(second, second, 1) - 2 * mean(first, second, 0)
-    assert kernel_distance(first, second) == pytest.approx(expected, rel=1e-9)  # All are every subset.
-    with pytest.raises(BadInput, match="99 pictures"):
-        kernel_distance(first[:99], second)

@@ -28,10 +28,11 @@ from bar_model.generator.sampling import Sampling
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Row, finish_unit
 from pipeline.samples.encoding import Encoding, Keeping
-from pipeline.samples.folder import STAGE, Drawing, SampleFolder
+from pipeline.samples.folder import STAGE, SampleFolder
 from pipeline.samples.labels import make_labels
 from pipeline.samples.npz import NPZ
 from pipeline.samples.sample import drawing_work, plan
+from pipeline.samples.shard import Drawing
 from pipeline.storage import Folder
 
 LOOK_EVERY_S = 0.05

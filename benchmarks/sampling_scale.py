@@ -27,9 +27,9 @@ from pipeline.execution.ray_data import Workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row
 from pipeline.samples.encoding import Encoding, Keeping
-from pipeline.samples.folder import Drawing
 from pipeline.samples.labels import Labels, make_labels
 from pipeline.samples.sample import drawing_work, plan
+from pipeline.samples.shard import Drawing
 from pipeline.storage import Folder
 
 SIZE, NUM_BYTES = 4, 8

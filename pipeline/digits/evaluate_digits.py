@@ -19,7 +19,8 @@ from pipeline.reports.page import Illustration
 from pipeline.reports.panel import draw_page, draw_panel
 from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Report, results_table
-from pipeline.samples.folder import Drawing, SampleFolder
+from pipeline.samples.folder import SampleFolder
+from pipeline.samples.shard import Drawing
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.lineage import Input
 from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig

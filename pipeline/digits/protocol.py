@@ -19,7 +19,7 @@ from pipeline.metrics.nearest import nearest
 from pipeline.metrics.pixels import psnr
 from pipeline.reports.panel import Panel
 from pipeline.reports.report import Figure, Goal, Report, Result
-from pipeline.samples.folder import Drawing, Samples
+from pipeline.samples.shard import Drawing, Samples
 
 PERCENTILE = 1
 READER = Figure("reader_accuracy", "Reader: held-out scans read right", "%", Goal("at least", 0.98))

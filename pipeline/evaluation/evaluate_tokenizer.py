@@ -29,7 +29,7 @@ from pipeline.reports.page import Illustration
 from pipeline.reports.panel import Panel
 from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Figure, Report, Result, results_table
-from pipeline.samples.folder import PIXEL_RULE
+from pipeline.samples.shard import PIXEL_RULE
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking.lineage import Input
 from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig

@@ -25,7 +25,7 @@ from pipeline.metrics.scores import (
 from pipeline.pretrained.dinov2 import RULE
 from pipeline.pretrained.inception import RESIZE
 from pipeline.reports.report import Figure, Report, Result
-from pipeline.samples.folder import Drawing
+from pipeline.samples.shard import Drawing
 
 FIGURES = (
     Figure("fid", "FID"),

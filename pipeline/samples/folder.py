@@ -1,64 +1,25 @@
-"""Sample shards: drawn pictures and their codes in Parquet files, a row an image, and how all of them were drawn."""
+"""A finished folder of samples, read against its manifest."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from jaxtyping import Int32, Int64, UInt8
 
 from bar_model import checkpoint
-from bar_model.bits import CodeShape
-from bar_model.configuration import from_dict, plain
+from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
-from bar_model.generator.sampling import Sampling
 from pipeline.execution.manifest import FileEntry, Manifest, read_checked
-from pipeline.execution.unit import Contents, Row
 from pipeline.features.folder import COLUMN, FeatureShard, features_in
 from pipeline.samples.decoder import CodeDecoder
 from pipeline.samples.encoding import Keeping, fixed_bytes
+from pipeline.samples.shard import Drawing, Samples, read_table
 from pipeline.storage import Folder, local_copy
-from pipeline.tables import read_parquet
 
-FORMAT = 2
 STAGE = "sample"
-PIXEL_RULE = "(x + 1) / 2 clamped to [0, 1], · 255 truncated"
-_METADATA = b"bar.samples"
-_LIBRARIES = ("torch", "numpy", "pillow", "pyarrow")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """How samples were drawn: with an image's index, all that determines its pixels."""
-
-    generator: str
-    """Fingerprint of the generator's weights; so is `tokenizer`."""
-    tokenizer: str
-    codes: CodeShape
-    image_size: int
-    seed: int
-    labels: str
-    """Which classes, as `Labels.schedule` says."""
-    sampling: Sampling
-    batch_size: int
-    precision: str
-    device: str
-    pixel_rule: str = PIXEL_RULE
-
-
-class Samples(NamedTuple):
-    """Drawn pictures by image index, with the class that was asked for; `codes` packed eight bits a byte."""
-
-    indices: Int64[np.ndarray, " images"]
-    labels: Int32[np.ndarray, " images"]
-    images: UInt8[np.ndarray, "images height width 3"]
-    codes: UInt8[np.ndarray, "images bytes"]
 
 
 @dataclass(frozen=True)
@@ -139,66 +100,3 @@ class SampleFolder:
 def read_samples(url: str, tokenizer: str | None = None) -> Samples:
     """All samples of a folder, in memory; BadInput where they are not all there."""
     return SampleFolder.open(url, tokenizer).read()
-
-
-def encode_samples(row: Row, drawing: Drawing, keeping: Keeping) -> bytes:
-    """`indices`, `labels`, `codes`, `images` and features as the bytes of a shard: the same for the same samples."""
-    num, num_bytes = row["codes"].shape
-    libraries = {name: version(name) for name in _LIBRARIES}
-    features = {f"{COLUMN}{name}": each for name, each in features_in(row).items()}
-    notes = {"format": FORMAT, "drawing": plain(drawing), "keeping": plain(keeping), "libraries": libraries}
-    if features:
-        notes["features"] = {name: each.shape[1] for name, each in features.items()}
-    schema = _schema(num_bytes, keeping, notes)
-    table = pa.table(
-        [
-            pa.array(row["indices"], pa.int64()),
-            pa.array(row["labels"], pa.int32()),
-            *keeping.columns(row),
-            pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(num_bytes), num, [None, pa.py_buffer(np.ascontiguousarray(row["codes"]))]
-            ),
-            *(pa.FixedSizeListArray.from_arrays(pa.array(each.ravel()), each.shape[1]) for each in features.values()),
-        ],
-        schema=schema.with_metadata({_METADATA: json.dumps(notes, sort_keys=True)}),
-    )
-    file = pa.BufferOutputStream()
-    # Pictures are compressed already or are to be raw, and codes are as good as random.
-    pq.write_table(table, file, compression="none", use_dictionary=False, write_statistics=False)
-    return file.getvalue().to_pybytes()
-
-
-def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
-    """A shard's columns, and how its pictures are kept; BadInput where the file is no whole shard."""
-    try:
-        table = read_parquet(data, where, kind="sample shard")
-        notes = json.loads((table.schema.metadata or {})[_METADATA])
-        found = notes["format"]
-        num_bytes = table.schema.field("codes").type.byte_width
-    except BadInput:
-        raise
-    except (KeyError, AttributeError, ValueError) as error:
-        raise BadInput(f"{where} is no sample shard, or damaged ({' '.join(str(error).split())})") from error
-    if found != FORMAT:
-        raise BadInput(f"{where} has sample format {found}, but this version reads {FORMAT}: use the one that drew it")
-    keeping = from_dict(Keeping, notes["keeping"], where)
-    if not table.schema.equals(_schema(num_bytes, keeping, notes)) or not len(table):
-        raise BadInput(f"{where} has columns {table.schema.names} of other types than sample shards have, or no rows")
-    return table, keeping
-
-
-def inspect_samples(data: bytes) -> Contents:
-    """What a shard says of itself."""
-    return Contents(len(read_table(data, "the shard")[0]), ())
-
-
-def _schema(num_bytes: int, keeping: Keeping, notes: Mapping[str, Any]) -> pa.Schema:
-    index, label, codes = (
-        pa.field(name, kind, nullable=False)
-        for name, kind in (("index", pa.int64()), ("label", pa.int32()), ("codes", pa.binary(num_bytes)))
-    )
-    number = pa.field("element", pa.float32(), nullable=False)
-    features = [
-        pa.field(name, pa.list_(number, dims), nullable=False) for name, dims in notes.get("features", {}).items()
-    ]
-    return pa.schema([index, label, *keeping.fields(notes["drawing"]["image_size"]), codes, *features])

@@ -25,9 +25,10 @@ from pipeline.images.codec import to_grid
 from pipeline.images.open_source import read_classes
 from pipeline.samples.batch_size import Auto, Load
 from pipeline.samples.encoding import Encoding, Keeping
-from pipeline.samples.folder import STAGE, Drawing, SampleFolder, encode_samples, inspect_samples
+from pipeline.samples.folder import STAGE, SampleFolder
 from pipeline.samples.labels import Labels, make_labels
 from pipeline.samples.npz import NPZ, write_npz
+from pipeline.samples.shard import Drawing, encode_samples, inspect_samples
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking.mlflow_server import Run, TrackingConfig

@@ -16,8 +16,8 @@ from pipeline.execution.unit import Row
 from pipeline.features.folder import as_columns
 from pipeline.features.networks import Extractor, Networks
 from pipeline.samples.decoder import CodeDecoder, whole_batches
-from pipeline.samples.folder import Drawing
 from pipeline.samples.labels import Labels
+from pipeline.samples.shard import Drawing
 from pipeline.storage import local_copy
 
 

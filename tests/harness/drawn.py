@@ -13,9 +13,10 @@ from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline.execution.ray_data import Workers
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Work, finish_unit
-from pipeline.samples.folder import STAGE, Drawing, SampleFolder, Samples
+from pipeline.samples.folder import STAGE, SampleFolder
 from pipeline.samples.labels import Labels
 from pipeline.samples.sample import SampleConfig, describe_drawing, drawing_work, plan
+from pipeline.samples.shard import Drawing, Samples
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder
 

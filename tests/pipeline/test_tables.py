@@ -20,7 +20,7 @@ from pipeline.execution.unit import Unit
 from pipeline.images.open_source import open_source
 from pipeline.images.parquet import ParquetImages, read_schema
 from pipeline.images.source import LabelMap, ListedImage
-from pipeline.samples.folder import inspect_samples
+from pipeline.samples.shard import inspect_samples
 from pipeline.storage import Folder
 from pipeline.tables import is_plain, open_parquet, read_parquet
 

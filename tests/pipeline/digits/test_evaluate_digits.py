@@ -26,8 +26,9 @@ from pipeline.images.codec import to_png
 from pipeline.reports.panel import Panel, draw_page, draw_panel
 from pipeline.reports.report import Figure, Goal, Report, Result, results_table
 from pipeline.samples.encoding import Keeping
-from pipeline.samples.folder import STAGE, Drawing, Samples
+from pipeline.samples.folder import STAGE
 from pipeline.samples.sample import drawing_work
+from pipeline.samples.shard import Drawing, Samples
 from pipeline.storage import Folder
 
 pytestmark = pytest.mark.long

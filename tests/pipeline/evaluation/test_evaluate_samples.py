@@ -24,8 +24,9 @@ from pipeline.metrics.precision_recall import precision_recall
 from pipeline.pretrained.inception import Inception
 from pipeline.reports.report import Report
 from pipeline.samples.encoding import Keeping
-from pipeline.samples.folder import STAGE, Drawing, Samples
+from pipeline.samples.folder import STAGE
 from pipeline.samples.sample import drawing_work
+from pipeline.samples.shard import Drawing, Samples
 from pipeline.storage import Folder
 
 pytest_plugins = ["tests.harness.fixtures_inception", "tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]

@@ -14,7 +14,7 @@ from pipeline.evaluation.fid_protocol import FIGURES, FidProtocol, judge, measur
 from pipeline.evaluation.reference import Reference
 from pipeline.features.folder import Summary
 from pipeline.metrics.frechet import frechet_distance, moments
-from pipeline.samples.folder import Drawing
+from pipeline.samples.shard import Drawing
 
 RNG = np.random.default_rng(0)
 REFERENCE = Reference(identity="r" * 64, moments={}, gallery=None)

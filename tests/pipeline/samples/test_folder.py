@@ -1,7 +1,6 @@
 """Sample shards: the same samples come back however they are kept, and what is damaged is named."""
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from PIL import Image
 from bar_model import checkpoint
 from bar_model.errors import BadInput
 from pipeline.samples import npz
-from pipeline.samples.folder import Samples, read_samples, read_table
+from pipeline.samples.folder import read_samples
 from pipeline.samples.sample import SampleConfig
+from pipeline.samples.shard import Samples
 from tests.harness.drawn import drawn, make_tokenizer, save
 
 pytestmark = pytest.mark.long
@@ -91,11 +91,3 @@ def test_codes_alone_want_the_tokenizer_that_they_were_drawn_for(config: SampleC
     with pytest.raises(BadInput, match=r"is tokenizer \w+, but .* wants \w+"):
         read_samples(config.out, str(tmp_path / "other"))
     assert npz.main([config.out]) == 2
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"", lambda data: data[:4] + data[99:]])
-def test_a_damaged_file_is_named(config: SampleConfig, damage: Callable[[bytes], bytes]) -> None:
-    folder = save(config)
-    data = folder.folder.read(folder.manifest.files[0].name)
-    with pytest.raises(BadInput, match="there is no sample shard, or damaged"):
-        read_table(damage(data), "there")

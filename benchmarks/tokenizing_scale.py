@@ -55,7 +55,7 @@ class Simulated:
             key = f"n{label:08d}/n{label:08d}_{place:08d}.JPEG"
             yield ListedImage(key, label, 110_000 + place, f"{number * 2654435761 % 2**64:032x}")
 
-    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         raise AssertionError("planning reads no picture")  # And nothing else is done with this source.
 
 

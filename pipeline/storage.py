@@ -19,14 +19,14 @@ from fsspec.core import split_protocol
 
 from bar_model.errors import BadInput
 
-# Object stores whose put can be made conditional ("only if the name is free"); fsspec would imitate it elsewhere by
-# looking first and writing then, which lets two writers both win.
+# Object stores whose put can be made conditional ("only if the name is free"). Elsewhere fsspec would imitate it by
+# looking first and writing then, so that two writers could both succeed.
 CONDITIONAL_PROTOCOLS = ("s3", "s3a")
 BUSY_RETRIES = 8
 
 
 class Entry(NamedTuple):
-    """A file of a folder: `name` is relative to it, `version` changes when the content does (ETag or time)."""
+    """A file of a folder. `name` is relative to the folder; `version` (ETag or time) changes when the content does."""
 
     name: str
     size: int
@@ -37,8 +37,8 @@ class Entry(NamedTuple):
 class Folder:
     """A folder on a disk (`path`, `file://…`) or in an object store (`s3://…`, `hf://…`).
 
-    Holds nothing but its URL, so it travels to Ray workers; a relative path is made absolute here, for workers have
-    another working directory. S3's endpoint and credentials come from the usual AWS environment variables.
+    It holds nothing but its URL, so that it can be sent to Ray workers. A relative path is made absolute here, because
+    workers have another working directory. S3's endpoint and credentials come from the usual AWS environment variables.
     """
 
     url: str
@@ -59,25 +59,37 @@ class Folder:
         return Folder(self.path(name))
 
     def path(self, name: str = "") -> str:
-        """The URL of a file of this folder; of the folder itself without a name."""
+        """The URL of a file of this folder, or of the folder itself without a name.
+
+        Raises:
+            BadInput: the path of the name escapes the folder.
+        """
         if name.startswith("/") or ".." in name.split("/"):
-            raise BadInput(f"{name!r} climbs out of {self.url}: use names below the folder")
+            raise BadInput(f"{name!r}: this path escapes the folder {self.url}: use names below the folder")
         return f"{self.url}/{name}" if name else self.url
 
     def exists(self, name: str = "") -> bool:
-        """Whether the file is there; without a name, whether the folder is (in an object store: holds anything)."""
+        """Whether the file is there; without a name, whether the folder is (in an object store: holds any file)."""
         if self.is_local:
             return Path(self.path(name)).exists()
         return _fresh_filesystem(self.url).exists(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """The whole file; FileNotFoundError where there is none."""
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
         if self.is_local:
             return Path(self.path(name)).read_bytes()
         return cast(bytes, _filesystem(self.url).cat_file(self.path(name)))
 
     def read_part(self, name: str, start: int, end: int) -> bytes:
-        """The bytes [start, end) of a file, without the rest; FileNotFoundError where there is none."""
+        """The bytes [start, end) of a file, without reading the rest.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
         if self.is_local:
             with Path(self.path(name)).open("rb") as file:
                 file.seek(start)
@@ -86,9 +98,12 @@ class Folder:
 
     @contextmanager
     def open(self, name: str, *, read_ahead: int | None = None) -> Iterator[BinaryIO]:
-        """The file for streaming and random reads; FileNotFoundError where there is none.
+        """A file opened for streaming and random reads.
 
-        In an object store, `read_ahead` bytes are fetched beyond what is asked for (else: as fsspec sees fit).
+        In an object store, `read_ahead` bytes are fetched beyond those that are read (None: fsspec's own caching).
+
+        Raises:
+            FileNotFoundError: there is no such file.
         """
         path = self.path(name)
         if self.is_local:
@@ -101,7 +116,7 @@ class Folder:
             yield cast(BinaryIO, file)
 
     def write(self, name: str, data: bytes) -> None:
-        """Puts the file in place, whole or not at all, over an older one of that name."""
+        """Writes a file, whole or not at all, in place of an older one of that name."""
         if self.is_local:
             with _written_aside(Path(self.path(name)), data) as aside:
                 aside.replace(self.path(name))
@@ -110,7 +125,7 @@ class Folder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A stream whose file is put in place, whole, when the block ends; after an error nothing is."""
+        """A stream for a block; its file appears, whole, when the block ends, and not at all after an error."""
         if not self.is_local:
             with _filesystem(self.url).open(self.path(name), "wb") as file:
                 try:
@@ -128,9 +143,12 @@ class Folder:
             aside.replace(self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Puts the file in place unless its name is taken: of several writers exactly one gets True.
+        """Writes a file unless its name is taken, and gives whether it did: of several writers exactly one gets True.
 
         A writer whose put arrived but whose answer was lost gets False, too: compare the content before giving up.
+
+        Raises:
+            BadInput: the object store has no conditional put, or the disk is full.
         """
         if not self.is_local:
             return _create_remote(self, name, data)
@@ -142,7 +160,11 @@ class Folder:
         return True
 
     def remove(self, name: str) -> None:
-        """Removes one file; FileNotFoundError where there is none."""
+        """Removes one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
         if self.is_local:
             Path(self.path(name)).unlink()
         else:
@@ -151,17 +173,17 @@ class Folder:
     def walk(self) -> Iterator[Entry]:
         """All files below this folder, depth first, each folder's files and folders in the order of their names.
 
-        Streamed: holds one listing for each level of depth. Hidden names (`.x`) are passed over; a symbolic link is
-        followed, but never to a folder that holds it.
+        The listing is streamed: one folder of each level of depth is in memory. Hidden names (`.x`) are left out; a
+        symbolic link is followed, but never to a folder that holds it.
         """
         yield from _walk(self, "", frozenset())
 
     def folders(self) -> tuple[str, ...]:
-        """Names of the folders directly in this one, in order."""
+        """The names of the folders directly in this one, in order."""
         return tuple(name for name, info in _infos(self, "") if info["type"] == "directory")
 
     def list(self, pattern: str = "*") -> list[Entry]:
-        """The files directly in this folder that match, by name; none where the folder isn't there."""
+        """The files directly in this folder that match the pattern, by name; none if the folder isn't there."""
         try:
             infos = _infos(self, "")
         except FileNotFoundError:
@@ -175,14 +197,17 @@ def absolute(url: str) -> str: ...
 @overload
 def absolute(url: str | None) -> str | None: ...
 def absolute(url: str | None) -> str | None:
-    """The URL as workers understand it, which have another working directory."""
+    """The URL with an absolute path, so that workers, which have another working directory, find it; None stays."""
     return None if url is None else Folder(url).url
 
 
 def local_copy(url: str) -> Path:
-    """A file or folder of any URL as a local path; what is remote is downloaded once a version.
+    """The local path of a file or folder of any URL. What is remote is downloaded, once for each version.
 
     Downloads lie under `$XDG_CACHE_HOME/bar` (default `~/.cache/bar`), named by URL, file names and their versions.
+
+    Raises:
+        BadInput: nothing is there.
     """
     folder = Folder(url)
     if not folder.exists():
@@ -219,7 +244,7 @@ def _filesystem(url: str) -> fsspec.AbstractFileSystem:
 
 
 def _fresh_filesystem(url: str) -> fsspec.AbstractFileSystem:
-    """A file system that has forgotten its listings: other processes write to the same folders."""
+    """A file system without cached listings: other processes write to the same folders."""
     filesystem = _filesystem(url)
     filesystem.invalidate_cache()
     return filesystem
@@ -270,7 +295,7 @@ def _infos(folder: Folder, below: str) -> list[tuple[str, dict]]:
         # S3 lists a folder's own marker, an empty object `folder/`, among its contents.
         infos = [(info["name"].rsplit("/", 1)[-1], info) for info in listing if not info["name"].endswith("/")]
     seen = ((name, info) for name, info in infos if not name.startswith("."))
-    # A name that is no UTF-8 has the place of what it is shown as. An object store may have a file and a folder of one.
+    # A name that is no UTF-8 is sorted as it is shown. In an object store a file and a folder may have the same name.
     return sorted(seen, key=lambda pair: (pair[0].encode(errors="backslashreplace"), pair[1]["type"] == "directory"))
 
 
@@ -290,7 +315,7 @@ def _local_info(entry: os.DirEntry[str]) -> dict:
 
 @contextmanager
 def _written_aside(path: Path, data: bytes = b"") -> Iterator[Path]:
-    """The data, safe on the disk, under a hidden name beside the path, to be moved or linked; gone afterwards."""
+    """A hidden file with the data, safely on the disk beside the path, to be moved or linked; removed afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:

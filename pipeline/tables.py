@@ -1,4 +1,4 @@
-"""Parquet files, of which nothing runs: the only way in which this project opens them.
+"""The only way in which this project opens Parquet files, so that no code in a file ever runs.
 
 Arrow lets a library register extension types, whose Python code then turns stored bytes into values. Ray Data registers
 one that unpickles them, and every process that has imported Ray Data reads whatever a file declares to be of that type.
@@ -22,7 +22,7 @@ _LENGTH_BYTES = 4
 
 
 def _in_base64(text: bytes) -> tuple[bytes, ...]:
-    """What base64 makes of a text inside of a longer one: three ways, by where it begins in a group of three bytes."""
+    """The base64 of a text inside of a longer one: one of three, by where it begins in a group of three bytes."""
     ways = []
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + text)
@@ -32,13 +32,13 @@ def _in_base64(text: bytes) -> tuple[bytes, ...]:
 
 
 _EXTENSION_MARKS = _in_base64(b"ARROW:extension:name")
-"""Arrow keeps its own schema in the footer, base64 of a flatbuffer; there this key names a field's extension type."""
+"""Arrow keeps its own schema in the footer, base64 of a flatbuffer, where this key names a field's extension type."""
 
 
 def open_parquet(
     file: BinaryIO | pa.NativeFile, where: str, *, kind: str = "Parquet file", pre_buffer: bool = False
 ) -> pq.ParquetFile:
-    """A Parquet file whose columns are all of plain types, ready to be read; `kind` is what messages call it.
+    """A Parquet file whose columns are all of plain types, ready to be read; messages call it a `kind`.
 
     Raises:
         BadInput: `where` is no Parquet file, is damaged, or declares an extension type, at any depth.
@@ -62,10 +62,10 @@ def open_parquet(
 
 
 def read_parquet(data: bytes, where: str, *, kind: str = "Parquet file") -> pa.Table:
-    """All columns of a whole file in memory.
+    """The table of a Parquet file whose content is in memory.
 
     Raises:
-        BadInput: as `open_parquet`.
+        BadInput: the content is no whole Parquet file, or declares an extension type.
     """
     with open_parquet(pa.BufferReader(data), where, kind=kind) as table:
         try:

@@ -15,11 +15,11 @@ from pipeline.execution.manifest import FileEntry, Manifest, read_checked
 from pipeline.storage import Folder
 
 STAGE, SHARD_NAME = "tokenize", "codes-{}.parquet"
-READS_AT_ONCE = 8
+SHARDS_AT_ONCE = 8
 
 
 class CodeTable(NamedTuple):
-    """The codes of a folder in memory, in the order of its shards; `codes` packed eight bits a byte."""
+    """The codes of a folder in memory, in the order of its shards; `codes` are packed, eight bits a byte."""
 
     keys: list[str]
     labels: Int32[np.ndarray, "rows"]
@@ -28,10 +28,11 @@ class CodeTable(NamedTuple):
 
 
 def read_codes(url: str, *, expect_tokenizer: str | None = None) -> CodeTable:
-    """All codes of a folder, every shard checked against the manifest.
+    """All codes of a folder, with every shard checked against the manifest.
 
-    BadInput where there is no manifest, a shard is missing or differs from it, keys are doubled, or the tokenizer
-    is another than the one expected (by fingerprint).
+    Raises:
+        BadInput: there is no manifest, a shard is missing or differs from it, several rows have one key, or the
+            tokenizer is another than the one expected (by fingerprint).
     """
     folder, manifest, metadata = open_codes(url)
     check_tokenizer(folder, metadata, expect_tokenizer)
@@ -48,7 +49,11 @@ def read_codes(url: str, *, expect_tokenizer: str | None = None) -> CodeTable:
 
 
 def first_codes(url: str, num: int, *, expect_tokenizer: str | None = None) -> CodeTable:
-    """The first rows of a folder, without reading more shards than hold them."""
+    """The codes of the first `num` images of a folder; only the shards that hold them are read.
+
+    Raises:
+        BadInput: as `read_codes`, for these shards.
+    """
     folder, manifest, metadata = open_codes(url)
     check_tokenizer(folder, metadata, expect_tokenizer)
     rows = np.cumsum([file.rows for file in manifest.files])
@@ -61,7 +66,11 @@ def first_codes(url: str, num: int, *, expect_tokenizer: str | None = None) -> C
 
 
 def verify(url: str) -> list[str]:
-    """Everything that is wrong with a code folder, a line each: checksums, rows, schema, metadata, doubled keys."""
+    """Everything that is wrong with a folder of codes, a line each: checksums, rows, schema, metadata, doubled keys.
+
+    Raises:
+        BadInput: there is no manifest of codes to compare with.
+    """
     folder, manifest, metadata = open_codes(url)
     problems: list[str] = []
     keys: list[str] = []
@@ -76,14 +85,22 @@ def verify(url: str) -> list[str]:
 
 
 def open_codes(url: str) -> tuple[Folder, Manifest, CodeMetadata]:
-    """What a folder of codes says of itself, the shards unread; BadInput where it is none."""
+    """A folder of codes, its manifest and the metadata of its codes; no shard is read.
+
+    Raises:
+        BadInput: there is no finished folder of codes.
+    """
     folder = Folder(url)
     manifest = Manifest.read(folder, stage=STAGE, what="codes")
     return folder, manifest, CodeMetadata.of(manifest.configuration["codes"])
 
 
 def check_tokenizer(folder: Folder, metadata: CodeMetadata, expected: str | None) -> None:
-    """BadInput where codes were made by another tokenizer than the one expected, if any is."""
+    """Checks that codes were made by the tokenizer that is expected, by fingerprint; None expects any.
+
+    Raises:
+        BadInput: they were made by another one.
+    """
     if expected not in (None, metadata.tokenizer):
         raise BadInput(
             f"{folder.url} was made by tokenizer {metadata.tokenizer}, not by {expected}: "
@@ -92,7 +109,11 @@ def check_tokenizer(folder: Folder, metadata: CodeMetadata, expected: str | None
 
 
 def sound_shards(folder: Folder, manifest: Manifest, metadata: CodeMetadata) -> Iterator[Shard]:
-    """Shards in the manifest's order, each checked against it; BadInput at the first that is not as it says."""
+    """The shards in the manifest's order, each checked against it.
+
+    Raises:
+        BadInput: a shard is missing, or is not as the manifest says.
+    """
     for file, shard in _shards(folder, manifest):
         if isinstance(shard, BadInput):
             raise shard
@@ -102,7 +123,7 @@ def sound_shards(folder: Folder, manifest: Manifest, metadata: CodeMetadata) -> 
 
 
 def _shards(folder: Folder, manifest: Manifest) -> Iterator[tuple[FileEntry, Shard | BadInput]]:
-    """Shards in the manifest's order, or what is wrong with them."""
+    """The shards in the manifest's order, or what is wrong with them."""
 
     def read(file: FileEntry) -> Shard | BadInput:
         where = folder.path(file.name)
@@ -114,10 +135,10 @@ def _shards(folder: Folder, manifest: Manifest) -> Iterator[tuple[FileEntry, Sha
         except BadInput as error:
             return error
 
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        # A window of reads ahead, not all of them: the shards of ImageNet are 1.3 GB.
-        for start in range(0, len(manifest.files), READS_AT_ONCE):
-            window = manifest.files[start : start + READS_AT_ONCE]
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+        # Only a window of shards is in memory at a time: those of ImageNet are 1.3 GB.
+        for start in range(0, len(manifest.files), SHARDS_AT_ONCE):
+            window = manifest.files[start : start + SHARDS_AT_ONCE]
             yield from zip(window, pool.map(read, window), strict=True)
 
 

@@ -1,7 +1,7 @@
 """Codes larger than memory: one file on each machine's disk, mapped by all of its workers.
 
-The file holds all labels, int32, then all codes as a `CodeTable` has them. What is wanted of it lies in the system's
-page cache, once for all processes, and is given back when memory is needed for something else.
+The file holds all labels, int32, then all codes as a `CodeTable` has them. What is read of it stays in the system's
+page cache, once for all processes, until memory is needed for something else.
 """
 
 import fcntl
@@ -32,13 +32,17 @@ class MappedCodes:
     url: str
     cache: str
     fingerprint: str
-    """Of the manifest: what the copy is called, so that a folder that has grown gets another one."""
+    """Of the manifest. The copy is named by it, so that a folder that has grown gets another copy."""
     rows: int
     metadata: CodeMetadata
 
     @classmethod
     def of(cls, url: str, cache: str, *, expect_tokenizer: str | None = None) -> "MappedCodes":
-        """BadInput where there is no manifest, or the tokenizer is another than the one expected (by fingerprint)."""
+        """The codes of a folder, with their copies in the folder `cache` of each machine; nothing is copied yet.
+
+        Raises:
+            BadInput: there is no manifest, or the tokenizer is another than the one expected (by fingerprint).
+        """
         folder, manifest, metadata = open_codes(url)
         check_tokenizer(folder, metadata, expect_tokenizer)
         return cls(
@@ -51,17 +55,19 @@ class MappedCodes:
 
     @property
     def file(self) -> Path:
+        """The copy on this machine."""
         return Path(self.cache) / f"{self.fingerprint}.codes"
 
     @property
     def num_bytes(self) -> int:
+        """The size of the copy."""
         return self.rows * (_LABEL.itemsize + self.metadata.num_bytes)
 
     def opened(self) -> Codes:
         """The rows in the order of `read_codes`; the first process of a machine copies them.
 
         Raises:
-            BadInput: a shard is missing or differs from the manifest, the folder has changed, or the disk has no room.
+            BadInput: a shard is missing or differs from the manifest, the folder has changed, or the disk is too full.
                 Keys are not compared with each other: `python jobs/inspect_codes.py FOLDER --verify` does.
         """
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -71,17 +77,17 @@ class MappedCodes:
                 self._copy()
         with self.file.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        mapped.madvise(mmap.MADV_RANDOM)  # Rows are far apart: what lies beside one is not wanted next.
+        mapped.madvise(mmap.MADV_RANDOM)  # The next row is elsewhere: reading ahead would be in vain.
         labels = np.frombuffer(mapped, _LABEL, self.rows)
         packed = np.frombuffer(mapped, np.uint8, offset=labels.nbytes)
         return Codes(labels, packed.reshape(self.rows, len(self.metadata.views), -1))
 
     def _copy(self) -> None:
-        """Shard by shard, each checked against the manifest; the file appears when it is whole."""
+        """Copies shard by shard, each checked against the manifest; the file appears when it is whole."""
         folder, manifest, metadata = open_codes(self.url)
         check_unchanged(self.url, manifest.fingerprint, self.fingerprint)
         for left in self.file.parent.glob(f"{self.fingerprint}.*.part"):
-            left.unlink()  # By a process that was killed: the lock is ours.
+            left.unlink()  # Left by a process that was killed, since this one holds the lock.
         free = shutil.disk_usage(self.cache).free
         if free < self.num_bytes:
             raise BadInput(

@@ -1,4 +1,4 @@
-"""A code shard: the bits of a unit's images in one Parquet file, a row an image (design.md, contract 1)."""
+"""A code shard: the bits of a unit's images in one Parquet file, a row an image, with metadata in its schema."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "transformers", "pillow", "numpy", "pyarrow")
 
 @dataclass(frozen=True, kw_only=True)
 class CodeMetadata:
-    """What every shard says of its codes. Equal but for `libraries`: codes that can be trained on together."""
+    """What every shard says of its codes. Codes can be trained on together if these are equal, `libraries` aside."""
 
     bits: int
     grid: int
@@ -40,29 +40,35 @@ class CodeMetadata:
 
     @property
     def shape(self) -> CodeShape:
-        """Of one view."""
+        """The shape of the code of one view."""
         return CodeShape(grid=self.grid, bits=self.bits)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes an image: all views, each padded to a byte."""
+        """The bytes of an image's codes: all views, each padded to a whole byte."""
         return len(self.views) * self.shape.num_bytes
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything but the libraries, as JSON values."""
+        """All fields but the libraries, as JSON values."""
         return {name: value for name, value in asdict(self).items() if name != "libraries"}
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "CodeMetadata":
-        """From JSON values."""
+        """The metadata that JSON values describe."""
         return cls(**{**fields, "views": tuple(fields["views"])})
 
     def to_json(self) -> str:
+        """The metadata as it stands in a shard's schema."""
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, document: str | bytes, where: str) -> "CodeMetadata":
+        """The metadata of the shard `where`; the inverse of `to_json`.
+
+        Raises:
+            BadInput: it is of another format.
+        """
         fields = json.loads(document)
         found = fields.pop("format")
         if found != FORMAT:
@@ -71,7 +77,7 @@ class CodeMetadata:
 
 
 class Shard(NamedTuple):
-    """What one file holds; `codes` has the views of an image one after the other, each packed and padded to a byte."""
+    """What one file holds. `codes` has the views of an image one after the other, each padded to a whole byte."""
 
     keys: list[str]
     labels: Int32[np.ndarray, "rows"]
@@ -80,7 +86,7 @@ class Shard(NamedTuple):
     quarantined: tuple[Quarantined, ...] = ()
 
     def without(self, dropped: Collection[str]) -> "Shard":
-        """The rows whose keys are not among these."""
+        """The shard without the rows of these keys."""
         gone = set(dropped)
         kept = [row for row, key in enumerate(self.keys) if key not in gone]
         if len(kept) == len(self.keys):
@@ -90,7 +96,7 @@ class Shard(NamedTuple):
 
 
 def encode_shard(shard: Shard) -> bytes:
-    """The bytes of the file: the same for the same rows."""
+    """The content of a shard's file: the same bytes for the same rows."""
     keys, labels, codes, metadata, quarantined = shard
     if codes.shape != (len(keys), metadata.num_bytes) or labels.shape != (len(keys),):
         raise ValueError(f"{len(keys)} keys, labels {labels.shape}, codes {codes.shape} of {metadata.num_bytes} bytes")
@@ -100,7 +106,7 @@ def encode_shard(shard: Shard) -> bytes:
     table = pa.table([pa.array(keys, pa.string()), pa.array(labels, pa.int32()), binary], schema=schema)
     file = pa.BufferOutputStream()
     options: dict[str, Any] = {
-        # Codes are as good as random: to compress them costs time and gains nothing.
+        # Codes are nearly random: compressing them costs time and gains nothing.
         "compression": {"key": "zstd", "label": "zstd", "codes": "none"},
         "use_dictionary": ["label"],
         "write_statistics": False,
@@ -110,7 +116,11 @@ def encode_shard(shard: Shard) -> bytes:
 
 
 def decode_shard(data: bytes, where: str) -> Shard:
-    """The inverse of `encode_shard`; BadInput where the file is no whole shard."""
+    """The shard that a file holds; the inverse of `encode_shard`.
+
+    Raises:
+        BadInput: the file, `where`, is no whole shard.
+    """
     try:
         table = read_parquet(data, where, kind="code shard")
         notes = table.schema.metadata or {}
@@ -130,7 +140,7 @@ def decode_shard(data: bytes, where: str) -> Shard:
 
 
 def pack_rows(metadata: CodeMetadata, row: Row) -> bytes:
-    """`codes` (N, bytes) uint8 and `records` (JSON of `Records`) -> a shard's file."""
+    """The content of a shard's file from a row: `codes` (N, bytes) uint8 and `records` (JSON of `Records`)."""
     records = Records.from_json(row["records"])
     codes = np.asarray(row["codes"], np.uint8).reshape(len(records.keys), metadata.num_bytes)
     labels = np.array(records.labels, np.int32)
@@ -138,7 +148,11 @@ def pack_rows(metadata: CodeMetadata, row: Row) -> bytes:
 
 
 def inspect_shard(data: bytes) -> Contents:
-    """What a shard's file says of itself."""
+    """What the content of a shard's file says of itself.
+
+    Raises:
+        BadInput: the file is no whole shard.
+    """
     shard = decode_shard(data, "the shard")
     return Contents(len(shard.keys), shard.quarantined)
 

@@ -1,4 +1,4 @@
-"""Codes of a folder as a training holds them."""
+"""The codes of a folder as a training reads them: in memory or mapped, without keys."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ from jaxtyping import Int32, UInt8
 
 
 class Codes(NamedTuple):
-    """A code folder as training holds it: packed, and shared by the workers of a machine."""
+    """The labels and packed codes of a folder, which the workers of a machine share."""
 
     labels: Int32[np.ndarray, " rows"]
     packed: UInt8[np.ndarray, "rows views bytes"]
 
     def opened(self) -> "Codes":
-        """As `MappedCodes.opened`: these are there already."""
+        """These codes; the counterpart of `MappedCodes.opened` for codes in memory."""
         return self

@@ -1,4 +1,4 @@
-"""Images -> code shards, on Ray Data: every view of every picture encoded once, in units that are done whole."""
+"""Images -> code shards, on Ray Data: every view of every image is encoded once, in units that are done whole."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +33,7 @@ from pipeline.tracking.mlflow_server import Run, TrackingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeConfig:
-    """Which pictures become codes, by which tokenizer, and on what."""
+    """Which images become codes, by which tokenizer, and on what."""
 
     source: str
     """FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files: a path, s3://… or hf://…"""
@@ -42,23 +42,23 @@ class TokenizeConfig:
     out: str
     """Folder for the codes."""
     views: tuple[str, ...]
-    """What is kept of a picture: crop, flip."""
+    """What is kept of an image: crop, flip."""
     classes: str | None = None
     """JSON file of labels by class name (else: class folders count in the order of their names, others as given)."""
     num_classes: int | None = None
     """Labels from here on are refused before any work."""
     label_column: str = "label"
-    """Of Parquet and CSV files."""
+    """Column of labels in Parquet and CSV files."""
     on_change: OnChange = "stop"
-    """What becomes of pictures that changed or went since they were encoded: reencode takes them as they are now."""
+    """What to do with images that changed or went since they were encoded: reencode takes them as they are now."""
     unit_size: int = 512
-    """Pictures of a shard, read and encoded together: 100 MB of memory a unit at 256 px."""
+    """Images of a shard, read and encoded together: 100 MB of memory a unit at 256 px."""
     batch_size: int = 32
-    """Pictures that the encoder takes at once, with all their views."""
+    """Images that the encoder takes at once, with all their views."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the encoder. The published codes were made in float32; bfloat16 flips some bits."""
+    """Precision of the encoder. The published codes were made in float32; bfloat16 flips some bits."""
     max_bad: float = 0.01
-    """Share of pictures that may be quarantined before the run fails."""
+    """Share of images that may be quarantined before the run fails."""
     device: Device = "auto"
     """Where the encoder runs (auto: on the cluster's GPUs, where it has any)."""
     workers: int | None = None
@@ -77,14 +77,20 @@ class TokenizeConfig:
             raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
 
 
-class Encoder(Protocol):
-    """What the stage asks of a tokenizer: `bar_model.tokenizer.tokenizer.Tokenizer`."""
+class ImageEncoder(Protocol):
+    """What the stage needs of a tokenizer; `bar_model.tokenizer.tokenizer.Tokenizer` is one."""
 
-    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Bool[Tensor, "batch tokens bits"]: ...
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Bool[Tensor, "batch tokens bits"]:
+        """The bits of images in [-1, 1]."""
+        ...
 
 
 def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
-    """Encodes the pictures that aren't yet in `config.out`, inside a Ray session."""
+    """Encodes the images that aren't yet in `config.out`, inside a Ray session, and gives the manifest.
+
+    Raises:
+        BadInput: the source, the tokenizer or the folder can't be used, or too many images had to be quarantined.
+    """
     classes = read_classes(config.classes) if config.classes else None
     source = open_source(
         config.source, classes=classes, num_classes=config.num_classes, label_column=config.label_column
@@ -115,14 +121,14 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         run.output("codes", config.out, manifest.fingerprint)
     print(
         f"{config.out}: codes of {manifest.rows:,} images in {len(manifest.files):,} shards, "
-        f"{manifest.num_quarantined:,} pictures quarantined",
+        f"{manifest.num_quarantined:,} images quarantined",
         flush=True,
     )
     return manifest
 
 
 def encoding_work(config: TokenizeConfig, source: Source, metadata: CodeMetadata, device: str) -> Work:
-    """The steps from a unit of the plans to its shard."""
+    """The steps of the stage, from a unit of the plans to its shard."""
     return Work(
         stage=STAGE,
         item="images",
@@ -136,7 +142,7 @@ def encoding_work(config: TokenizeConfig, source: Source, metadata: CodeMetadata
 
 @dataclass(frozen=True)
 class ReadImages:
-    """A unit of the plans -> its pictures, as `read_images` gives them."""
+    """The reading step: a unit of the plans -> its images, as `read_images` gives them."""
 
     source: Source
     plans: Folder
@@ -147,13 +153,19 @@ class ReadImages:
 
 
 class EncodeImages:
-    """`images` (N, H, W, 3) uint8 -> `codes` (N, bytes) uint8. One tokenizer an actor.
+    """The encoding step: `images` (N, H, W, 3) uint8 -> `codes` (N, bytes) uint8, with one tokenizer in each worker.
 
-    Every batch has the same shape, its ragged end padded: float sums depend on the shape, and bits on the sums.
+    Every batch has the same shape, the last one padded: float sums depend on the shape, and bits on the sums.
     """
 
     def __init__(
-        self, tokenizer: Encoder, *, views: tuple[str, ...], batch_size: int, device: str, precision: str = "float32"
+        self,
+        tokenizer: ImageEncoder,
+        *,
+        views: tuple[str, ...],
+        batch_size: int,
+        device: str,
+        precision: str = "float32",
     ) -> None:
         self._tokenizer = tokenizer
         self._views = [VIEWS[view] for view in views]
@@ -165,7 +177,7 @@ class EncodeImages:
         images: np.ndarray = row["images"]
         starts = range(0, len(images), self._batch_size)
         codes = [self._encode(images[start : start + self._batch_size]) for start in starts]
-        # Only now is the device waited for: the batches of a unit follow each other without a gap.
+        # The host waits for the device only here, so that the batches of a unit follow each other without a gap.
         packed = torch.cat(codes).cpu().numpy() if codes else np.empty((0, 0), np.uint8)
         return {"records": row["records"], "codes": packed}
 
@@ -181,7 +193,11 @@ class EncodeImages:
 
 
 def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:
-    """The metadata of codes that a tokenizer makes."""
+    """The metadata of the codes that a tokenizer makes.
+
+    Raises:
+        BadInput: the tokenizer can't be read.
+    """
     path = local_copy(tokenizer)
     model = checkpoint.load_tokenizer(path, decode_only=True)
     shape = model.config.codes
@@ -196,7 +212,11 @@ def describe_codes(tokenizer: str, views: tuple[str, ...]) -> CodeMetadata:
 
 
 def load_encoder(config: TokenizeConfig, metadata: CodeMetadata, device: str) -> EncodeImages:
-    """The encoder in its worker."""
+    """The encoding step, loaded in its worker.
+
+    Raises:
+        BadInput: the tokenizer is another than the one that `metadata` names.
+    """
     use_one_thread(device)
     tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer), device=device)
     check_unchanged(config.tokenizer, checkpoint.fingerprint(tokenizer), metadata.tokenizer)

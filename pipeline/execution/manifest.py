@@ -15,9 +15,9 @@ STAGE_FILE = "stage.json"
 
 
 class FileEntry(NamedTuple):
-    """One file of a stage. `unit` is the unit's digest: what went in, as the plan names it.
+    """One file of a stage. `unit` is the digest of the unit that it was made from.
 
-    Files never change; what no longer counts of one is named by key in `dropped`, and not among its `rows`.
+    Files never change. Items of a file that no longer count are named by key in `dropped`; `rows` leaves them out.
     """
 
     name: str
@@ -29,7 +29,7 @@ class FileEntry(NamedTuple):
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "FileEntry":
-        """From JSON values."""
+        """The entry that JSON values describe; the inverse of `_asdict`."""
         return cls(**{**fields, "dropped": tuple(fields["dropped"])})
 
 
@@ -42,7 +42,7 @@ class Quarantined(NamedTuple):
 
     @classmethod
     def from_rows(cls, rows: Iterable[Sequence[str]]) -> "tuple[Quarantined, ...]":
-        """Several of them, from lists as JSON has them."""
+        """The quarantined inputs that JSON lists of three strings describe."""
         return tuple(cls(*row) for row in rows)
 
 
@@ -57,7 +57,7 @@ class Inputs(NamedTuple):
 class Manifest:
     """What a stage made, in the order of its units. A generation adds units to the one before and removes none.
 
-    `quarantine` is the table of what could not be used (pipeline/execution/quarantine.py), where there is any.
+    `quarantine` is the table of the inputs that could not be used (pipeline/execution/quarantine.py), None for none.
     """
 
     stage: str
@@ -69,29 +69,37 @@ class Manifest:
 
     @property
     def name(self) -> str:
+        """The name of the manifest's file in its folder."""
         return f"manifest-{self.generation:06d}.json"
 
     @property
     def rows(self) -> int:
+        """The number of rows in all files."""
         return sum(file.rows for file in self.files)
 
     @property
     def num_bytes(self) -> int:
+        """The size of all files together."""
         return sum(file.bytes for file in self.files)
 
     @property
     def num_quarantined(self) -> int:
+        """The number of inputs that could not be used."""
         return self.quarantine.rows if self.quarantine is not None else 0
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of SHA-256 over everything that the manifest says: a name for the stage's output."""
+        """A name for the stage's output: 16 hexadecimal digits of SHA-256 over all that the manifest says."""
         canonical = json.dumps(self._document(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @staticmethod
     def newest(folder: Folder) -> "Manifest | None":
-        """The manifest of the highest generation; None where there is none. BadInput where it is damaged."""
+        """The manifest of the highest generation, None where there is none.
+
+        Raises:
+            BadInput: it is damaged.
+        """
         names = [
             entry.name for entry in folder.list("manifest-*.json") if re.fullmatch(r"manifest-\d{6}\.json", entry.name)
         ]
@@ -116,9 +124,12 @@ class Manifest:
         return manifest
 
     def commit(self, folder: Folder) -> "Manifest":
-        """Publishes the next generation, or takes another run's that holds all of this one.
+        """Publishes this as the next generation, unless another run has published all of it already.
 
-        BadInput where what is published neither holds this nor is held by it.
+        Gives the manifest that is in place afterwards.
+
+        Raises:
+            BadInput: what is published neither holds all of this nor is held by it.
         """
         while True:
             newest = Manifest.newest(folder)
@@ -134,7 +145,7 @@ class Manifest:
                 return mine
 
     def holds(self, other: "Manifest") -> bool:
-        """Whether this says the same as the other, generations aside, or has added to it."""
+        """Whether this manifest equals the other but for the generation, or has added units or dropped items."""
         if self.fingerprint == replace(other, generation=self.generation).fingerprint:
             return True
         if self.stage != other.stage or self.configuration != other.configuration:
@@ -151,13 +162,17 @@ class Manifest:
         return added > 0
 
     def encode(self) -> bytes:
-        """The manifest's file, which can be read without this code."""
+        """The content of the manifest's file: JSON that can be read without this code."""
         document = {"format": FORMAT, "fingerprint": self.fingerprint, **self._document()}
         return (json.dumps(document, indent=1) + "\n").encode()
 
     @staticmethod
     def decode(data: bytes, where: str) -> "Manifest":
-        """The inverse of `encode`; BadInput where the file is damaged, or of a newer format."""
+        """The manifest that a file holds; the inverse of `encode`.
+
+        Raises:
+            BadInput: the file, `where`, is damaged or of another format.
+        """
         document = _document(data, where)
         try:
             manifest = Manifest(
@@ -189,7 +204,11 @@ class Manifest:
 def read_checked(
     folder: Folder, file: FileEntry, *, remedy: str = "run the stage again, which makes what is missing"
 ) -> bytes:
-    """A file as its manifest names it; BadInput where it is missing (`remedy` says what to do) or another."""
+    """The content of a file that a manifest names.
+
+    Raises:
+        BadInput: the file is missing (`remedy` says in the message what to do), or its checksum differs.
+    """
     where = folder.path(file.name)
     try:
         data = folder.read(file.name)
@@ -201,10 +220,12 @@ def read_checked(
 
 
 def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, claim: bool = True) -> Manifest | None:
-    """The newest manifest of a folder, None where there is none; claims it for a stage and all that decides its files.
+    """Claims a folder for a stage with the configuration of its files, and gives its newest manifest, if any.
 
-    Without `claim`, a folder that nobody has claimed stays so. BadInput where the folder was made by another stage or
-    configuration, naming what differs.
+    Without `claim`, a folder that no stage has claimed stays unclaimed.
+
+    Raises:
+        BadInput: the folder was made by another stage or configuration; the message names what differs.
     """
     document = {"format": FORMAT, "stage": stage, "configuration": configuration}
     encoded = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
@@ -220,7 +241,7 @@ def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, 
 
 
 def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | None:
-    """What the stage that has begun a folder was configured with; None where no such stage has."""
+    """The configuration of the stage that has claimed a folder; None where this stage has not."""
     if not folder.exists(STAGE_FILE):
         return None
     claim = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))

@@ -1,4 +1,4 @@
-"""The quarantine: a table beside the manifest of all that could not be used, where it lies, and why."""
+"""The quarantine: a table beside the manifest of the inputs that could not be used, where they lie, and why."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,10 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in ("file", *Quarantined._fiel
 
 
 def write_quarantine(folder: Folder, quarantined: Mapping[str, Sequence[Quarantined]]) -> FileEntry | None:
-    """Puts the table in place, named by its content, from what each file's unit had to leave out; None for none."""
+    """Writes the table from the quarantined inputs of each file's unit, and gives its entry for the manifest.
+
+    The table is named by its content. Where nothing is quarantined there is no table, and the entry is None.
+    """
     rows = [{"file": file, **item._asdict()} for file, items in sorted(quarantined.items()) for item in items]
     if not rows:
         return None
@@ -29,7 +32,11 @@ def write_quarantine(folder: Folder, quarantined: Mapping[str, Sequence[Quaranti
 
 
 def read_quarantine(folder: Folder, manifest: Manifest) -> dict[str, tuple[Quarantined, ...]]:
-    """What each file's unit had to leave out, by the file's name; BadInput where the table is missing or another."""
+    """The quarantined inputs of each file's unit, by the file's name.
+
+    Raises:
+        BadInput: the table is missing, or is another than the manifest names.
+    """
     if manifest.quarantine is None:
         return {}
     where = folder.path(manifest.quarantine.name)

@@ -1,4 +1,4 @@
-"""Units on a cluster: each step of a stage's work is placed on Ray Data, a row of which is one unit all the way.
+"""Units on a cluster: each step of a stage's work is placed on Ray Data, where a row is one unit from end to end.
 
 So no block can split or mix units.
 """
@@ -13,14 +13,14 @@ from pipeline.execution.unit import Receipt, Row, Unit, Work, find_unit, finish_
 from pipeline.storage import Folder
 
 Device = Literal["auto", "cpu", "cuda"]
-"""Where a stage's models run; auto: on the cluster's GPUs, where it has any."""
+"""Where a stage's models run; `auto` means on the cluster's GPUs, where it has any."""
 
 PLAN_BLOCKS = 1000
-"""Objects that hold the plan, whatever its length: the driver keeps track of each from beginning to end."""
+"""The most objects that hold the plan: the driver keeps track of each from beginning to end."""
 READ_MEMORY_BYTES = 2**30
-"""What a task that reads a unit reserves: the pictures as stored and as decoded, and the libraries.
+"""What a task that reads a unit reserves: for the images as stored and as decoded, and for the libraries.
 
-Since workers reserve otherwise, it also keeps the two apart: Ray Data would fuse them, to decode and encode by turns.
+Ray Data fuses steps that reserve the same. This also keeps reading and working apart, so that they run side by side.
 """
 
 
@@ -40,8 +40,8 @@ class Workers:
 def place(device: Device, num: int | None) -> tuple[str, Workers]:
     """The device that a stage's models run on, and its workers: by default one for every GPU, or for every CPU.
 
-    On CPUs a worker reserves half of one, so that as many tasks can read: whichever of the two has more to do gets the
-    processor's time, and none stands idle.
+    On CPUs a worker reserves half of one, so that as many tasks can read beside it, and the operating system divides
+    the processors' time between the two.
     """
     import ray
 
@@ -53,7 +53,11 @@ def place(device: Device, num: int | None) -> tuple[str, Workers]:
 
 
 def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers) -> Iterator[tuple[Unit, Receipt]]:
-    """Places the steps on the cluster, which runs them as its resources allow; receipts come as units are done."""
+    """Runs the steps of units on the cluster; gives each unit with its receipt when it is done, in any order.
+
+    Raises:
+        BadInput: the workers do not fit into the cluster.
+    """
     if not units:
         return
     import ray
@@ -62,7 +66,7 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
     from pipeline.execution.ray_data_internals import hide_progress, limit_read_ahead
 
     resources = ray.cluster_resources()
-    _check_room(workers, resources)
+    _check_workers_fit(workers, resources)
     dataset = (
         ray.data.from_items(
             [{"unit": unit.to_json()} for unit in units], override_num_blocks=min(len(units), PLAN_BLOCKS)
@@ -75,7 +79,7 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
             num_cpus=workers.cpus,
             num_gpus=workers.gpus,
         )
-        # Writing waits for no CPU: else, where the workers leave but one, nothing is written until all has been read.
+        # Writing reserves no CPU: if the workers leave only one, all units would be read before any is written.
         .map(
             functools.partial(_write, folder, work),
             num_cpus=0,
@@ -90,7 +94,7 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
 
 
 def _read(folder: Folder, work: Work, row: Row) -> Row:
-    """What a unit is made from; or its receipt, which passes the other steps by, where its file is there by now.
+    """The row that a unit is made from, or its receipt if its file is there by now; the other steps let that pass.
 
     Ray repeats all steps of a unit whose receipt was lost with a machine, and another run may have been faster.
     """
@@ -113,14 +117,14 @@ def _write(folder: Folder, work: Work, row: Row) -> Row:
     return {"unit": row["unit"], "receipt": finish_unit(folder, work, Unit.from_json(row["unit"]), row).to_json()}
 
 
-def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
-    """Workers hold what they reserve to the end: units could never be read if they took every CPU."""
+def _check_workers_fit(workers: Workers, resources: Mapping[str, float]) -> None:
+    """Workers hold what they reserve to the end: units could never be read if workers took every CPU."""
     cpus, gpus, memory = (resources.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
     if workers.num * workers.cpus + 1 > cpus or workers.num * workers.gpus > gpus:
         raise BadInput(
             f"workers: {workers.num} with {workers.cpus:g} CPUs and {workers.gpus:g} GPUs each do not fit into the "
-            f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: ask for fewer workers, "
-            "or a greater cluster"
+            f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: choose fewer workers, "
+            "or a larger cluster"
         )
     if memory < READ_MEMORY_BYTES:
         raise BadInput(f"the cluster's {memory:,.0f} bytes of memory do not suffice: {READ_MEMORY_BYTES:,} are needed")

@@ -1,6 +1,6 @@
 """A stage, unit by unit: what is not done yet is done, and the manifest is written last.
 
-The same machinery tokenizes, samples and extracts features.
+Tokenizing, sampling and extracting features all run by it.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pipeline.tracking.run import Run
 
 INSPECTIONS_AT_ONCE = 16
 INSPECTION_BYTES = 2**28
-"""Of files in the driver's memory at once, but one of any size."""
+"""How many bytes of files the driver holds in memory at once; a single file may be larger."""
 
 
 def run_units(
@@ -34,12 +34,14 @@ def run_units(
     run: Run | None = None,
     max_bad: float = 0,
 ) -> Manifest:
-    """Does the units that are not done, then publishes the manifest; with nothing to do, gives the one that is there.
+    """Does the units that are not done, then publishes the manifest. If all are done, gives the manifest that is there.
 
     A plan may only grow: units that were published must be among `units`, and new ones make a new generation.
-    `configuration` is all that determines the content of the files (JSON values). BadInput where the folder was made
-    with another one, where published units have changed, or where more than the share `max_bad` of the items had to be
-    quarantined; what is done is kept in each case.
+    `configuration` (JSON values) is all that determines the content of the files.
+
+    Raises:
+        BadInput: the folder was made with another configuration, published units have changed, or more than the share
+            `max_bad` of the items had to be quarantined. What is done is kept in each case.
     """
     planned = list(units)
     if not planned:
@@ -86,11 +88,11 @@ def publish(
     *,
     configuration: Mapping[str, Any],
 ) -> Manifest:
-    """The manifest of units that are done, put in place."""
+    """Publishes the manifest of units that are done, and gives it."""
     manifest = Manifest(
         stage=stage,
         generation=1,
-        configuration=json.loads(json.dumps(configuration)),  # As it will be read.
+        configuration=json.loads(json.dumps(configuration)),  # As it will be read: tuples become lists.
         inputs=_inputs(units),
         files=tuple(receipt.file for receipt in receipts),
         quarantine=write_quarantine(folder, {receipt.file.name: receipt.quarantined for receipt in receipts}),
@@ -115,7 +117,7 @@ def _check_grown(folder: Folder, work: Work, planned: Sequence[Unit], published:
 def _published(
     folder: Folder, work: Work, planned: Sequence[Unit], published: Manifest | None, sizes: Mapping[str, int]
 ) -> dict[int, Receipt]:
-    """Receipts of the units that the manifest tells of and that are still as it says, by index; no file is read."""
+    """Receipts, by index, of the units whose files are as the manifest says, by name and size; no file is read."""
     if published is None:
         return {}
     files = {file.name: file for file in published.files}

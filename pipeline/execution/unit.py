@@ -1,6 +1,6 @@
 """A unit of work becomes one whole file, which depends on the unit and the configuration alone.
 
-Not on the number of workers, not on what else is done, not on what failed: a unit whose file is there is done.
+It depends neither on the number of workers, nor on other units, nor on failures. A unit whose file is there is done.
 """
 
 import functools
@@ -16,16 +16,16 @@ from pipeline.execution.manifest import FileEntry, Quarantined
 from pipeline.storage import Folder
 
 Row = dict[str, Any]
-"""What a step hands to the next: numpy arrays, strings and numbers by name, as Ray Data can hold them."""
+"""What a step gives to the next: numpy arrays, strings and numbers by name, as Ray Data can hold them."""
 
 WRITES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A piece of work that becomes one file. `payload` (JSON values) says all that the work needs to know.
+    """A piece of work of `size` items that becomes one file. `payload` (JSON values) describes it completely.
 
-    `dropped` names by key the items that no longer count, whatever the file holds of them.
+    `dropped` names by key the items that no longer count, though the file may hold them.
     """
 
     index: int
@@ -35,24 +35,27 @@ class Unit:
 
     @property
     def num_wanted(self) -> int:
+        """The number of items that count."""
         return self.size - len(self.dropped)
 
     @functools.cached_property
     def digest(self) -> str:
-        """12 hexadecimal digits of SHA-256 over the payload: work that changed has another name."""
+        """12 hexadecimal digits of SHA-256 over the payload, so that changed work gets another name."""
         return hashlib.sha256(json.dumps(self.payload).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
+        """The unit as a string for a column of Ray Data."""
         return json.dumps([self.index, self.size, self.payload, self.dropped])
 
     @classmethod
     def from_json(cls, document: str) -> "Unit":
+        """The unit that a string describes; the inverse of `to_json`."""
         index, size, payload, dropped = json.loads(document)
         return cls(index=index, size=size, payload=payload, dropped=tuple(dropped))
 
 
 class Contents(NamedTuple):
-    """What a unit's file says of itself."""
+    """What a unit's file says of itself: its number of rows, and what it had to leave out."""
 
     rows: int
     quarantined: tuple[Quarantined, ...]
@@ -60,51 +63,58 @@ class Contents(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a unit's last row becomes a file, and what a file says of itself (BadInput where it is damaged)."""
+    """How a unit's last row becomes a file, and how a file is inspected."""
 
     name: str
-    """Of the files: "codes-{}.parquet"."""
+    """The name of a file, with a place for its unit: "codes-{}.parquet"."""
     pack: Callable[[Row], bytes]
     inspect: Callable[[bytes], Contents]
+    """Raises BadInput if the file is damaged."""
     beside: Callable[[Row], Iterable[tuple[str, bytes]]] = lambda _: ()
-    """Names and contents of further files, of which the unit's own tells: they are in place before it."""
+    """Names and contents of further files that the unit's file refers to. They are written before it."""
 
     def file_name(self, unit: Unit) -> str:
+        """The name of a unit's file, by the unit's number and digest."""
         return self.name.format(f"{unit.index:06d}-{unit.digest}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Format):
-    """The steps of a unit, from its plan to its file; each runs without Ray, too, and may be run again at any time.
+    """The steps of a unit, from its plan to its file. Each also runs without Ray, and may run again at any time.
 
-    `read` runs in tasks beside the workers; `build` runs once in each worker, and gives what turns the row that was
-    read into the one that becomes a file.
+    `read` runs in tasks beside the workers. `build` runs once in each worker; the step that it gives turns the row that
+    was read into the row that becomes a file.
     """
 
     stage: str
     item: str
-    """What a unit's size counts, in the plural: "images"."""
+    """The plural of what a unit's size counts: "images"."""
     read: Callable[[Unit], Row]
     build: Callable[[], Callable[[Row], Row]]
 
 
 class Receipt(NamedTuple):
-    """What is known of a unit that is done."""
+    """What is known of a unit that is done: its file, and what it had to leave out."""
 
     file: FileEntry
     quarantined: tuple[Quarantined, ...]
 
     def to_json(self) -> str:
+        """The receipt as a string for a column of Ray Data."""
         return json.dumps([self.file._asdict(), self.quarantined])
 
     @classmethod
     def from_json(cls, document: str) -> "Receipt":
+        """The receipt that a string describes; the inverse of `to_json`."""
         file, quarantined = json.loads(document)
         return cls(FileEntry.of(file), Quarantined.from_rows(quarantined))
 
 
 def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:
-    """Puts a unit's file in place. Where another run was faster, its file stays: a manifest may name it already."""
+    """Writes a unit's file and gives its receipt.
+
+    If another run has written it already, that file stays: a manifest may name it.
+    """
     with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
         list(pool.map(lambda file: folder.write(*file), form.beside(row)))
     data = form.pack(row)
@@ -113,7 +123,11 @@ def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:
 
 
 def find_unit(folder: Folder, form: Format, unit: Unit) -> Receipt | None:
-    """The receipt of a unit whose file is there; BadInput where it is damaged."""
+    """The receipt of a unit, None if its file is not there.
+
+    Raises:
+        BadInput: the file is damaged.
+    """
     try:
         data = folder.read(form.file_name(unit))
     except FileNotFoundError:
@@ -122,7 +136,11 @@ def find_unit(folder: Folder, form: Format, unit: Unit) -> Receipt | None:
 
 
 def inspect_unit(folder: Folder, form: Format, unit: Unit, data: bytes) -> Receipt:
-    """What the unit's file says of itself; BadInput where it is damaged."""
+    """The receipt of a unit from the content of its file.
+
+    Raises:
+        BadInput: the file is damaged.
+    """
     name = form.file_name(unit)
     try:
         contents = form.inspect(data)

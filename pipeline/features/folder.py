@@ -1,4 +1,4 @@
-"""Feature shards: what networks see in pictures, a row a picture, in safetensors files beside their manifest."""
+"""Feature shards: what networks see in images, a row an image, in safetensors files beside their manifest."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,24 +21,24 @@ FORMAT = 1
 STAGE = "features"
 SHARD_NAME = "features-{}.safetensors"
 COLUMN = "features."
-"""How the columns of features begin in the rows of a stage; the feature's name follows."""
+"""The beginning of the columns of features in the rows of a stage; the feature's name follows."""
 _METADATA = "bar.features"
 _LENGTH_BYTES = 8
 
 
 class FeatureShard(NamedTuple):
-    """Features by name, each (pictures, dims) float32, in the order of the pictures' keys."""
+    """Features by name, each (images, dims) float32, in the order of the images' keys."""
 
     keys: tuple[str, ...]
-    features: Mapping[str, Float32[np.ndarray, "pictures dims"]]
+    features: Mapping[str, Float32[np.ndarray, "images dims"]]
     quarantined: tuple[Quarantined, ...] = ()
 
 
 class Summary(NamedTuple):
-    """What distances between sets are made of: moments of features by name, and the features of some pictures."""
+    """What distances between sets are made of: moments of features by name, and the features of some images."""
 
     keys: tuple[str, ...]
-    """Of all pictures, in their order."""
+    """The keys of all images, in their order."""
     moments: Mapping[str, Moments]
     features: Mapping[str, Float32[np.ndarray, "kept dims"]]
 
@@ -52,20 +52,31 @@ class FeatureFolder:
 
     @classmethod
     def open(cls, url: str) -> "FeatureFolder":
-        """BadInput where there is no folder of features."""
+        """The folder of features at a URL.
+
+        Raises:
+            BadInput: there is no finished folder of features.
+        """
         folder = Folder(url)
         manifest = Manifest.read(folder, stage=STAGE, what="features")
         return cls(folder, manifest)
 
     def shards(self) -> Iterator[FeatureShard]:
-        """One shard after another, in the order of the pictures; BadInput where one is not the manifest's."""
+        """One shard after another, in the order of the images.
+
+        Raises:
+            BadInput: a shard is missing, or is not as the manifest says.
+        """
         for file in self.manifest.files:
             yield decode_features(read_checked(self.folder, file), self.folder.path(file.name))
 
     def summary(self, moments: tuple[str, ...], keep: tuple[str, ...], *, max_kept: int | None = None) -> Summary:
-        """Streamed: moments of the features named, and the features named of `max_kept` pictures, evenly spaced.
+        """Moments of the features `moments`, and the features `keep` of `max_kept` images, evenly spaced (None: all).
 
-        BadInput where a picture is there twice.
+        Shards are read one by one, so that only what is kept is in memory.
+
+        Raises:
+            BadInput: a shard can't be used, or an image is there twice.
         """
         num = self.manifest.rows
         kept = np.arange(num) if max_kept is None or num <= max_kept else np.arange(max_kept) * num // max_kept
@@ -75,7 +86,7 @@ class FeatureFolder:
         for shard in self.shards():
             for key in shard.keys:
                 if key in seen:
-                    raise BadInput(f"{self.folder.url} holds picture {key} twice: each counts once; make it anew")
+                    raise BadInput(f"{self.folder.url} holds image {key} twice: each counts once; make it anew")
                 seen[key] = None
             start = len(seen) - len(shard.keys)
             rows = kept[(kept >= start) & (kept < len(seen))] - start
@@ -90,24 +101,28 @@ class FeatureFolder:
         )
 
 
-def features_in(row: Row) -> dict[str, Float32[np.ndarray, "pictures dims"]]:
-    """The features among a row's columns, by name."""
+def features_in(row: Row) -> dict[str, Float32[np.ndarray, "images dims"]]:
+    """The features among the columns of a row, by name."""
     return {name.removeprefix(COLUMN): each for name, each in sorted(row.items()) if name.startswith(COLUMN)}
 
 
 def as_columns(features: Mapping[str, Tensor]) -> Row:
-    """What networks saw in a batch, as the columns of a row."""
+    """The columns of a row from features of a batch, each (batch, dims), by name."""
     return {f"{COLUMN}{name}": each.cpu().numpy() for name, each in features.items()}
 
 
 def encode_features(shard: FeatureShard) -> bytes:
-    """A shard as the bytes of its file: the same bytes for the same features."""
+    """The content of a shard's file: the same bytes for the same features."""
     about = {"format": FORMAT, "keys": shard.keys, "quarantined": shard.quarantined}
     return save(dict(shard.features), metadata={_METADATA: json.dumps(about)})
 
 
 def decode_features(data: bytes, where: str) -> FeatureShard:
-    """The inverse of `encode_features`; BadInput where the file is no whole shard."""
+    """The shard that a file holds; the inverse of `encode_features`.
+
+    Raises:
+        BadInput: the file, `where`, is no whole shard.
+    """
     try:
         header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")])
         about = json.loads(header["__metadata__"][_METADATA])
@@ -118,11 +133,15 @@ def decode_features(data: bytes, where: str) -> FeatureShard:
     if found != FORMAT:
         raise BadInput(f"{where} has feature format {found}, but this version reads {FORMAT}: update this software")
     if any(len(each) != len(about["keys"]) for each in features.values()):
-        raise BadInput(f"{where} holds features of more or fewer pictures than it has keys: make it anew")
+        raise BadInput(f"{where} holds features of more or fewer images than it has keys: make it anew")
     return FeatureShard(tuple(about["keys"]), features, Quarantined.from_rows(about["quarantined"]))
 
 
 def inspect_features(data: bytes) -> Contents:
-    """What a shard says of itself."""
+    """What the content of a shard's file says of itself.
+
+    Raises:
+        BadInput: the file is no whole shard.
+    """
     shard = decode_features(data, "the shard")
     return Contents(len(shard.keys), shard.quarantined)

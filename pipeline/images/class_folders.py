@@ -1,4 +1,4 @@
-"""ImageNet's layout: a folder of class folders of pictures."""
+"""ImageNet's layout: a folder of class folders of images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +16,9 @@ READS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """ImageNet's layout, `class/picture` at any depth below the class, in the order of names; on a disk or S3.
+    """ImageNet's layout, `class/image` at any depth below the class, in the order of names; on a disk or S3.
 
-    Files without the name of a picture are passed over, as are hidden ones and those outside of a class folder.
+    Files whose names do not end as images' do are left out, as are hidden ones and those outside of a class folder.
     """
 
     url: str
@@ -26,9 +26,10 @@ class ImageFolder:
 
     @staticmethod
     def open(url: str, classes: Mapping[str, int] | None = None, num_classes: int | None = None) -> "ImageFolder":
-        """Labels are as given or, without `classes`, the places of the class folders in the order of their names.
+        """The source of a folder. Labels are as given or, without `classes`, count the class folders by their names.
 
-        BadInput where the folder is missing, holds no class folders, one that `classes` doesn't name, or too many.
+        Raises:
+            BadInput: the folder is missing, holds no class folders or too many, or holds one that `classes` lacks.
         """
         folder = Folder(url)
         if not folder.exists():
@@ -36,7 +37,7 @@ class ImageFolder:
         names = folder.folders()
         if not names:
             raise BadInput(
-                f"{folder.url} holds no class folders: pictures are expected as CLASS/NAME.jpg in it; other sources "
+                f"{folder.url} holds no class folders: images are expected as CLASS/NAME.jpg in it; other sources "
                 "are named by a pattern, FOLDER/*.parquet, *.tar or *.csv"
             )
         if classes is None:
@@ -51,35 +52,38 @@ class ImageFolder:
 
     @property
     def identity(self) -> dict[str, Any]:
+        """The kind, the URL and the labels of the classes, as JSON values."""
         return {"kind": "image folder", "url": self.url, "classes": dict(self.classes)}
 
     def listing(self) -> Iterator[ListedImage]:
+        """All images, class by class, without reading them."""
         return count_doubled(self._found())
 
-    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
+        """The files of these images, several read at once."""
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            yield from pool.map(self._item, pictures)
+            yield from pool.map(self._stored, listed)
 
     def _found(self) -> Iterator[ListedImage]:
         for name, label in sorted(self.classes.items()):
             for entry in (Folder(self.url) / name).walk():
                 if "." in entry.name and f".{entry.name.rsplit('.', 1)[-1].lower()}" in EXTENSIONS:
-                    yield _picture(f"{name}/{entry.name}", label, entry.size, entry.version)
+                    yield _listed_image(f"{name}/{entry.name}", label, entry.size, entry.version)
 
-    def _item(self, picture: ListedImage) -> StoredImage:
+    def _stored(self, image: ListedImage) -> StoredImage:
         folder = Folder(self.url)
-        return StoredImage(picture.key, picture.label, folder.path(picture.key), read_file(folder, picture.key))
+        return StoredImage(image.key, image.label, folder.path(image.key), read_file(folder, image.key))
 
 
 def read_file(folder: Folder, name: str) -> bytes | BadImage:
-    """A stored file, or why it can't be had."""
+    """The content of an image's file, or why it can't be read."""
     try:
         return folder.read(name)
     except (FileNotFoundError, PermissionError) as error:
-        # Any other error is the storage's, not the picture's, and ends the run: the next one may have more luck.
+        # Any other error is the storage's, not the image's. It ends the run, and the next run may succeed.
         return BadImage(f"can't be read ({type(error).__name__})")
 
 
-def _picture(key: str, label: int, size: int, version: str) -> ListedImage:
+def _listed_image(key: str, label: int, size: int, version: str) -> ListedImage:
     readable = key.encode(errors="backslashreplace").decode()
     return ListedImage(readable, label, size, version, problem="" if readable == key else "has a name that is no UTF-8")

@@ -1,4 +1,4 @@
-"""Pictures: bytes of a file -> the RGB crop that is tokenized, or what is wrong with them."""
+"""Bytes of an image file -> the RGB crop that is tokenized, or what is wrong with them; and pixels -> bytes."""
 
 import io
 import warnings
@@ -15,27 +15,34 @@ from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 CROP_RULE = "box-halvings bicubic centre-crop"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 89_478_485
-"""Of a picture as stored, and as resized: 256 MiB of RGB. Pillow's own limit, where it begins to warn of bombs."""
+"""The most pixels of an image as stored, and as resized: 256 MiB of RGB. Above it Pillow warns of bombs, too."""
 
 
 class BadImage(ValueError):
-    """A picture that can't be used; the message says why."""
+    """An image that can't be used; the message says why."""
 
 
 def load_image(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The centre crop of an encoded picture (method.md, section 2); BadImage where there is none to be had.
+    """The centre crop of an encoded image (docs/method.md, section 2).
 
     Colour and orientation are those of the published tokenizing, which loads with torchvision's `ImageFolder`: the
-    picture becomes RGB as Pillow converts it, before it is resized (transparency is dropped, CMYK converted without
-    a profile), and the EXIF orientation is ignored, so that codes agree with the published ones. Two kinds that it
-    would let pass are refused, for it would make something else of them: an animation (its first frame), and grey
-    of more than 8 bits (clipped: nearly all white).
+    image becomes RGB as Pillow converts it, before it is resized (transparency is dropped, CMYK converted without a
+    profile), and the EXIF orientation is ignored, so that codes agree with the published ones. Two kinds are refused
+    though Pillow would convert them, because the result is another image: an animation (its first frame), and grey of
+    more than 8 bits (clipped to nearly all white).
+
+    Raises:
+        BadImage: the image can't be used.
     """
     return _crop(decode(data), size)
 
 
 def resize_image(data: bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture whose shorter side is `size`, uncropped, as tokenizers are trained (method.md, section 2)."""
+    """An encoded image whose shorter side is `size`, uncropped, as tokenizers are trained (docs/method.md, section 2).
+
+    Raises:
+        BadImage: the image can't be used.
+    """
     image = decode(data)
     width, height = image.size
     shorter = min(width, height)
@@ -43,7 +50,11 @@ def resize_image(data: bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def decode(data: bytes) -> Image.Image:
-    """An encoded picture in RGB; BadImage where there is none to be had."""
+    """An encoded image in RGB.
+
+    Raises:
+        BadImage: the image can't be used.
+    """
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, which is not read here.
         warnings.simplefilter("ignore")
@@ -56,12 +67,12 @@ def decode(data: bytes) -> Image.Image:
 
 
 def crop(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """The view that is the picture itself."""
+    """The view that is the image itself."""
     return images
 
 
 def flip(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """The view that is mirrored left to right."""
+    """The view that is the image mirrored left to right."""
     return images[..., ::-1, :]
 
 
@@ -71,7 +82,10 @@ VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"crop": crop, "flip": fl
 def to_model(
     images: UInt8[np.ndarray, "batch height width 3"], device: torch.device | None = None
 ) -> Float[Tensor, "batch 3 height width"]:
-    """x/127.5 − 1: 0 … 255 -> [-1, 1]. Bytes travel to the device, which is a quarter of what floats would be."""
+    """Images as a model takes them, x/127.5 − 1: 0 … 255 -> [-1, 1].
+
+    Bytes travel to the device and become floats there, which are four times as long.
+    """
     pixels = torch.from_numpy(np.ascontiguousarray(images))
     if device is not None and device.type == "cuda":
         pixels = pixels.pin_memory().to(device, non_blocking=True)  # While the device is at the batch before.
@@ -79,10 +93,10 @@ def to_model(
 
 
 def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarray, "batch height width 3"]:
-    """[-1, 1] -> 0 … 255, as `to_uint8` does it, on the host.
+    """Images as a model gives them, as bytes on the host: [-1, 1] -> 0 … 255, by `to_uint8`.
 
     Raises:
-        ValueError: there are NaNs, of which a byte would make a colour.
+        ValueError: there are NaNs, which would become a colour.
     """
     if bool(images.isnan().any()):
         raise ValueError(BROKEN_IMAGES)
@@ -90,17 +104,17 @@ def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarra
 
 
 def to_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """One picture as a PNG file."""
+    """The bytes of a PNG file of an image."""
     return _saved(image, "PNG")
 
 
 def to_webp(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """One picture as a WebP file, without loss."""
+    """The bytes of a lossless WebP file of an image."""
     return _saved(image, "WEBP", lossless=True)
 
 
 def to_grid(images: UInt8[np.ndarray, "batch height width 3"], columns: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Pictures side by side, row by row, two white pixels apart."""
+    """One image of several side by side, row by row, two white pixels apart."""
     num, height, width, _ = images.shape
     rows = -(-num // columns)
     grid = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, np.uint8)
@@ -120,13 +134,13 @@ def _decode(data: bytes) -> Image.Image:
     if not data:
         raise BadImage("is empty")
     try:
-        # Opening reads the header alone, so that a bomb is turned away before it unfolds.
+        # Opening reads the header alone, so that a decompression bomb is refused before it is decoded.
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.UnidentifiedImageError as error:
         raise BadImage(f"is none of {', '.join(FORMATS)}") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{image.width} × {image.height} is more than {MAX_PIXELS:,} pixels")
-    # An MPO is a photograph with companions (a preview, the other eye), of which the first picture is the one meant.
+    # An MPO is a photograph with others beside it (a preview, the other eye); the first is the photograph.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise BadImage("is animated, or holds several pictures")
     if image.mode in ("I", "F") or image.mode.startswith("I;"):

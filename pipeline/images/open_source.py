@@ -12,15 +12,18 @@ from pipeline.images.url_list import UrlList
 from pipeline.storage import Folder
 
 FILES = {".parquet": (ParquetImages, UrlList), ".tar": (TarImages,), ".csv": (UrlList,)}
-"""By the end of their names; the first kind that knows the files takes them."""
+"""Kinds of sources by the end of their files' names. The first kind that recognises the files takes them."""
 
 
 def open_source(
     url: str, *, classes: Mapping[str, int] | None = None, num_classes: int | None = None, label_column: str = "label"
 ) -> Source:
-    """FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files, such as `data/train-*.parquet`.
+    """The source that a URL names: FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files.
 
-    BadInput where nothing is there, or it is none of these.
+    An example of a pattern is `data/train-*.parquet`.
+
+    Raises:
+        BadInput: nothing is there, or it is no such source.
     """
     labels = LabelMap(classes=classes, num_classes=num_classes)
     for ending, kinds in FILES.items():
@@ -31,14 +34,18 @@ def open_source(
                 if source is not None:
                     return source
             raise BadInput(
-                f"{url}: has neither a column of pictures (a struct of `bytes` and `path`) nor one named `url`: "
+                f"{url}: has neither a column of images (a struct of `bytes` and `path`) nor one named `url`: "
                 "name files that have"
             )
     return ImageFolder.open(url, classes, num_classes)
 
 
 def read_classes(url: str) -> dict[str, int]:
-    """Labels by class name from a JSON file, {"n01440764": 0, …}; BadInput where it isn't that."""
+    """Labels by class name from a JSON file such as {"n01440764": 0, …}.
+
+    Raises:
+        BadInput: the file is missing, or is no such map.
+    """
     directory, _, name = url.rpartition("/")
     folder = Folder(directory or ".")
     try:

@@ -11,13 +11,16 @@ from pipeline.images.codec import BadImage, load_image
 from pipeline.images.source import ListedImage, Source, read_all
 
 
-def read_images(source: Source, pictures: Sequence[ListedImage], size: int) -> Row:
-    """`images` (N, H, W, 3) uint8, and `records` (JSON of `Records`)."""
+def read_images(source: Source, listed: Sequence[ListedImage], size: int) -> Row:
+    """Images of a source, cropped: `images` (N, size, size, 3) uint8, and `records` (JSON of `Records`).
+
+    Images that can't be used are among the quarantined of the records, with the reason.
+    """
     images: list[np.ndarray] = []
     keys: list[str] = []
     labels: list[int] = []
     quarantined: list[Quarantined] = []
-    for item in read_all(source, pictures):
+    for item in read_all(source, listed):
         try:
             if isinstance(item.data, BadImage):
                 raise item.data

@@ -1,4 +1,4 @@
-"""What a source of pictures is: it lists them in an order that stays, and reads those it is asked for."""
+"""What a source of images is: it lists its images in a fixed order, and reads those that are named to it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ from pipeline.images.codec import BadImage
 
 
 class ListedImage(NamedTuple):
-    """A picture as it is listed: what tells it from others, and all that changes when it does."""
+    """An image as its source lists it: its key and label, and what changes when the image changes."""
 
     key: str
     label: int
     size: int
-    """Bytes, 0 where the listing does not know."""
+    """Size in bytes, 0 where the listing does not know it."""
     version: str
-    """Of the stored file that the picture is, or lies in: ETag or time."""
+    """ETag or time of the stored file that the image is, or lies in."""
     at: int = 0
-    """Where in that file: a row, or a place."""
+    """Where in that file the image lies: a row, or a byte."""
     problem: str = ""
-    """Why it can't be used, where the listing knows already."""
+    """Why it can't be used, if the listing knows already. Plans hold these texts, so that they never change."""
     again: int = 0
-    """How many pictures of this key come before it."""
+    """How many images of the same key come before it."""
 
     @property
     def name(self) -> str:
-        """The key; that of a doubled one says so, and is unique as well."""
+        """The key, made unique for an image whose key another image has."""
         return f"{self.key} (again: {self.again})" if self.again else self.key
 
 
 class StoredImage(NamedTuple):
-    """A picture as it is stored, or why it can't be had; `key` is unique and stable within its source."""
+    """The bytes of an image, or why they can't be read. `key` is unique and stable within its source."""
 
     key: str
     label: int
@@ -41,66 +41,75 @@ class StoredImage(NamedTuple):
 
 
 class Source(Protocol):
-    """Pictures with labels. To add one: list, read, and a line in sources.py."""
+    """Images with labels. A new kind of source implements this and has a line in `open_source.FILES`."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells this source from another (JSON values): part of the configuration that makes the codes."""
+        """What distinguishes this source from others (JSON values): part of the configuration of codes."""
         ...
 
     def listing(self) -> Iterator[ListedImage]:
-        """All pictures, streamed, in `order`; BadInput where a label is missing from the map or out of range."""
+        """All images, streamed, in `listing_order`.
+
+        Raises:
+            BadInput: a label is missing from the class map or out of range.
+        """
         ...
 
-    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
-        """These pictures, wherever it runs; those without a `problem` only."""
+    def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
+        """The bytes of these images, of which none may have a `problem`; runs on any machine of the cluster."""
         ...
 
 
-def order(picture: ListedImage) -> tuple[list[str], int]:
-    """What pictures are listed by: folder by folder, names in the order of their characters."""
-    return picture.key.split("/"), picture.again
+def listing_order(image: ListedImage) -> tuple[list[str], int]:
+    """The sort key of listings: folder by folder, names in the order of their characters."""
+    return image.key.split("/"), image.again
 
 
-def count_doubled(pictures: Iterable[ListedImage]) -> Iterator[ListedImage]:
-    """Of several pictures of a key, all but the first are marked as a problem; these must come one after the other."""
+def count_doubled(listed: Iterable[ListedImage]) -> Iterator[ListedImage]:
+    """Marks all but the first image of a key as a problem. Images of one key must come one after the other."""
     previous, again = None, 0
-    for picture in pictures:
-        again = again + 1 if picture.key == previous else 0
-        previous = picture.key
-        yield picture._replace(problem="has the key of another picture", again=again) if again else picture
+    for image in listed:
+        again = again + 1 if image.key == previous else 0
+        previous = image.key
+        yield image._replace(problem="has the key of another picture", again=again) if again else image
 
 
-def in_portions(pictures: Iterable[ListedImage], size: int) -> Iterator[list[ListedImage]]:
-    """So many at a time."""
-    rest = iter(pictures)
+def in_portions(listed: Iterable[ListedImage], size: int) -> Iterator[list[ListedImage]]:
+    """Lists of `size` images at a time, of which the last may be shorter."""
+    rest = iter(listed)
     while portion := list(islice(rest, size)):
         yield portion
 
 
-def read_all(source: Source, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
-    """`source.read`, with what the listing found wrong in its place."""
-    sound = source.read([picture for picture in pictures if not picture.problem])
-    for picture in pictures:
-        if picture.problem:
-            yield StoredImage(picture.name, picture.label, picture.name, BadImage(picture.problem))
+def read_all(source: Source, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    """All of these images in their order, those with a `problem` as bad images."""
+    sound = source.read([image for image in listed if not image.problem])
+    for image in listed:
+        if image.problem:
+            yield StoredImage(image.name, image.label, image.name, BadImage(image.problem))
         else:
             yield next(sound)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMap:
-    """What a label may be: a number below `num_classes`, or a name that `classes` knows."""
+    """Turns labels as they are stored into class numbers: a number below `num_classes`, or a name in `classes`."""
 
     classes: Mapping[str, int] | None = None
     num_classes: int | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
+        """The class map as JSON values: part of the identity of a source."""
         return {"classes": dict(self.classes) if self.classes is not None else None}
 
     def of(self, given: object, where: str) -> int:
-        """The label; BadInput where there is none, or it is out of range."""
+        """The class number of a stored label, which lies at `where`.
+
+        Raises:
+            BadInput: it is no label, or out of range.
+        """
         if self.classes is not None and str(given) in self.classes:
             label = self.classes[str(given)]
         elif isinstance(given, str) and not given.strip().isdecimal():

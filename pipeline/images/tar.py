@@ -1,4 +1,4 @@
-"""Pictures in tar files, as WebDataset keeps them: NAME.jpg beside NAME.cls, or in a folder named by the class."""
+"""Images in tar files, as WebDataset keeps them: NAME.jpg beside NAME.cls, or in a folder named by the class."""
 
 import tarfile
 from collections import deque
@@ -14,9 +14,11 @@ from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_dou
 from pipeline.storage import Entry, Folder
 
 LISTED_AT_ONCE = 8
-READ_AHEAD_BYTES = 8 << 20
-"""A tar has no list of its members: to find them is to stream through it."""
+TAR_READ_AHEAD_BYTES = 8 << 20
+"""Fetched at a time: a tar has no list of its members, so that finding them means streaming through it."""
 LABEL_BYTES = 256
+MEMBER_ESCAPES = "its name climbs out of the file"
+"""A problem of an image. Plans hold this text and are compared with it: it stays as it is."""
 
 
 class _Member(NamedTuple):
@@ -28,7 +30,7 @@ class _Member(NamedTuple):
 
 @dataclass(frozen=True)
 class TarImages:
-    """Files of a folder by a pattern, in the order of their names. A picture's key is FILE/MEMBER.
+    """Files of a folder by a pattern, in the order of their names. An image's key is FILE/MEMBER.
 
     Nothing is unpacked: a member is read by its place in the file, so its name can't lead anywhere.
     """
@@ -39,14 +41,20 @@ class TarImages:
 
     @staticmethod
     def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "TarImages":
+        """The source of a folder's files; tars have no column of labels."""
         return TarImages(folder.url, pattern, labels)
 
     @property
     def identity(self) -> dict[str, Any]:
+        """The kind, the files and the class map, as JSON values."""
         return {"kind": "tar", "url": f"{self.url}/{self.pattern}", **self.labels.identity}
 
     def listing(self) -> Iterator[ListedImage]:
-        """Holds the members of a few files at a time. BadInput where a picture has no label, or a file is damaged."""
+        """All images, file by file; holds the members of a few files in memory.
+
+        Raises:
+            BadInput: an image has no label, or a file is damaged.
+        """
         folder = Folder(self.url)
         ahead: deque[tuple[Entry, Future[list[_Member]]]] = deque()
         with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
@@ -57,39 +65,40 @@ class TarImages:
             while ahead:
                 yield from self._listed(folder, *ahead.popleft())
 
-    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
+        """The bytes of these images, several read at once, each by its place in its file."""
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            yield from pool.map(self._item, pictures)
+            yield from pool.map(self._stored, listed)
 
     def _listed(self, folder: Folder, entry: Entry, members: Future[list[_Member]]) -> Iterator[ListedImage]:
         found = []
         for member in members.result():
-            problem = "its name climbs out of the file" if _climbs(member.name) else ""
+            problem = MEMBER_ESCAPES if _escapes(member.name) else ""
             where = f"{folder.path(entry.name)}, member {member.name}"
             label = self.labels.of(member.label, where)
             found.append(
                 ListedImage(f"{entry.name}/{member.name}", label, member.size, entry.version, member.at, problem)
             )
-        yield from count_doubled(sorted(found, key=lambda picture: (picture.key.split("/"), picture.at)))
+        yield from count_doubled(sorted(found, key=lambda image: (image.key.split("/"), image.at)))
 
-    def _item(self, picture: ListedImage) -> StoredImage:
+    def _stored(self, image: ListedImage) -> StoredImage:
         folder = Folder(self.url)
-        file, _, member = picture.key.partition("/")
+        file, _, member = image.key.partition("/")
         where = f"{folder.path(file)}, member {member}"
         try:
-            data = folder.read_part(file, picture.at, picture.at + picture.size)
+            data = folder.read_part(file, image.at, image.at + image.size)
         except (FileNotFoundError, PermissionError) as error:
-            return StoredImage(picture.key, picture.label, where, BadImage(f"can't be read ({type(error).__name__})"))
-        return StoredImage(picture.key, picture.label, where, data)
+            return StoredImage(image.key, image.label, where, BadImage(f"can't be read ({type(error).__name__})"))
+        return StoredImage(image.key, image.label, where, data)
 
 
 def _members(folder: Folder, name: str) -> list[_Member]:
-    """The pictures of a tar file with their labels as given: the number or name in NAME.cls, else their folder's."""
-    pictures: list[tarfile.TarInfo] = []
+    """The images of a tar file with their labels as given: the number or name in NAME.cls, else their folder's."""
+    images: list[tarfile.TarInfo] = []
     labels: dict[str, str] = {}
     try:
         with (
-            folder.open(name, read_ahead=READ_AHEAD_BYTES) as file,
+            folder.open(name, read_ahead=TAR_READ_AHEAD_BYTES) as file,
             tarfile.open(fileobj=file, mode="r:", errors="backslashreplace") as tar,
         ):
             for member in tar:
@@ -97,12 +106,12 @@ def _members(folder: Folder, name: str) -> list[_Member]:
                 if member.isreg() and ending == "cls" and member.size <= LABEL_BYTES:
                     labels[stem] = _text(tar, member)
                 elif member.isreg() and f".{ending.lower()}" in EXTENSIONS and not member.sparse:
-                    pictures.append(member)
+                    images.append(member)
     except tarfile.TarError as error:
         raise BadInput(f"{folder.path(name)} is no tar file, or damaged ({error}): restore it") from error
     return [
         _Member(member.name, member.offset_data, member.size, labels.get(_stem(member.name), _class(member.name)))
-        for member in pictures
+        for member in images
     ]
 
 
@@ -120,5 +129,5 @@ def _class(name: str) -> str | None:
     return parts[-2] if len(parts) > 1 else None
 
 
-def _climbs(name: str) -> bool:
+def _escapes(name: str) -> bool:
     return name.startswith("/") or ".." in name.split("/")

@@ -1,4 +1,4 @@
-"""Pictures that a table lists: CSV or Parquet files with a column `url` and one of labels."""
+"""Images that a table lists: CSV or Parquet files with a column `url` and one of labels."""
 
 import sqlite3
 import tempfile
@@ -14,20 +14,21 @@ from pyarrow import csv
 from bar_model.errors import BadInput
 from pipeline.images.class_folders import READS_AT_ONCE, read_file
 from pipeline.images.codec import BadImage
-from pipeline.images.parquet import check_labels, read_schema, stream_columns
+from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
 from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
 from pipeline.storage import Entry, Folder
 from pipeline.tables import is_number_or_text, is_text
 
 URL_COLUMN = "url"
-ROWS_LISTED = 8192
+URL_ESCAPES = "its path climbs out of the folder"
+"""A problem of an image. Plans hold this text and are compared with it: it stays as it is."""
 
 
 @dataclass(frozen=True)
 class UrlList:
-    """A picture's key is its URL, of any kind that fsspec knows; a relative one lies below the list's folder.
+    """Images by their URLs, of any kind that fsspec knows. A relative URL lies below the list's folder.
 
-    What lies behind a URL is taken as unchanging: a list of millions is not asked for one by one.
+    An image's key is its URL. What a URL names is taken as unchanging, as millions of URLs can't be checked one by one.
     """
 
     url: str
@@ -37,7 +38,7 @@ class UrlList:
 
     @staticmethod
     def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "UrlList | None":
-        """None where a Parquet file has no column `url`."""
+        """The source of a folder's files; None where a Parquet file has no column `url`."""
         name = folder.list(pattern)[0].name
         if name.endswith(".parquet"):
             schema = read_schema(folder, name)
@@ -48,34 +49,36 @@ class UrlList:
 
     @property
     def identity(self) -> dict[str, Any]:
+        """The kind, the files, their column of labels and the class map, as JSON values."""
         columns = {"label_column": self.label_column}
         return {"kind": "URL list", "url": f"{self.url}/{self.pattern}", **columns, **self.labels.identity}
 
     def listing(self) -> Iterator[ListedImage]:
-        """Sorts the list in a database on the local disk, which costs no memory."""
+        """All images, sorted by a database on the local disk, so that a long list needs no memory."""
         folder = Folder(self.url)
         with tempfile.TemporaryDirectory() as aside:
             database = sqlite3.connect(Path(aside) / "list.sqlite")
             try:
-                database.execute("CREATE TABLE pictures (url TEXT, label INTEGER)")
+                database.execute("CREATE TABLE images (url TEXT, label INTEGER)")
                 for entry in folder.list(self.pattern):
-                    database.executemany("INSERT INTO pictures VALUES (?, ?)", self._rows(folder, entry))
+                    database.executemany("INSERT INTO images VALUES (?, ?)", self._rows(folder, entry))
                 # The components of a path by their characters: U+0001 comes before any that a URL may hold.
-                rows = database.execute("SELECT url, label FROM pictures ORDER BY replace(url, '/', char(1)), rowid")
+                rows = database.execute("SELECT url, label FROM images ORDER BY replace(url, '/', char(1)), rowid")
                 yield from count_doubled(ListedImage(url, label, 0, "", problem=_problem(url)) for url, label in rows)
             finally:
                 database.close()
 
-    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
+        """The bytes of these images, several read at once."""
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            yield from pool.map(self._item, pictures)
+            yield from pool.map(self._stored, listed)
 
-    def _item(self, picture: ListedImage) -> StoredImage:
-        directory, _, name = picture.key.rpartition("/")
-        is_whole = "://" in picture.key or picture.key.startswith("/")
+    def _stored(self, image: ListedImage) -> StoredImage:
+        directory, _, name = image.key.rpartition("/")
+        is_whole = "://" in image.key or image.key.startswith("/")
         folder = Folder(directory if is_whole else self.url)
-        data = _read(folder, name if is_whole else picture.key)
-        return StoredImage(picture.key, picture.label, picture.key, data)
+        data = _read(folder, name if is_whole else image.key)
+        return StoredImage(image.key, image.label, image.key, data)
 
     def _rows(self, folder: Folder, entry: Entry) -> Iterator[tuple[str, int]]:
         row = 0
@@ -105,14 +108,14 @@ class UrlList:
 
 
 def _problem(url: str) -> str:
-    return "its path climbs out of the folder" if ".." in url.split("/") else ""
+    return URL_ESCAPES if ".." in url.split("/") else ""
 
 
 def _read(folder: Folder, name: str) -> bytes | BadImage:
     try:
         return read_file(folder, name)
     except Exception as error:
-        # What a web server says of this picture alone; "try again later" is not of that kind, and ends the run.
+        # An answer of a web server about this image alone. "Try again later" is none, and ends the run.
         status = getattr(error, "status", None)
         if status is None or not 400 <= status < 500 or status in (408, 425, 429):
             raise

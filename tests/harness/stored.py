@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.images.source import Source, StoredImage, in_portions, order, read_all
+from pipeline.images.source import Source, StoredImage, in_portions, listing_order, read_all
 
 IN_CLASSES = ["cat/1.png", "cat/2.JPEG", "dog/a b'é\".png", "dog/deep/er/3.PNG", "ox/4.webp"]
 """Names in a folder of class folders, in order."""
@@ -37,5 +37,5 @@ def as_structs(*pictures: bytes | None) -> list[dict]:
 def items(source: Source, size: int = 2) -> list[StoredImage]:
     """All pictures of a source, read as units are; a listing is in order, and the same every time."""
     listed = list(source.listing())
-    assert listed == sorted(source.listing(), key=order)
+    assert listed == sorted(source.listing(), key=listing_order)
     return [item for some in in_portions(listed, size) for item in read_all(source, some)]

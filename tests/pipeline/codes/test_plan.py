@@ -15,7 +15,7 @@ from pipeline.codes.plan import plan_units
 from pipeline.codes.plan_files import Plan, PlanTable, read_plans, read_unit
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.execution.unit import Unit
-from pipeline.images.source import ListedImage, StoredImage, count_doubled, order
+from pipeline.images.source import ListedImage, StoredImage, count_doubled, listing_order
 from pipeline.storage import Folder
 
 pytestmark = pytest.mark.long
@@ -37,9 +37,9 @@ class Versions:
 
     def listing(self) -> Iterator[ListedImage]:
         listed = [ListedImage(key, 0, 1, str(version)) for key, version in self.versions.items()]
-        yield from count_doubled(sorted(listed, key=order))
+        yield from count_doubled(sorted(listed, key=listing_order))
 
-    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         raise AssertionError("planning reads no picture")
 
 
@@ -248,7 +248,7 @@ def test_planning_holds_a_few_pictures_at_a_time(folder: Folder) -> None:
         def listing(self) -> Iterator[ListedImage]:
             return (ListedImage(f"class/{number:09d}.jpg", 0, 100_000, str(number)) for number in range(self.num))
 
-        def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
+        def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
             raise AssertionError("planning reads no picture")
 
     peaks = []

@@ -173,10 +173,10 @@ class CountedFolder(ImageFolder):
 
     log: str = ""
 
-    def read(self, pictures: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         with Path(self.log).open("a") as file:
-            file.writelines(f"{picture.key}\n" for picture in pictures)
-        return super().read(pictures)
+            file.writelines(f"{image.key}\n" for image in listed)
+        return super().read(listed)
 
 
 @pytest.mark.ray
@@ -243,7 +243,7 @@ def test_bad_input_is_named_before_any_work(done: TokenizeConfig, tmp_path: Path
         ({"tokenizer": str(tmp_path / "nothing")}, "nothing is not there"),
         ({"classes": str(tmp_path / "nothing.json")}, "nothing.json"),
         ({"source": str(tmp_path / "empty")}, "there are no images to work on"),
-        ({"workers": 9}, "ask for fewer workers"),
+        ({"workers": 9}, "choose fewer workers"),
     ]:
         with pytest.raises(BadInput, match=message):
             tokenize(replace(done, out=str(tmp_path / "codes"), **fields))

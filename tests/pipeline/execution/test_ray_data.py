@@ -102,7 +102,7 @@ def test_a_step_that_fails_names_its_own_error(folder: Folder, ray_here: str) ->
 
 @pytest.mark.ray
 def test_workers_must_leave_room_for_reading(folder: Folder, ray_here: str) -> None:
-    with pytest.raises(BadInput, match="ask for fewer workers"):
+    with pytest.raises(BadInput, match="choose fewer workers"):
         count(folder, Count().work(), plan(NUMBERS), workers=Workers(num=3))
 
 

@@ -93,9 +93,9 @@ def test_what_is_kept_is_spaced_evenly(tmp_path: Path, most: int, rows: Sequence
 
 
 def test_what_is_doubled_missing_or_changed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="holds picture k0 twice"):
+    with pytest.raises(BadInput, match="holds image k0 twice"):
         summary_of(save_features(str(tmp_path / "within"), [23], ("k0", *KEYS[:-1])))
-    with pytest.raises(BadInput, match="holds picture k0 twice"):
+    with pytest.raises(BadInput, match="holds image k0 twice"):
         summary_of(save_features(str(tmp_path / "between"), [20, 3], (*KEYS[:-1], "k0")))
     url = save_features(str(tmp_path / "cut"), [20, 3])
     path = sorted(Path(url).glob("features-*"))[1]

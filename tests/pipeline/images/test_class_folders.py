@@ -12,7 +12,7 @@ from bar_model.errors import BadInput
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import BadImage
 from pipeline.images.open_source import open_source
-from pipeline.images.source import order
+from pipeline.images.source import listing_order
 from pipeline.storage import Folder
 from tests.harness.stored import IN_CLASSES, items, picture
 
@@ -131,4 +131,4 @@ def test_a_folder_is_listed_in_order(tmp_path_factory: pytest.TempPathFactory, p
             written.add("/".join([*parts, "1.png"]))
     listed = list(ImageFolder.open(str(root)).listing())
     assert {each.key for each in listed} == written
-    assert listed == sorted(listed, key=order)
+    assert listed == sorted(listed, key=listing_order)

@@ -32,7 +32,7 @@ def test_parquet_of_pictures(any_folder: Folder) -> None:
         items(open_source(f"{any_folder.url}/train-*.parquet", num_classes=9))
     with pytest.raises(BadInput, match="label -1 is out of range"):
         items(open_source(f"{any_folder.url}/test-*.parquet"))
-    with pytest.raises(BadInput, match="has no column 'fine': name that of the labels with --label-column"):
+    with pytest.raises(BadInput, match="has no column 'fine': name the column of labels with --label-column"):
         open_source(f"{any_folder.url}/*.parquet", label_column="fine")
     with pytest.raises(BadInput, match="no file is there"):
         open_source(f"{any_folder.url}/valid-*.parquet")
@@ -45,7 +45,7 @@ def test_parquet_labels_by_name_and_what_is_no_parquet(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="row 0: the class map has no label for 'ox': add it with --classes"):
         items(open_source(f"{tmp_path}/a.parquet"))
     (tmp_path / "b.parquet").write_bytes(parquet({"picture": [1], "label": [2]}))
-    with pytest.raises(BadInput, match="neither a column of pictures"):
+    with pytest.raises(BadInput, match="neither a column of images"):
         open_source(f"{tmp_path}/b.parquet")
     (tmp_path / "c.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(BadInput, match=r"c.parquet is no Parquet file, or damaged"):

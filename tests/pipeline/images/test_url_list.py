@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
 from pipeline.images.open_source import open_source
-from pipeline.images.source import order
+from pipeline.images.source import listing_order
 from pipeline.storage import Folder
 from tests.harness.stored import items, parquet, picture
 
@@ -64,5 +64,5 @@ def test_a_list_is_in_order_however_it_lies(tmp_path_factory: pytest.TempPathFac
     (root / "a.parquet").write_bytes(parquet({"url": pa.array(urls, pa.string()), "label": [0] * len(urls)}))
     listed = list(open_source(f"{root}/a.parquet").listing())
     assert sorted(each.key for each in listed) == sorted(urls)
-    assert listed == sorted(listed, key=order)
+    assert listed == sorted(listed, key=listing_order)
     assert len({each.name for each in listed}) == len(urls)

@@ -27,10 +27,11 @@ from pipeline.presets import TRAINING
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.fit import fit
 from pipeline.training.learner import Training, take_step
+from pipeline.training.output import GENERATOR_STAGE
 from pipeline.training.ray_train import KEEP_MEMORY
 from pipeline.training.step.batches import CodeBatch, Codes, Rows
-from pipeline.training.step.trainee import Ranks
-from pipeline.training.train_generator import STAGE, GeneratorLearner, TrainConfig
+from pipeline.training.step.ranks import Ranks
+from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 
 NUM_IMAGES, WARM_UP = 2000, 10
 
@@ -111,7 +112,7 @@ def with_ray(config: TrainConfig) -> tuple[float, float]:
         began = time.time()
         config, codes = replace(config, out=f"{folder}/out"), random_codes(config)
         training = Training(
-            stage=STAGE,
+            stage=GENERATOR_STAGE,
             config=config,
             build=TimedLearner,
             data={"codes": codes},

@@ -35,8 +35,8 @@ from pipeline.training.learner import take_step
 from pipeline.training.meter import peak_memory
 from pipeline.training.ray_train import KEEP_MEMORY
 from pipeline.training.step.batches import Codes
-from pipeline.training.step.optimizer import OrderAnnealing
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.order_annealing import OrderAnnealing
+from pipeline.training.step.ranks import Ranks
 from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 
 NUM_IMAGES, NUM_VIEWS = 10_000, 2

@@ -4,7 +4,8 @@ from pipeline import cluster, command
 from pipeline.presets import TRAINING
 from pipeline.tracking import mlflow_server as tracking
 from pipeline.training.fit import dry_run
-from pipeline.training.train_generator import STAGE, TrainConfig, prepare, train
+from pipeline.training.output import GENERATOR_STAGE
+from pipeline.training.train_generator import TrainConfig, prepare, train
 
 
 def main(config: TrainConfig) -> None:
@@ -12,7 +13,7 @@ def main(config: TrainConfig) -> None:
         if config.dry_run:
             dry_run(prepare(config))
             return
-        with tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        with tracking.start(GENERATOR_STAGE, config.tracking, config, out=config.out) as run:
             train(config, run)
 
 

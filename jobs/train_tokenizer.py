@@ -4,7 +4,8 @@ from pipeline import cluster, command
 from pipeline.presets import TOKENIZER_TRAINING
 from pipeline.tracking import mlflow_server as tracking
 from pipeline.training.fit import dry_run
-from pipeline.training.train_tokenizer import STAGE, TrainTokenizerConfig, prepare, train_tokenizer
+from pipeline.training.output import TOKENIZER_STAGE
+from pipeline.training.train_tokenizer import TrainTokenizerConfig, prepare, train_tokenizer
 
 
 def main(config: TrainTokenizerConfig) -> None:
@@ -12,7 +13,7 @@ def main(config: TrainTokenizerConfig) -> None:
         if config.dry_run:
             dry_run(prepare(config))
             return
-        with tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+        with tracking.start(TOKENIZER_STAGE, config.tracking, config, out=config.out) as run:
             train_tokenizer(config, run)
 
 

@@ -32,7 +32,7 @@ from pipeline.samples.shard import Drawing, encode_samples, inspect_samples
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.tracking.mlflow_server import Run, TrackingConfig
-from pipeline.training.train_generator import trained_with
+from pipeline.training.output import trained_with
 
 MAX_SHOWN = 100
 

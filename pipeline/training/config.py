@@ -12,7 +12,8 @@ from pipeline.cluster import ClusterConfig
 from pipeline.storage import absolute
 from pipeline.tracking.mlflow_server import TrackingConfig
 from pipeline.training.step.batches import Share, Shuffle
-from pipeline.training.step.trainee import Precision, Ranks
+from pipeline.training.step.ranks import Ranks
+from pipeline.training.step.trainee import Precision
 
 TRACED_STEPS = 3
 """Of a trace, after one that warms the profiler up."""

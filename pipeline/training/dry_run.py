@@ -10,9 +10,9 @@ import torch
 
 from bar_model.errors import BadInput
 from pipeline.training.learner import Learner, take_step
-from pipeline.training.loop import Job, Outcome, built
 from pipeline.training.meter import peak_memory
-from pipeline.training.step.trainee import Refused
+from pipeline.training.step.ranks import Refused
+from pipeline.training.worker import Job, Outcome, built
 
 
 class Trial(NamedTuple):

@@ -21,7 +21,7 @@ from pipeline.training import train_generator as train
 from pipeline.training import train_tokenizer
 from pipeline.training.checkpoints.listing import FOLDER, Listed, listed_in
 from pipeline.training.checkpoints.state import check_state, load_state, shapes_of
-from pipeline.training.loop import save_model
+from pipeline.training.output import GENERATOR_STAGE, TOKENIZER_STAGE, save_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,9 @@ def read_model(out: Folder, which: str) -> tuple[Model, str]:
 
 def _empty_model(out: Folder) -> tuple[Model, str]:
     """As the training that claimed the folder has it, and the name of its player."""
-    if (found := claimed_configuration(out, train.STAGE)) is not None:
+    if (found := claimed_configuration(out, GENERATOR_STAGE)) is not None:
         return Bar(from_dict(BarConfig, found["model"])), train.PLAYER
-    if (found := claimed_configuration(out, train_tokenizer.STAGE)) is not None:
+    if (found := claimed_configuration(out, TOKENIZER_STAGE)) is not None:
         return Tokenizer(from_dict(TokenizerConfig, found["model"])), train_tokenizer.PLAYER
     raise BadInput(f"{out} is no training's output folder: give the --out of one")
 

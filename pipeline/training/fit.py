@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from bar_model import checkpoint
 from bar_model.errors import BadInput
@@ -16,20 +16,11 @@ from pipeline.training.config import TrainingConfig
 from pipeline.training.dry_run import DryRun, try_out
 from pipeline.training.initial_weights import load_initial, new_classes
 from pipeline.training.learner import Training
-from pipeline.training.loop import MODEL, MODEL_FILES, Outcome, work, write_file
+from pipeline.training.output import MODEL, MODEL_FILES, RESULTS, Trained, read_trained, write_file
 from pipeline.training.ray_train import check_room, run_workers
 from pipeline.training.sigterm import EXIT_CODE
-from pipeline.training.step.trainee import Diverged
-
-RESULTS = "results.json"
-
-
-class Trained(NamedTuple):
-    """A finished training: where the model is, its fingerprint, and what was measured last."""
-
-    model: str
-    fingerprint: str
-    metrics: dict[str, float]
+from pipeline.training.step.guard import Diverged
+from pipeline.training.worker import Outcome, work
 
 
 def fit(training: Training, run: Run | None) -> Trained:
@@ -49,7 +40,7 @@ def fit(training: Training, run: Run | None) -> Trained:
         check_room(config.workers)
     if (published := open_stage(out, stage, recipe)) is not None:
         _check_complete(out, published)
-        trained = _read(out)
+        trained = read_trained(out)
         print(f"{out}: trained before, nothing to do", flush=True)
     else:
         listed = _listed(out, config)
@@ -137,7 +128,7 @@ def _publish(out: Folder, stage: str, recipe: Mapping[str, Any], inputs: Inputs,
         inputs=inputs,
         files=(*outcome.files, document),
     ).commit(out)
-    return _read(out)
+    return read_trained(out)
 
 
 def _check_complete(out: Folder, published: Manifest) -> None:
@@ -147,8 +138,3 @@ def _check_complete(out: Folder, published: Manifest) -> None:
                 f"{out.path(file.name)} is missing, though this training is finished: restore it, or choose another "
                 "output folder"
             )
-
-
-def _read(out: Folder) -> Trained:
-    results = json.loads(out.read(RESULTS))
-    return Trained(out.path(MODEL), results["fingerprint"], results["metrics"])

@@ -13,7 +13,8 @@ from pipeline.training.config import TrainingConfig
 from pipeline.training.initial_weights import load_initial, start_from
 from pipeline.training.meter import Meter
 from pipeline.training.step.batches import Rows, Share
-from pipeline.training.step.trainee import Player, Ranks, Step, seed_dropout
+from pipeline.training.step.ranks import Ranks
+from pipeline.training.step.trainee import Player, Step, seed_dropout
 
 
 class Learner(Protocol):

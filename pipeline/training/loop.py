@@ -1,149 +1,63 @@
 """A training in one of its workers: steps, and what is due after them."""
 
-import hashlib
 import logging
 import math
-import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from bar_model import checkpoint
-from bar_model.blocks import arrange_blocks, check_compiler
-from pipeline.execution.manifest import FileEntry
 from pipeline.storage import Folder
 from pipeline.tracking.mlflow_server import Run
 from pipeline.training.board import Note
 from pipeline.training.checkpoints.listing import SCORE
-from pipeline.training.checkpoints.saver import Saver, at_hand
+from pipeline.training.checkpoints.saver import Saver
 from pipeline.training.checkpoints.state import check_state, load_state
 from pipeline.training.config import TrainingConfig
-from pipeline.training.learner import BuildLearner, Learner, begin, take_step
+from pipeline.training.learner import Learner, take_step
 from pipeline.training.meter import Meter
-from pipeline.training.micro_batch import fit_micro_batch
 from pipeline.training.profiler import Tracer
 from pipeline.training.sigterm import Word
-from pipeline.training.step.trainee import SPIKE, Diverged, Guard, Ranks, Refused, Step
+from pipeline.training.step.guard import SPIKE, Diverged, Guard
+from pipeline.training.step.ranks import Ranks
+from pipeline.training.step.trainee import Step
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
 logger = logging.getLogger(__name__)
 
-MODEL = "model"
-"""Folder of the finished model, below the output folder."""
-MODEL_FILES = ("model.safetensors", "config.json")
 NOTE_EVERY_S = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a worker gets to know."""
-
-    config: TrainingConfig
-    build: BuildLearner
-    data: Mapping[str, "ObjectRef"]
-    run: Run | None
-    board: Any
-    """Handle of a `Board`."""
-    num_threads: int
-
-
-class Outcome(NamedTuple):
-    """What the first rank tells the driver: what was measured last, and the model that it saved or why it did not."""
-
-    metrics: dict[str, float]
-    fingerprint: str = ""
-    files: tuple[FileEntry, ...] = ()
-    diverged: str = ""
-    refused: str = ""
-    """Why it can't begin, or its checkpoint can't be gone on from."""
-    stopped_after: int = 0
-    """The step after which it saved a checkpoint and stopped, since it was told to."""
-
-
-def work(job: Job) -> Outcome:
-    """From the last checkpoint to the end; the first rank saves the model."""
-    from ray import train
-
-    # Returned, since Ray Train would replace workers that raise.
-    try:
-        learner, ranks, device = built(job)
-        loop = Loop(job, learner, ranks, device)
-        if found := train.get_checkpoint():
-            with at_hand(found, Folder(job.config.out)) as folder:
-                loop.resume(folder)
-        loop.run()
-    except Refused as error:
-        return Outcome({}, refused=str(error))
-    except Diverged as error:
-        return Outcome({}, diverged=str(error))
-    if loop.done < job.config.steps:
-        return Outcome(loop.metrics, stopped_after=loop.done)
-    model = loop.learner.result()
-    if ranks.rank > 0:
-        return Outcome(loop.metrics)
-    if job.run is not None:
-        job.run.flush()
-    return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
-
-
-def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
-    """The learner in its worker, before the first step.  Raises: Refused: a machine lacks what it is to be built of."""
-    import ray
-    from ray import train
-    from ray.train.torch import get_device
-
-    logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
-    context = train.get_context()
-    ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
-    device = get_device()
-    torch.set_num_threads(job.num_threads)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    torch.manual_seed(job.config.seed)
-    workers = job.config.workers
-    if workers.compiled:
-        ranks.together(check_compiler)
-    data = ranks.together(lambda: {name: ray.get(reference).opened() for name, reference in job.data.items()})
-    learner = job.build(job.config, data, ranks, device)
-    begin(learner, job.config)
-    # What is learned; a player that helps it is small.
-    arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
-    if workers.micro_batch == "auto":
-        chosen = fit_micro_batch(learner, ranks, device, workers_here=context.get_local_world_size())
-        if ranks.rank == 0:
-            print(f"workers.micro_batch: {chosen} rows at once", flush=True)
-    return learner, ranks, device
 
 
 class Loop:
     """What a training is beside its learner: how many steps are done, how many were skipped, what was measured."""
 
-    def __init__(self, job: Job, learner: Learner, ranks: Ranks, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainingConfig, learner: Learner, ranks: Ranks, device: torch.device, run: Run | None, board: Any
+    ) -> None:
+        """`board` is the handle of a `Board`."""
         self.learner = learner
         self.metrics: dict[str, float] = {}
-        self._config = job.config
-        self._run = job.run
-        self._board = job.board
+        self._config = config
+        self._run = run
+        self._board = board
         self._ranks = ranks
         self._guard = Guard()
         self._steps: list[Step] = []
         self.done = self._checked = self._reported = 0
-        self._meter = Meter(batch=job.config.batch, device=device, num_devices=ranks.num)
-        self._tracer = Tracer(job.config, ranks, job.run)
+        self._meter = Meter(batch=config.batch, device=device, num_devices=ranks.num)
+        self._tracer = Tracer(config, ranks, run)
         self._note = Note(step=0)
         self._noted = 0.0
         self._answer: ObjectRef | None = None
         self._is_to_stop, self._word = False, Word(ranks)
         self._scores: dict[str, float] = {}
-        self._saver = ranks.together(lambda: Saver(Folder(job.config.out), ranks))
+        self._saver = ranks.together(lambda: Saver(Folder(config.out), ranks))
 
     def run(self) -> None:
         """All steps that are left, or those until the driver wants a checkpoint and no more.  Raises: Diverged."""
@@ -276,18 +190,3 @@ class Loop:
     @property
     def _leads(self) -> bool:
         return self._ranks.rank == 0
-
-
-def save_model(model: checkpoint.Model, out: Folder, *, below: str = MODEL) -> tuple[FileEntry, ...]:
-    """On a disk as in an object store; its configuration last, without which it is no model."""
-    with tempfile.TemporaryDirectory() as scratch:
-        draft = Path(scratch) / MODEL
-        checkpoint.save(model, draft)
-        return tuple(
-            write_file(out, str(PurePosixPath(below, name)), (draft / name).read_bytes()) for name in MODEL_FILES
-        )
-
-
-def write_file(out: Folder, name: str, data: bytes) -> FileEntry:
-    out.write(name, data)
-    return FileEntry(name, unit="", rows=0, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 from pipeline.storage import Folder
 from pipeline.tracking.mlflow_server import Run
 from pipeline.training.config import TRACED_STEPS, TrainingConfig
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 FOLDER = "traces"
 """Below the output folder."""

@@ -16,8 +16,8 @@ from pipeline.training.board import shown
 from pipeline.training.checkpoints.listing import FOLDER, Listed, ray_storage, remove, worth_keeping
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learner import Training
-from pipeline.training.loop import Job, work
 from pipeline.training.sigterm import sigterm_asks
+from pipeline.training.worker import Job, work
 
 RESIZE_S = 60.0
 """How often a training with room for more workers looks whether there are more; each change costs a new start."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.metrics.frechet import Moments, frechet_distance
 from pipeline.metrics.pixels import psnr, ssim
 from pipeline.pretrained.inception import DIMS, Inception
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 
 class ReconstructionQuality:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 from torch.distributed import Work
 
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 PATIENCE_S = 120.0
 """How long a driver that got SIGTERM waits at least for its workers, who may not even have begun."""

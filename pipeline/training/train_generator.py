@@ -16,19 +16,20 @@ from bar_model.operations import training_operations
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.codes.folder import open_codes, read_codes
 from pipeline.codes.mapped import MappedCodes
-from pipeline.execution.manifest import Inputs, Manifest
+from pipeline.execution.manifest import Inputs
 from pipeline.images.codec import from_model, to_grid
-from pipeline.storage import Folder, absolute, local_copy
+from pipeline.storage import absolute, local_copy
 from pipeline.tracking.mlflow_server import Run
 from pipeline.training.config import TrainingConfig
-from pipeline.training.fit import Trained, expect_checkpoint, fit
+from pipeline.training.fit import expect_checkpoint, fit
 from pipeline.training.learner import Training
-from pipeline.training.loop import MODEL
+from pipeline.training.output import GENERATOR_STAGE, Trained
 from pipeline.training.step.batches import CodeBatch, Codes, Rows, code_batch
-from pipeline.training.step.optimizer import OptimizationConfig, OrderAnnealing
-from pipeline.training.step.trainee import Objective, Player, Ranks, Tally, autocast
+from pipeline.training.step.optimizer import OptimizationConfig
+from pipeline.training.step.order_annealing import OrderAnnealing
+from pipeline.training.step.ranks import Ranks
+from pipeline.training.step.trainee import Objective, Player, Tally, autocast
 
-STAGE = "train"
 PLAYER = "train"
 """What learns, in checkpoints and metrics."""
 PICTURE_CLASSES, PICTURES_A_CLASS = 10, 2
@@ -93,14 +94,9 @@ def prepare(config: TrainConfig, run: Run | None = None) -> Training:
         "tokenizer": metadata.tokenizer,
     }
     inputs = Inputs(manifest.rows, version)
-    return Training(stage=STAGE, config=config, build=GeneratorLearner, data=data, recipe=recipe, inputs=inputs)
-
-
-def trained_with(generator: str) -> str | None:
-    """Fingerprint of the tokenizer whose codes a generator learned; None where it doesn't lie where it was trained."""
-    folder, _, name = Folder(generator).url.rpartition("/")
-    manifest = Manifest.newest(Folder(folder)) if name == MODEL else None
-    return manifest.configuration["tokenizer"] if manifest is not None and manifest.stage == STAGE else None
+    return Training(
+        stage=GENERATOR_STAGE, config=config, build=GeneratorLearner, data=data, recipe=recipe, inputs=inputs
+    )
 
 
 class GeneratorObjective(Objective):

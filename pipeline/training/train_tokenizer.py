@@ -22,15 +22,16 @@ from pipeline.pretrained.inception import Inception, load_inception
 from pipeline.pretrained.tokenizer_losses import FrozenNetworksConfig, fingerprints, load_frozen_networks, load_siglip
 from pipeline.tracking.mlflow_server import Run
 from pipeline.training.config import TrainingConfig
-from pipeline.training.fit import Trained, expect_checkpoint, fit
+from pipeline.training.fit import expect_checkpoint, fit
 from pipeline.training.image_loader import PictureLoader, Pictures, list_pictures, open_pictures
 from pipeline.training.learner import Training
+from pipeline.training.output import TOKENIZER_STAGE, Trained
 from pipeline.training.reconstruction import ReconstructionQuality
 from pipeline.training.step.batches import Rows, in_order
 from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.step.trainee import Objective, Player, Ranks, Tally, autocast
+from pipeline.training.step.ranks import Ranks
+from pipeline.training.step.trainee import Objective, Player, Tally, autocast
 
-STAGE = "train tokenizer"
 PLAYER = "tokenizer"
 """What learns, in checkpoints and metrics."""
 NUM_PICTURES = 16
@@ -118,7 +119,9 @@ def prepare(config: TrainTokenizerConfig, run: Run | None = None) -> Training:
     }
     if networks:
         recipe["networks"] = networks
-    return Training(stage=STAGE, config=config, build=TokenizerLearner, data=data, recipe=recipe, inputs=listing.inputs)
+    return Training(
+        stage=TOKENIZER_STAGE, config=config, build=TokenizerLearner, data=data, recipe=recipe, inputs=listing.inputs
+    )
 
 
 class ReconstructionObjective(Objective):

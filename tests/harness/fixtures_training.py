@@ -17,7 +17,7 @@ from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learner import begin, take_step
 from pipeline.training.step.batches import Codes
 from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 from tests.harness.code_folders import write_codes
 

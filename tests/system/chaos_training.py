@@ -101,7 +101,7 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
 
     from bar_model import checkpoint
     from pipeline.training.learner import begin, take_step
-    from pipeline.training.step.trainee import Ranks
+    from pipeline.training.step.ranks import Ranks
 
     torch.set_num_threads(1)
     ranks = Ranks(rank=rank, num=NUM_WORKERS[training])

@@ -14,7 +14,7 @@ from bar_model.errors import BadInput
 from pipeline.storage import Folder
 from pipeline.training.checkpoints.listing import FOLDER, checkpoint_name
 from pipeline.training.checkpoints.state import Snapshot
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint

@@ -26,7 +26,7 @@ from torch.distributed.tensor import DTensor
 
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 FORMAT = 2
 FILE_BYTES = 2**28

@@ -65,30 +65,6 @@ class OptimizationConfig:
         return self.final_learning_rate + fall
 
 
-@dataclass(frozen=True, kw_only=True)
-class OrderAnnealing:
-    """Random orders at first, raster order at the end (RAR): the two bounds are shares of the run."""
-
-    random_until: float = 0.5
-    raster_from: float = 0.75
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.random_until <= self.raster_from <= 1:
-            raise BadInput(
-                f"orders random until {self.random_until} and raster from {self.raster_from}: must be shares of the "
-                "run, the first not above the second"
-            )
-
-    def randomness_at(self, step: int, num_steps: int) -> float:
-        """The probability of a random order in the step after `step` others."""
-        progress = step / num_steps
-        if progress < self.random_until:
-            return 1.0
-        if progress >= self.raster_from:
-            return 0.0
-        return (self.raster_from - progress) / (self.raster_from - self.random_until)
-
-
 def parameter_groups(
     model: nn.Module, config: OptimizationConfig, learning_rate_factor: Callable[[str], float] = lambda name: 1.0
 ) -> list[dict[str, Any]]:

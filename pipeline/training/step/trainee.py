@@ -4,12 +4,10 @@ The loss of a step is the sum of `total` over all of its micro-batches and ranks
 is the same for any number of workers. Nothing here waits for the device until `Player.report` is asked.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +16,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bar_model.errors import BadInput
 from bar_model.torch_private import scale_next_step
 from pipeline.training.step.fsdp import shard, whole, whole_tensor
 from pipeline.training.step.optimizer import (
@@ -28,20 +25,9 @@ from pipeline.training.step.optimizer import (
     parameter_groups,
     set_learning_rate,
 )
-
-SPIKE = 10.0
-"""Standard deviations above the mean from which on a loss is a spike."""
-SPIKE_MEMORY = 100
-"""Steps over which mean and deviation are taken, the older ones counting less and less."""
+from pipeline.training.step.ranks import Ranks
 
 Precision = Literal["float32", "bfloat16"]
-
-
-Found = TypeVar("Found")
-
-
-class Refused(BadInput):
-    """What all ranks raise in the same place, so that none waits for another."""
 
 
 class Tally(NamedTuple):
@@ -77,45 +63,6 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
         """What the sums over some steps say."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranks:
-    """This worker among those that train together."""
-
-    rank: int = 0
-    num: int = 1
-
-    def sum(self, values: Tensor) -> Tensor:
-        """In place, over all ranks."""
-        if self.num > 1:
-            torch.distributed.all_reduce(values)
-        return values
-
-    def least(self, value: int) -> int:
-        """Of all ranks."""
-        values: list[int] = [value] * self.num
-        if self.num > 1:
-            torch.distributed.all_gather_object(values, value)
-        return min(values)
-
-    def together(self, task: Callable[[], Found]) -> Found:
-        """What the task gives on this rank, once all ranks have done it.
-
-        Raises:
-            Refused: on all ranks, where any of them raised BadInput: the others would wait for it.
-        """
-        found, error = None, ""
-        try:
-            found = task()
-        except BadInput as refusal:
-            error = str(refusal)
-        errors = [error] * self.num
-        if self.num > 1:
-            torch.distributed.all_gather_object(errors, error)
-        if any(errors):
-            raise Refused(next(filter(None, errors)))
-        return cast("Found", found)
 
 
 class Player:
@@ -243,39 +190,6 @@ class Player:
     def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
         """Ranks add up whole gradients in the last backward pass of a step alone; shards in each, to stay shards."""
         return nullcontext() if last or self._reducing is None else self._reducing.no_sync()
-
-
-class Diverged(RuntimeError):
-    """Losses or gradients stopped being finite; the message names steps and rows."""
-
-
-@dataclass
-class Guard:
-    """Watches the losses: counts the steps that were skipped, those in a row, and the spikes."""
-
-    skipped: int = 0
-    in_row: int = 0
-    spikes: int = 0
-    seen: int = 0
-    mean: float = 0.0
-    variance: float = 0.0
-
-    def is_third_bad(self, finite: bool) -> bool:
-        """Take in the next step; whether it is the third in a row that was skipped."""
-        self.skipped += not finite
-        self.in_row = 0 if finite else self.in_row + 1
-        return self.in_row == 3
-
-    def deviation(self, loss: float) -> float:
-        """By how many standard deviations of the last hundred steps or so a loss exceeds their mean; 0 before."""
-        known = self.seen >= SPIKE_MEMORY and self.variance > 0
-        deviation = (loss - self.mean) / math.sqrt(self.variance) if known else 0.0
-        self.spikes += deviation > SPIKE
-        self.seen += 1
-        share = max(1 / self.seen, 1 / SPIKE_MEMORY)
-        self.variance = (1 - share) * (self.variance + share * (loss - self.mean) ** 2)
-        self.mean += share * (loss - self.mean)
-        return deviation
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from pipeline.training import meter
-from pipeline.training.meter import Meter
-from pipeline.training.peaks import peak_operations
+from pipeline.training.meter import Meter, peak_operations
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.training.config import Cadence
 from pipeline.training.profiler import Tracer
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 from tests.harness.fixtures_training import ALONE, learner, losses, tiny_codes, tiny_training
 
 

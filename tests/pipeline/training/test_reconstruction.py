@@ -10,7 +10,7 @@ from pipeline.metrics.frechet import Moments, moments
 from pipeline.metrics.pixels import ssim
 from pipeline.pretrained.inception import Inception, load_inception
 from pipeline.training.reconstruction import FeatureSums, ReconstructionQuality
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 pytestmark = pytest.mark.long
 

@@ -22,10 +22,11 @@ from pipeline.command import bad_input
 from pipeline.tracking import mlflow_server as tracking
 from pipeline.training import export
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.fit import Trained, dry_run
+from pipeline.training.fit import dry_run
 from pipeline.training.learner import Learner
+from pipeline.training.output import GENERATOR_STAGE, Trained
 from pipeline.training.ray_train import KEEP_MEMORY
-from pipeline.training.train_generator import STAGE, TrainConfig, check_room, prepare, train
+from pipeline.training.train_generator import TrainConfig, check_room, prepare, train
 from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 from tests.pipeline.training.test_train_tokenizer import tiny_tokenizer
 
@@ -57,7 +58,7 @@ pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 
 
 def run_training(config: TrainConfig) -> Trained:
-    with tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+    with tracking.start(GENERATOR_STAGE, config.tracking, config, out=config.out) as run:
         return train(config, run)
 
 

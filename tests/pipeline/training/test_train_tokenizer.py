@@ -23,7 +23,8 @@ from pipeline.training.image_loader import PictureLoader, list_pictures, open_pi
 from pipeline.training.learner import take_step
 from pipeline.training.step.batches import Rows, in_order
 from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.step.trainee import Player, Ranks
+from pipeline.training.step.ranks import Ranks
+from pipeline.training.step.trainee import Player
 from pipeline.training.train_tokenizer import (
     CriticObjective,
     ReconstructionObjective,

@@ -23,7 +23,7 @@ from pipeline.training.checkpoints.listing import (
 )
 from pipeline.training.checkpoints.state import Snapshot, check_state
 from pipeline.training.config import Cadence
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
 

@@ -15,7 +15,7 @@ from bar_model.errors import BadInput
 from pipeline.storage import Folder
 from pipeline.training.checkpoints import state
 from pipeline.training.checkpoints.state import Snapshot, check_state, load_state
-from pipeline.training.step.trainee import Ranks
+from pipeline.training.step.ranks import Ranks
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
 

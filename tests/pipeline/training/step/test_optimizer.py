@@ -11,13 +11,8 @@ from bar_model import presets
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from pipeline.presets import TOKENIZER_TRAINING, TRAINING
-from pipeline.training.step.optimizer import (
-    Average,
-    OptimizationConfig,
-    OrderAnnealing,
-    parameter_groups,
-    set_learning_rate,
-)
+from pipeline.training.step.optimizer import Average, OptimizationConfig, parameter_groups, set_learning_rate
+from pipeline.training.step.order_annealing import OrderAnnealing
 
 UPSTREAM_KEYS = Path(__file__).parents[3] / "golden" / "upstream_keys.json"
 

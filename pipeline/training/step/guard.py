@@ -1,0 +1,44 @@
+"""The guard of a training: it counts skipped steps and spikes of the loss, and says when to stop."""
+
+import math
+from dataclasses import dataclass
+
+SPIKE = 10.0
+"""Standard deviations above the mean from which on a loss is a spike."""
+
+
+SPIKE_MEMORY = 100
+"""Steps over which mean and deviation are taken, the older ones counting less and less."""
+
+
+class Diverged(RuntimeError):
+    """Losses or gradients stopped being finite; the message names steps and rows."""
+
+
+@dataclass
+class Guard:
+    """Watches the losses: counts the steps that were skipped, those in a row, and the spikes."""
+
+    skipped: int = 0
+    in_row: int = 0
+    spikes: int = 0
+    seen: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def is_third_bad(self, finite: bool) -> bool:
+        """Take in the next step; whether it is the third in a row that was skipped."""
+        self.skipped += not finite
+        self.in_row = 0 if finite else self.in_row + 1
+        return self.in_row == 3
+
+    def deviation(self, loss: float) -> float:
+        """By how many standard deviations of the last hundred steps or so a loss exceeds their mean; 0 before."""
+        known = self.seen >= SPIKE_MEMORY and self.variance > 0
+        deviation = (loss - self.mean) / math.sqrt(self.variance) if known else 0.0
+        self.spikes += deviation > SPIKE
+        self.seen += 1
+        share = max(1 / self.seen, 1 / SPIKE_MEMORY)
+        self.variance = (1 - share) * (self.variance + share * (loss - self.mean) ** 2)
+        self.mean += share * (loss - self.mean)
+        return deviation

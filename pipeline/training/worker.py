@@ -1,0 +1,106 @@
+"""A worker of a training, from what Ray Train gives it to the outcome that it returns to the driver."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from bar_model import checkpoint
+from bar_model.blocks import arrange_blocks, check_compiler
+from pipeline.execution.manifest import FileEntry
+from pipeline.storage import Folder
+from pipeline.tracking.mlflow_server import Run
+from pipeline.training.checkpoints.saver import at_hand
+from pipeline.training.config import TrainingConfig
+from pipeline.training.learner import BuildLearner, Learner, begin
+from pipeline.training.loop import Loop
+from pipeline.training.micro_batch import fit_micro_batch
+from pipeline.training.output import save_model
+from pipeline.training.step.guard import Diverged
+from pipeline.training.step.ranks import Ranks, Refused
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker gets to know."""
+
+    config: TrainingConfig
+    build: BuildLearner
+    data: Mapping[str, "ObjectRef"]
+    run: Run | None
+    board: Any
+    """Handle of a `Board`."""
+    num_threads: int
+
+
+class Outcome(NamedTuple):
+    """What the first rank tells the driver: what was measured last, and the model that it saved or why it did not."""
+
+    metrics: dict[str, float]
+    fingerprint: str = ""
+    files: tuple[FileEntry, ...] = ()
+    diverged: str = ""
+    refused: str = ""
+    """Why it can't begin, or its checkpoint can't be gone on from."""
+    stopped_after: int = 0
+    """The step after which it saved a checkpoint and stopped, since it was told to."""
+
+
+def work(job: Job) -> Outcome:
+    """From the last checkpoint to the end; the first rank saves the model."""
+    from ray import train
+
+    # Returned, since Ray Train would replace workers that raise.
+    try:
+        learner, ranks, device = built(job)
+        loop = Loop(job.config, learner, ranks, device, job.run, job.board)
+        if found := train.get_checkpoint():
+            with at_hand(found, Folder(job.config.out)) as folder:
+                loop.resume(folder)
+        loop.run()
+    except Refused as error:
+        return Outcome({}, refused=str(error))
+    except Diverged as error:
+        return Outcome({}, diverged=str(error))
+    if loop.done < job.config.steps:
+        return Outcome(loop.metrics, stopped_after=loop.done)
+    model = loop.learner.result()
+    if ranks.rank > 0:
+        return Outcome(loop.metrics)
+    if job.run is not None:
+        job.run.flush()
+    return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
+
+
+def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
+    """The learner in its worker, before the first step.  Raises: Refused: a machine lacks what it is to be built of."""
+    import ray
+    from ray import train
+    from ray.train.torch import get_device
+
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
+    context = train.get_context()
+    ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
+    device = get_device()
+    torch.set_num_threads(job.num_threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    torch.manual_seed(job.config.seed)
+    workers = job.config.workers
+    if workers.compiled:
+        ranks.together(check_compiler)
+    data = ranks.together(lambda: {name: ray.get(reference).opened() for name, reference in job.data.items()})
+    learner = job.build(job.config, data, ranks, device)
+    begin(learner, job.config)
+    # What is learned; a player that helps it is small.
+    arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
+    if workers.micro_batch == "auto":
+        chosen = fit_micro_batch(learner, ranks, device, workers_here=context.get_local_world_size())
+        if ranks.rank == 0:
+            print(f"workers.micro_batch: {chosen} rows at once", flush=True)
+    return learner, ranks, device

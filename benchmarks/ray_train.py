@@ -26,12 +26,12 @@ from pipeline.execution.manifest import Inputs
 from pipeline.presets import TRAINING
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.fit import fit
-from pipeline.training.learner import Training, take_step
+from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
+from pipeline.training.learners.learner import Training, take_step
 from pipeline.training.output import GENERATOR_STAGE
 from pipeline.training.ray_train import KEEP_MEMORY
 from pipeline.training.step.batches import CodeBatch, Codes, Rows
 from pipeline.training.step.ranks import Ranks
-from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 
 NUM_IMAGES, WARM_UP = 2000, 10
 

@@ -31,13 +31,13 @@ from bar_model.operations import training_operations
 from pipeline.cluster import QUIET
 from pipeline.presets import TRAINING
 from pipeline.training.config import WorkersConfig
-from pipeline.training.learner import take_step
+from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
+from pipeline.training.learners.learner import take_step
 from pipeline.training.meter import peak_memory
 from pipeline.training.ray_train import KEEP_MEMORY
 from pipeline.training.step.batches import Codes
 from pipeline.training.step.order_annealing import OrderAnnealing
 from pipeline.training.step.ranks import Ranks
-from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 
 NUM_IMAGES, NUM_VIEWS = 10_000, 2
 WARM_UPS = 3  # After the second one nothing is compiled any more.

@@ -4,8 +4,9 @@ from pipeline import cluster, command
 from pipeline.presets import TRAINING
 from pipeline.tracking import mlflow_server as tracking
 from pipeline.training.fit import dry_run
+from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.output import GENERATOR_STAGE
-from pipeline.training.train_generator import TrainConfig, prepare, train
+from pipeline.training.train_generator import prepare, train
 
 
 def main(config: TrainConfig) -> None:

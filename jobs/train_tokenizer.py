@@ -4,8 +4,9 @@ from pipeline import cluster, command
 from pipeline.presets import TOKENIZER_TRAINING
 from pipeline.tracking import mlflow_server as tracking
 from pipeline.training.fit import dry_run
+from pipeline.training.learners.tokenizer import TrainTokenizerConfig
 from pipeline.training.output import TOKENIZER_STAGE
-from pipeline.training.train_tokenizer import TrainTokenizerConfig, prepare, train_tokenizer
+from pipeline.training.train_tokenizer import prepare, train_tokenizer
 
 
 def main(config: TrainTokenizerConfig) -> None:

@@ -14,9 +14,9 @@ from pipeline.evaluation.evaluate_samples import EvaluateConfig
 from pipeline.evaluation.evaluate_tokenizer import EvaluateTokenizerConfig
 from pipeline.samples.sample import SampleConfig
 from pipeline.training.config import Cadence, WorkersConfig
+from pipeline.training.learners.generator import TrainConfig
+from pipeline.training.learners.tokenizer import TrainTokenizerConfig
 from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.train_generator import TrainConfig
-from pipeline.training.train_tokenizer import TrainTokenizerConfig
 
 
 def train_bar_b() -> TrainConfig:

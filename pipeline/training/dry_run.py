@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from bar_model.errors import BadInput
-from pipeline.training.learner import Learner, take_step
+from pipeline.training.learners.learner import Learner, take_step
 from pipeline.training.meter import peak_memory
 from pipeline.training.step.ranks import Refused
 from pipeline.training.worker import Job, Outcome, built

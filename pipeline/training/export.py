@@ -17,10 +17,9 @@ from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline.command import run_module
 from pipeline.execution.manifest import claimed_configuration
 from pipeline.storage import Folder, local_copy
-from pipeline.training import train_generator as train
-from pipeline.training import train_tokenizer
 from pipeline.training.checkpoints.listing import FOLDER, Listed, listed_in
 from pipeline.training.checkpoints.state import check_state, load_state, shapes_of
+from pipeline.training.learners import generator, tokenizer
 from pipeline.training.output import GENERATOR_STAGE, TOKENIZER_STAGE, save_model
 
 
@@ -57,9 +56,9 @@ def read_model(out: Folder, which: str) -> tuple[Model, str]:
 def _empty_model(out: Folder) -> tuple[Model, str]:
     """As the training that claimed the folder has it, and the name of its player."""
     if (found := claimed_configuration(out, GENERATOR_STAGE)) is not None:
-        return Bar(from_dict(BarConfig, found["model"])), train.PLAYER
+        return Bar(from_dict(BarConfig, found["model"])), generator.PLAYER
     if (found := claimed_configuration(out, TOKENIZER_STAGE)) is not None:
-        return Tokenizer(from_dict(TokenizerConfig, found["model"])), train_tokenizer.PLAYER
+        return Tokenizer(from_dict(TokenizerConfig, found["model"])), tokenizer.PLAYER
     raise BadInput(f"{out} is no training's output folder: give the --out of one")
 
 

@@ -15,7 +15,7 @@ from pipeline.training.checkpoints.state import check_state
 from pipeline.training.config import TrainingConfig
 from pipeline.training.dry_run import DryRun, try_out
 from pipeline.training.initial_weights import load_initial, new_classes
-from pipeline.training.learner import Training
+from pipeline.training.learners.learner import Training
 from pipeline.training.output import MODEL, MODEL_FILES, RESULTS, Trained, read_trained, write_file
 from pipeline.training.ray_train import check_room, run_workers
 from pipeline.training.sigterm import EXIT_CODE

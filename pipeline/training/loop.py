@@ -18,7 +18,7 @@ from pipeline.training.checkpoints.listing import SCORE
 from pipeline.training.checkpoints.saver import Saver
 from pipeline.training.checkpoints.state import check_state, load_state
 from pipeline.training.config import TrainingConfig
-from pipeline.training.learner import Learner, take_step
+from pipeline.training.learners.learner import Learner, take_step
 from pipeline.training.meter import Meter
 from pipeline.training.profiler import Tracer
 from pipeline.training.sigterm import Word

@@ -6,7 +6,7 @@ import torch
 
 from bar_model.errors import BadInput
 from bar_model.memory import available_bytes, peak_bytes, readable_bytes
-from pipeline.training.learner import Learner
+from pipeline.training.learners.learner import Learner
 from pipeline.training.step.ranks import Ranks
 
 _SPARE = 0.8

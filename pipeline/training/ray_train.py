@@ -15,7 +15,7 @@ from pipeline.tracking.mlflow_server import Run
 from pipeline.training.board import shown
 from pipeline.training.checkpoints.listing import FOLDER, Listed, ray_storage, remove, worth_keeping
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.learner import Training
+from pipeline.training.learners.learner import Training
 from pipeline.training.sigterm import sigterm_asks
 from pipeline.training.worker import Job, work
 

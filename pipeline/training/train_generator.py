@@ -1,67 +1,18 @@
-"""Train BAR on codes: what its players, batches, measurements and pictures are."""
+"""Train BAR on codes: what it learns from is read and checked before any work starts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
-
-import numpy as np
-import torch
-
-from bar_model.checkpoint import fingerprint_of, load_tokenizer
+from bar_model.checkpoint import fingerprint_of
 from bar_model.errors import BadInput
-from bar_model.generator.bar import Bar, BarConfig
-from bar_model.heads.head import NUM_RATIO_BUCKETS
 from bar_model.memory import readable_bytes
-from bar_model.operations import training_operations
-from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.codes.folder import open_codes, read_codes
 from pipeline.codes.mapped import MappedCodes
 from pipeline.execution.manifest import Inputs
-from pipeline.images.codec import from_model, to_grid
-from pipeline.storage import absolute, local_copy
+from pipeline.storage import local_copy
 from pipeline.tracking.mlflow_server import Run
-from pipeline.training.config import TrainingConfig
 from pipeline.training.fit import expect_checkpoint, fit
-from pipeline.training.learner import Training
+from pipeline.training.learners.generator import CodeSource, GeneratorLearner, TrainConfig
+from pipeline.training.learners.learner import Training
 from pipeline.training.output import GENERATOR_STAGE, Trained
-from pipeline.training.step.batches import CodeBatch, Codes, Rows, code_batch
-from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.step.order_annealing import OrderAnnealing
-from pipeline.training.step.ranks import Ranks
-from pipeline.training.step.trainee import Objective, Player, Tally, autocast
-
-PLAYER = "train"
-"""What learns, in checkpoints and metrics."""
-PICTURE_CLASSES, PICTURES_A_CLASS = 10, 2
-
-CodeSource = Codes | MappedCodes
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig(TrainingConfig):
-    """Which generator learns which codes, and how."""
-
-    codes: str
-    """Folder of codes: a path, s3://… or hf://…"""
-    held_out: str | None = None
-    """Folder of codes, by the same tokenizer, that the validation loss is of."""
-    codes_cache: str | None = None
-    """Folder on each machine's own disk for codes larger than memory, mapped from there (else: Ray's object store)."""
-    tokenizer: str | None = None
-    """The tokenizer that made the codes, to draw pictures on the way (else: none)."""
-    model: BarConfig
-    optimization: OptimizationConfig
-    order: OrderAnnealing = field(default_factory=OrderAnnealing)
-    class_dropout: float = 0.1
-    """How often the class is dropped, for guidance to have something to compare with."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.class_dropout < 1:
-            raise BadInput(f"class_dropout {self.class_dropout}: must be a share of the rows, from 0 to below 1")
-
-    def for_workers(self) -> Self:
-        return replace(super().for_workers(), tokenizer=absolute(self.tokenizer))
+from pipeline.training.step.batches import Codes
 
 
 def train(config: TrainConfig, run: Run | None = None) -> Trained:
@@ -97,120 +48,6 @@ def prepare(config: TrainConfig, run: Run | None = None) -> Training:
     return Training(
         stage=GENERATOR_STAGE, config=config, build=GeneratorLearner, data=data, recipe=recipe, inputs=inputs
     )
-
-
-class GeneratorObjective(Objective):
-    """The training loss of BAR, with chance as a function of (seed, epoch, row)."""
-
-    num_parts = 2 * NUM_RATIO_BUCKETS
-    entry = "loss"
-
-    def __init__(self, bar: Bar, *, seed: int, class_dropout: float) -> None:
-        super().__init__()
-        self.bar = bar
-        self._seed = seed
-        self._class_dropout = class_dropout
-
-    def forward(self, batch: CodeBatch, order_randomness: float) -> Tally:
-        chance = self.bar.training_draw(
-            batch.rows,
-            batch.epochs,
-            seed=self._seed,
-            order_randomness=order_randomness,
-            class_dropout=self._class_dropout,
-        )
-        loss = self.bar.loss(batch.bits, batch.labels, chance)
-        return Tally(loss.total, loss.weight, torch.cat((loss.correct, loss.counted)))
-
-    def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
-        """How many of the masked bits are read right: all, and by mask ratio in tenths."""
-        correct, counted = parts[:NUM_RATIO_BUCKETS], parts[NUM_RATIO_BUCKETS:]
-        by_ratio = {
-            f"bit_accuracy_at/{(bucket + 1) / NUM_RATIO_BUCKETS}": correct[bucket] / counted[bucket]
-            for bucket in range(NUM_RATIO_BUCKETS)
-            if counted[bucket]
-        }
-        return {"bit_accuracy": sum(correct) / sum(counted), **by_ratio}
-
-
-class GeneratorLearner:
-    """One player, the generator."""
-
-    def __init__(self, config: TrainConfig, data: Mapping[str, CodeSource], ranks: Ranks, device: torch.device) -> None:
-        self._config = config
-        self._codes = data["codes"].opened()
-        self._held_out = data["held_out"].opened() if "held_out" in data else None
-        self._ranks = ranks
-        self._device = device
-        bar = Bar(config.model).to(device)
-        objective = GeneratorObjective(bar, seed=config.seed, class_dropout=config.class_dropout)
-        self._player = Player(
-            PLAYER,
-            bar,
-            objective,
-            config.optimization,
-            steps=range(config.steps),
-            ranks=ranks,
-            precision=config.precision,
-            sharded=config.workers.sharded,
-        )
-        self.players = (self._player,)
-        self.share = config.share(len(self._codes.labels), ranks)
-        self._row_operations = training_operations(bar)
-        self._tokenizer: Tokenizer | None = None
-        if config.tokenizer is not None and ranks.rank == 0:
-            self._tokenizer = load_tokenizer(local_copy(config.tokenizer), device=device, decode_only=True)
-
-    def player_at(self, step: int) -> Player:
-        return self._player
-
-    def kinds_of_steps(self) -> Sequence[tuple[int, int]]:
-        return [(0, self._config.steps)]
-
-    def row_operations_at(self, step: int) -> int:
-        return self._row_operations
-
-    def micro_batch(self, rows: Rows, step: int) -> tuple[CodeBatch, float]:
-        batch = code_batch(self._codes, rows, self._config.model.codes, self._device)
-        return batch, self._config.order.randomness_at(step, self._config.steps)
-
-    def settings_at(self, step: int) -> dict[str, float]:
-        return {"order_randomness": self._config.order.randomness_at(step, self._config.steps)}
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Loss and bit accuracy on the held-out codes, in raster order, with the same masks every time."""
-        if self._held_out is None:
-            return {}
-        objective = GeneratorObjective(self.result(), seed=self._config.seed, class_dropout=0.0).eval()
-        sums = torch.zeros(2 + objective.num_parts, device=self._device)
-        for rows in self.share.all_once(len(self._held_out.labels)):
-            batch = code_batch(self._held_out, rows, self._config.model.codes, self._device)
-            with autocast(self._device, self._config.precision):
-                total, weight, parts = objective(batch, 0.0)
-            sums += torch.cat((torch.stack((total, weight)), parts))
-        total, weight, *parts = self._ranks.sum(sums).tolist()
-        return {"loss": total / weight, **objective.metrics(weight, parts)}
-
-    def picture(self) -> np.ndarray | None:
-        """A column a class, drawn with the same noise every time: without guidance, and below that with it."""
-        model = self.result().eval()
-        if self._tokenizer is None:
-            return None
-        num_classes = self._config.model.num_classes
-        columns = torch.linspace(0, num_classes - 1, min(PICTURE_CLASSES, num_classes)).long()
-        labels = columns.repeat(PICTURES_A_CLASS).to(self._device)
-        guided = self._config.model.sampling
-        bits = [
-            model.generate(labels, seed=self._config.seed, sampling=sampling)
-            for sampling in (replace(guided, guidance_scale=1.0), guided)
-        ]
-        return to_grid(from_model(self._tokenizer.decode(torch.cat(bits))), columns=len(columns))
-
-    def result(self) -> Bar:
-        model = self._player.evaluated()
-        assert isinstance(model, Bar)
-        return model
 
 
 def _source(config: TrainConfig, url: str, tokenizer: str | None) -> CodeSource:

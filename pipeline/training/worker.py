@@ -14,7 +14,7 @@ from pipeline.storage import Folder
 from pipeline.tracking.mlflow_server import Run
 from pipeline.training.checkpoints.saver import at_hand
 from pipeline.training.config import TrainingConfig
-from pipeline.training.learner import BuildLearner, Learner, begin
+from pipeline.training.learners.learner import BuildLearner, Learner, begin
 from pipeline.training.loop import Loop
 from pipeline.training.micro_batch import fit_micro_batch
 from pipeline.training.output import save_model

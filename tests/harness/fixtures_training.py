@@ -14,11 +14,11 @@ from pipeline.codes.folder import CodeTable, read_codes
 from pipeline.codes.shard import CodeMetadata
 from pipeline.tracking.mlflow_server import TrackingConfig
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.learner import begin, take_step
+from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
+from pipeline.training.learners.learner import begin, take_step
 from pipeline.training.step.batches import Codes
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
-from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 from tests.harness.code_folders import write_codes
 
 SHAPE = CodeShape(grid=2, bits=4)

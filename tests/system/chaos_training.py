@@ -17,7 +17,7 @@ from tests.harness.killable_cluster import RAY_ENVIRONMENT, REPOSITORY, Killable
 
 if TYPE_CHECKING:
     from pipeline.training.config import TrainingConfig
-    from pipeline.training.learner import Training
+    from pipeline.training.learners.learner import Training
 
 NUM_WORKERS = {"generator": 2, "tokenizer": 1}
 STEPS, CHECKPOINT_EVERY = 160, 4
@@ -100,7 +100,7 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
     from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
     from bar_model import checkpoint
-    from pipeline.training.learner import begin, take_step
+    from pipeline.training.learners.learner import begin, take_step
     from pipeline.training.step.ranks import Ranks
 
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.train_generator import TrainConfig
+from pipeline.training.learners.generator import TrainConfig
 from tests.harness.fixtures_training import learner, losses, tiny_codes, tiny_training
 from tests.harness.killable_cluster import RAY_ENVIRONMENT, KillableCluster, environment
 from tests.pipeline.training.test_train_generator import curve

@@ -13,7 +13,8 @@ from bar_model.errors import BadInput
 from pipeline.codes import mapped as mapped_codes
 from pipeline.codes.folder import open_codes, read_codes
 from pipeline.codes.mapped import MappedCodes
-from pipeline.training.train_generator import GeneratorLearner, TrainConfig, prepare
+from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
+from pipeline.training.train_generator import prepare
 from tests.harness.fixtures_training import ALONE, NUM_CLASSES, losses, tiny_bar, tiny_codes, tiny_training
 
 

@@ -24,8 +24,9 @@ from pipeline.pretrained.tokenizer_losses import (
     load_siglip,
     load_vgg,
 )
+from pipeline.training.learners.tokenizer import TrainTokenizerConfig
 from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.train_tokenizer import TrainTokenizerConfig, prepare
+from pipeline.training.train_tokenizer import prepare
 from tests.pipeline.training.test_train_tokenizer import write_pictures
 
 pytestmark = pytest.mark.long

@@ -9,8 +9,8 @@ import torch
 from bar_model.errors import BadInput
 from pipeline.training import micro_batch
 from pipeline.training.config import WorkersConfig
+from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.micro_batch import fit_micro_batch
-from pipeline.training.train_generator import TrainConfig
 from tests.harness.fixtures_training import ALONE, learner, losses, tiny_codes, tiny_training
 
 CPU = torch.device("cpu")

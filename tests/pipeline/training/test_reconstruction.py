@@ -9,7 +9,7 @@ from bar_model.errors import BadInput
 from pipeline.metrics.frechet import Moments, moments
 from pipeline.metrics.pixels import ssim
 from pipeline.pretrained.inception import Inception, load_inception
-from pipeline.training.reconstruction import FeatureSums, ReconstructionQuality
+from pipeline.training.learners.reconstruction import FeatureSums, ReconstructionQuality
 from pipeline.training.step.ranks import Ranks
 
 pytestmark = pytest.mark.long
@@ -35,7 +35,9 @@ def test_rfid_is_the_frechet_distance_of_the_features(inception: Inception, monk
     features = [inception.features(torch.from_numpy(each).permute(0, 3, 1, 2)).numpy() for each in (pictures, made)]
     assert features[0].std(axis=0).max() > 1e-3, "dead features would prove nothing"
     asked = []  # The distance itself, seconds at 2,048 dimensions, has its own tests.
-    monkeypatch.setattr("pipeline.training.reconstruction.frechet_distance", lambda *both: asked.append(both) or 7.0)
+    monkeypatch.setattr(
+        "pipeline.training.learners.reconstruction.frechet_distance", lambda *both: asked.append(both) or 7.0
+    )
     assert quality_of(pictures, made, inception, 3)["rfid"] == 7.0
     ((real, fake),) = asked
     for found, expected in zip((real, fake), map(moments, features), strict=True):

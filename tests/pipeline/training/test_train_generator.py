@@ -23,10 +23,11 @@ from pipeline.tracking import mlflow_server as tracking
 from pipeline.training import export
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.fit import dry_run
-from pipeline.training.learner import Learner
+from pipeline.training.learners.generator import TrainConfig
+from pipeline.training.learners.learner import Learner
 from pipeline.training.output import GENERATOR_STAGE, Trained
 from pipeline.training.ray_train import KEEP_MEMORY
-from pipeline.training.train_generator import TrainConfig, check_room, prepare, train
+from pipeline.training.train_generator import check_room, prepare, train
 from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 from tests.pipeline.training.test_train_tokenizer import tiny_tokenizer
 

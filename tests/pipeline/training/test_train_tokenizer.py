@@ -17,21 +17,17 @@ from bar_model.tokenizer.encoder import EncoderConfig
 from bar_model.tokenizer.loss import FrozenNetworks, TokenizerLoss, TokenizerLossConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline.pretrained.tokenizer_losses import FrozenNetworksConfig
-from pipeline.training import train_tokenizer as train_tokenizer_module
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.image_loader import PictureLoader, list_pictures, open_pictures
-from pipeline.training.learner import take_step
+from pipeline.training.learners import tokenizer as tokenizer_learner
+from pipeline.training.learners.image_loader import PictureLoader, list_pictures, open_pictures
+from pipeline.training.learners.learner import take_step
+from pipeline.training.learners.tokenizer import TokenizerLearner, TrainTokenizerConfig
+from pipeline.training.learners.tokenizer_objectives import CriticObjective, ReconstructionObjective
 from pipeline.training.step.batches import Rows, in_order
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import Player
-from pipeline.training.train_tokenizer import (
-    CriticObjective,
-    ReconstructionObjective,
-    TokenizerLearner,
-    TrainTokenizerConfig,
-    train_tokenizer,
-)
+from pipeline.training.train_tokenizer import train_tokenizer
 from tests.harness.random_inception import save_inception
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
@@ -154,7 +150,7 @@ ADVERSARIAL = dataclasses.replace(L2_ALONE, adversarial=0.1, adversarial_start=0
 
 def losses(config: TrainTokenizerConfig, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Of every step."""
-    monkeypatch.setattr(train_tokenizer_module, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
+    monkeypatch.setattr(tokenizer_learner, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
     pictures, _ = open_pictures(list_pictures(config.source), SIZE, memory_gb=1.0)
     torch.manual_seed(config.seed)
     learner = TokenizerLearner(config, {"pictures": pictures}, Ranks(), torch.device("cpu"))
@@ -195,7 +191,7 @@ def test_the_discriminators_step_is_the_same_for_any_micro_batches() -> None:
 
 
 def test_a_dry_run_tries_each_kind_of_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_tokenizer_module, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
+    monkeypatch.setattr(tokenizer_learner, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
     config = tiny_training(tmp_path, loss=ADVERSARIAL, steps=10, source=write_pictures(tmp_path / "pictures"))
     pictures, _ = open_pictures(list_pictures(config.source), SIZE, memory_gb=1.0)
     learner = TokenizerLearner(config, {"pictures": pictures}, Ranks(), torch.device("cpu"))

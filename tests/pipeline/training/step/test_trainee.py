@@ -19,11 +19,11 @@ from bar_model.generator.transformer import TransformerConfig
 from pipeline.storage import Folder
 from pipeline.training.checkpoints.state import Snapshot, check_state, load_state
 from pipeline.training.config import WorkersConfig
+from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.step.guard import Guard
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks, Refused
 from pipeline.training.step.trainee import Objective, Player, Tally, seed_dropout
-from pipeline.training.train_generator import GeneratorLearner, TrainConfig
 from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 
 

@@ -22,6 +22,7 @@ import torch
 
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
+from pipeline.codes.table import Codes
 from pipeline.execution.manifest import Inputs
 from pipeline.presets import TRAINING
 from pipeline.training.config import Cadence, WorkersConfig
@@ -30,7 +31,7 @@ from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import Training, take_step
 from pipeline.training.output import GENERATOR_STAGE
 from pipeline.training.ray_train import KEEP_MEMORY
-from pipeline.training.step.batches import CodeBatch, Codes, Rows
+from pipeline.training.step.batches import CodeBatch, Rows
 from pipeline.training.step.ranks import Ranks
 
 NUM_IMAGES, WARM_UP = 2000, 10

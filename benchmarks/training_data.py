@@ -21,7 +21,8 @@ from bar_model.bits import CodeShape
 from pipeline.codes.folder import CodeTable
 from pipeline.codes.mapped import MappedCodes
 from pipeline.codes.shard import CodeMetadata
-from pipeline.training.step.batches import Codes, Share, Shuffle, code_batch, to_device
+from pipeline.codes.table import Codes
+from pipeline.training.step.batches import Share, Shuffle, code_batch, to_device
 from tests.harness.code_folders import write_codes
 
 SHAPE, VIEWS = CodeShape(grid=16, bits=16), 2

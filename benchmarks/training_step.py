@@ -29,13 +29,13 @@ from bar_model.blocks import arrange_blocks
 from bar_model.generator.bar import Bar
 from bar_model.operations import training_operations
 from pipeline.cluster import QUIET
+from pipeline.codes.table import Codes
 from pipeline.presets import TRAINING
 from pipeline.training.config import WorkersConfig
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import take_step
 from pipeline.training.meter import peak_memory
 from pipeline.training.ray_train import KEEP_MEMORY
-from pipeline.training.step.batches import Codes
 from pipeline.training.step.order_annealing import OrderAnnealing
 from pipeline.training.step.ranks import Ranks
 

@@ -5,6 +5,7 @@ from bar_model.errors import BadInput
 from bar_model.memory import readable_bytes
 from pipeline.codes.folder import open_codes, read_codes
 from pipeline.codes.mapped import MappedCodes
+from pipeline.codes.table import Codes
 from pipeline.execution.manifest import Inputs
 from pipeline.storage import local_copy
 from pipeline.tracking.mlflow_server import Run
@@ -12,7 +13,6 @@ from pipeline.training.fit import expect_checkpoint, fit
 from pipeline.training.learners.generator import CodeSource, GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import Training
 from pipeline.training.output import GENERATOR_STAGE, Trained
-from pipeline.training.step.batches import Codes
 
 
 def train(config: TrainConfig, run: Run | None = None) -> Trained:

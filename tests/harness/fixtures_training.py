@@ -12,11 +12,11 @@ from bar_model.generator.transformer import TransformerConfig
 from bar_model.heads.make_head import HeadConfig
 from pipeline.codes.folder import CodeTable, read_codes
 from pipeline.codes.shard import CodeMetadata
+from pipeline.codes.table import Codes
 from pipeline.tracking.mlflow_server import TrackingConfig
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import begin, take_step
-from pipeline.training.step.batches import Codes
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
 from tests.harness.code_folders import write_codes

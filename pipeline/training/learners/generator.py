@@ -14,10 +14,11 @@ from bar_model.heads.head import NUM_RATIO_BUCKETS
 from bar_model.operations import training_operations
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.codes.mapped import MappedCodes
+from pipeline.codes.table import Codes
 from pipeline.images.codec import from_model, to_grid
 from pipeline.storage import absolute, local_copy
 from pipeline.training.config import TrainingConfig
-from pipeline.training.step.batches import CodeBatch, Codes, Rows, code_batch
+from pipeline.training.step.batches import CodeBatch, Rows, code_batch
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.order_annealing import OrderAnnealing
 from pipeline.training.step.ranks import Ranks

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bar_model.bits import CodeShape, pack_bits
 from bar_model.errors import BadInput
-from pipeline.training.step.batches import Codes, Rows, Share, Shuffle, code_batch
+from pipeline.codes.table import Codes
+from pipeline.training.step.batches import Rows, Share, Shuffle, code_batch
 from tests.harness.fixtures_training import learner, tiny_codes, tiny_training
 
 

@@ -23,10 +23,10 @@ from pipeline.images.source import LabelMap, ListedImage
 from pipeline.samples.shard import inspect_samples
 from pipeline.storage import Folder
 from pipeline.tables import is_plain, open_parquet, read_parquet
+from tests.harness.repository import REPOSITORY
 
 pytestmark = pytest.mark.long
 REFUSED = "declares an Arrow extension type"
-REPOSITORY = Path(__file__).parents[2]
 
 
 class Trap:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
 from pipeline.codes.plan import plan_units
-from pipeline.codes.plan_files import Plan, PlanTable, read_plans, read_unit
+from pipeline.codes.plan_files import read_plans, read_unit
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.execution.unit import Unit
 from pipeline.images.source import ListedImage, StoredImage, count_doubled, listing_order
@@ -175,25 +175,6 @@ def test_a_source_out_of_order_is_a_defect(folder: Folder) -> None:
         plan(folder, source=Shuffled(numbered("a", "b")))
 
 
-def test_a_plan_that_is_damaged_is_named(folder: Folder) -> None:
-    units = plan(folder, source=Versions(numbered("a", "b")))
-    name, part = read_plans(folder)[0].name, units[0].payload[0]
-    whole = folder.read(part)
-    folder.write(part, whole[:-9])
-    with pytest.raises(BadInput, match=f"{part} is no part of a plan, or damaged"):
-        read_unit(folder, units[0])
-    folder.remove(part)
-    with pytest.raises(BadInput, match=f"{part} is missing"):
-        plan(folder, source=Versions(numbered("a", "b")))
-    for damaged in (b"{", b"[]", b'{"format": 1}'):
-        folder.write(name, damaged)
-        with pytest.raises(BadInput, match=f"{name} is damaged"):
-            read_plans(folder)
-    folder.write(name, b'{"format": 2}')
-    with pytest.raises(BadInput, match=f"{name} is of a newer format"):
-        read_plans(folder)
-
-
 KEYS = [f"{folder}/{name}" for folder in ("a", "a-", "b") for name in "123"]
 states = st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), min_size=1)
 
@@ -221,20 +202,6 @@ def test_units_hold_the_source_as_it_is(
             assert {file.unit for file in published.files} <= {unit.digest for unit in units}
         if finishes:
             published = publish(folder, units)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(1, 5000), max_size=3))
-def test_a_plan_comes_back_as_it_was(number: int, first: int, parts: list[int]) -> None:
-    made = Plan(
-        number=number,
-        unit_size=7,
-        first_unit=first,
-        parts=tuple(PlanTable(f"p{size}", -(-size // 7), size) for size in parts),
-        left_out=PlanTable("left", 1, 2) if first % 2 else None,
-        gone=PlanTable("gone", 1, 2) if number % 2 else None,
-    )
-    assert Plan.decode(made.encode(), "here") == made
 
 
 def test_planning_holds_a_few_pictures_at_a_time(folder: Folder) -> None:

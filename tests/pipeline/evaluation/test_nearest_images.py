@@ -10,7 +10,7 @@ from pipeline.evaluation.illustrations import neighbours_shown, samples_shown
 from pipeline.evaluation.image_sets import open_gallery
 from pipeline.evaluation.nearest_images import nearest_pictures
 from pipeline.features.folder import FeatureFolder
-from tests.pipeline.features.test_folder import save_features
+from tests.harness.feature_folders import save_features
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (23, 8, 8, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The manifest and its quarantine: one winner among runs, checked whenever they are read."""
+"""The manifest: one winner among runs, checked whenever it is read."""
 
 from dataclasses import replace
 
@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
-from pipeline.execution.manifest import FileEntry, Inputs, Manifest, Quarantined, open_stage
-from pipeline.execution.quarantine import read_quarantine, write_quarantine
+from pipeline.execution.manifest import FileEntry, Inputs, Manifest, open_stage
 from pipeline.storage import Folder
 from tests.harness.doubling import NUMBERS, Count, by_hand, count, plan
 
@@ -31,20 +30,6 @@ def test_of_two_runs_one_publishes_and_the_other_verifies(any_folder: Folder) ->
     with pytest.raises(BadInput, match="another run published something else"):
         replace(manifest, files=(FileEntry("else", "unit", 1, 1, ""),)).commit(any_folder)
     assert Manifest.read(any_folder) == replace(more, generation=2)
-
-
-def test_the_quarantine_is_checked(folder: Folder) -> None:
-    table = write_quarantine(folder, {"a": [Quarantined("k", "w\n", "y")], "b": []})
-    manifest = Manifest(stage="count", generation=1, configuration={}, inputs=Inputs(1, ""), files=(), quarantine=table)
-    assert read_quarantine(folder, manifest) == {"a": (Quarantined("k", "w\n", "y"),)}
-    assert table is not None
-    folder.write(table.name, b"other")
-    with pytest.raises(BadInput, match="its checksum differs"):
-        read_quarantine(folder, manifest)
-    folder.remove(table.name)
-    with pytest.raises(BadInput, match="is missing"):
-        read_quarantine(folder, manifest)
-    assert write_quarantine(folder, {"a": ()}) is None
 
 
 def test_a_manifest_that_is_damaged_or_newer_is_refused(folder: Folder) -> None:

@@ -1,20 +1,14 @@
 """Feature shards and their folder: what was written is read, in any parts; what is damaged or doubled is named."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.evaluation.extract import ExtractFeatures, pack_features
 from pipeline.execution.manifest import Quarantined
-from pipeline.execution.records import Records
-from pipeline.execution.stage import publish
-from pipeline.execution.unit import Format, Receipt, Unit, finish_unit
 from pipeline.features.folder import (
-    SHARD_NAME,
-    STAGE,
     FeatureFolder,
     FeatureShard,
     Summary,
@@ -23,29 +17,7 @@ from pipeline.features.folder import (
     inspect_features,
 )
 from pipeline.metrics.frechet import moments
-from pipeline.storage import Folder
-
-RNG = np.random.default_rng(0)
-FEATURES = {"a": RNG.normal(size=(23, 3)).astype(np.float32), "b": RNG.normal(size=(23, 5)).astype(np.float32)}
-KEYS = tuple(f"k{index}" for index in range(23))
-
-
-def save_features(
-    url: str, sizes: Sequence[int], keys: tuple[str, ...] = KEYS, features: Mapping[str, np.ndarray] = FEATURES
-) -> str:
-    """A folder of features as the stage leaves it, in shards of these sizes."""
-    form = Format(name=SHARD_NAME, pack=lambda row: encode_features(row["shard"]), inspect=inspect_features)
-    units: list[Unit] = []
-    receipts: list[Receipt] = []
-    start = 0
-    for index, size in enumerate(sizes):
-        rows = slice(start, start + size)
-        shard = FeatureShard(keys[rows], {name: each[rows] for name, each in features.items()})
-        units.append(Unit(index=index, size=size, payload=[start, start + size]))
-        receipts.append(finish_unit(Folder(url), form, units[-1], {"shard": shard}))
-        start += size
-    publish(Folder(url), STAGE, units, receipts, configuration={})
-    return url
+from tests.harness.feature_folders import FEATURES, KEYS, save_features
 
 
 def summary_of(url: str, max_kept: int | None = None) -> Summary:
@@ -106,29 +78,3 @@ def test_what_is_doubled_missing_or_changed_is_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(BadInput, match="is missing"):
         summary_of(url)
-
-
-class MeanColours:
-    """The smallest extractor; it keeps the shapes that it was given."""
-
-    def __init__(self) -> None:
-        self.shapes: set[tuple[int, ...]] = set()
-
-    def __call__(self, images):
-        self.shapes.add(tuple(images.shape))
-        return {"colours": images.float().mean((2, 3)), "brightness": images.float().mean((1, 2, 3))[:, None]}
-
-
-def test_batches_are_padded_and_their_padding_is_left_out() -> None:
-    network = MeanColours()
-    worker = ExtractFeatures(network, batch_size=4)
-    images = np.random.default_rng(0).integers(0, 256, (11, 6, 6, 3), dtype=np.uint8)
-    for num in (11, 4, 1, 0):
-        records = Records([f"k{index}" for index in range(num)], (), [Quarantined("k", "there", "is empty")])
-        row = worker({"images": images[:num], "records": records.to_json()})
-        keys, features, quarantined = decode_features(pack_features({**row, "unit": "…"}), "it")
-        assert len(keys) == num
-        assert quarantined == (Quarantined("k", "there", "is empty"),)
-        np.testing.assert_allclose(features["colours"], images[:num].mean((1, 2)), rtol=1e-5)
-        assert features["brightness"].shape == (num, 1)
-    assert network.shapes == {(4, 3, 6, 6)}

@@ -1,4 +1,4 @@
-"""What holds for sources of every kind: data sets on the hub, class maps, doubled keys."""
+"""Which source a URL names: data sets on the hub, and class maps."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ import pytest
 
 from bar_model.errors import BadInput
 from pipeline.images.open_source import open_source, read_classes
-from pipeline.images.source import ListedImage, count_doubled
 from tests.harness.stored import IN_CLASSES, items, picture
 
 pytest_plugins = ["tests.harness.fixtures_hub"]
@@ -51,10 +50,3 @@ def test_a_class_map_is_read_from_json(tmp_path: Path) -> None:
             read_classes(str(path))
     with pytest.raises(BadInput, match=r"nothing.json"):
         read_classes(str(tmp_path / "nothing.json"))
-
-
-def test_doubled_keys_are_marked_wherever_they_come_from() -> None:
-    keys = ["a", "b", "b", "b", "c"]
-    marked = list(count_doubled(ListedImage(key, 0, 0, "") for key in keys))
-    assert [each.name for each in marked] == ["a", "b", "b (again: 1)", "b (again: 2)", "c"]
-    assert [bool(each.problem) for each in marked] == [False, False, True, True, False]

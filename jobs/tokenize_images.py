@@ -4,11 +4,11 @@ from pipeline import cluster, command
 from pipeline.codes.folder import STAGE
 from pipeline.codes.tokenize import TokenizeConfig, tokenize
 from pipeline.presets import TOKENIZING
-from pipeline.tracking import mlflow_server as tracking
+from pipeline.tracking.start import start
 
 
 def main(config: TokenizeConfig) -> None:
-    with cluster.connect(config.cluster), tracking.start(STAGE, config.tracking, config, out=config.out) as run:
+    with cluster.connect(config.cluster), start(STAGE, config.tracking, config, out=config.out) as run:
         tokenize(config, run)
 
 

@@ -2,7 +2,6 @@
 
 from pipeline import cluster, command
 from pipeline.presets import TRAINING
-from pipeline.tracking import mlflow_server as tracking
 from pipeline.training.fit import dry_run
 from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.output import GENERATOR_STAGE

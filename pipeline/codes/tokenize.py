@@ -28,7 +28,8 @@ from pipeline.images.open_source import open_source, read_classes
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
 from pipeline.storage import Folder, local_copy
-from pipeline.tracking.mlflow_server import Run, TrackingConfig
+from pipeline.tracking.run import Run
+from pipeline.tracking.start import TrackingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,9 @@ from pipeline.reports.report import Report, results_table
 from pipeline.samples.folder import SampleFolder
 from pipeline.samples.shard import Drawing
 from pipeline.storage import Folder, local_copy
-from pipeline.tracking.lineage import Input
-from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
+from pipeline.tracking.lineage import Input, Judged
+from pipeline.tracking.run import Run
+from pipeline.tracking.start import TrackingConfig
 
 PICTURE = "report.png"
 READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2

@@ -23,8 +23,9 @@ from pipeline.reports.page import Illustration
 from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Report, results_table
 from pipeline.storage import Folder
-from pipeline.tracking.lineage import UNREADABLE, Input, Note
-from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
+from pipeline.tracking.lineage import UNREADABLE, Input, Judged, Note
+from pipeline.tracking.run import Run
+from pipeline.tracking.start import TrackingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

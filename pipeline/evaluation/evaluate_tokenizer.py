@@ -31,8 +31,9 @@ from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Figure, Report, Result, results_table
 from pipeline.samples.shard import PIXEL_RULE
 from pipeline.storage import Folder, absolute, local_copy
-from pipeline.tracking.lineage import Input
-from pipeline.tracking.mlflow_server import Judged, Run, TrackingConfig
+from pipeline.tracking.lineage import Input, Judged
+from pipeline.tracking.run import Run
+from pipeline.tracking.start import TrackingConfig
 
 FIGURES = (
     Figure("rfid", "rFID (of reconstructions: none of samples)"),

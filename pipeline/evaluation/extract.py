@@ -29,7 +29,7 @@ from pipeline.features.folder import (
 )
 from pipeline.features.networks import Extractor, FeatureNetworksConfig, Networks
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

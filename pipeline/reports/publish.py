@@ -7,8 +7,8 @@ from pipeline.execution.manifest import open_stage
 from pipeline.reports.page import PAGE, Illustration, draw_report
 from pipeline.reports.report import REPORT, STAGE, Report
 from pipeline.storage import Folder
-from pipeline.tracking.lineage import Input, trace
-from pipeline.tracking.mlflow_server import Judged, Run
+from pipeline.tracking.lineage import Input, Judged, trace
+from pipeline.tracking.run import Run
 
 
 class Findings(NamedTuple):

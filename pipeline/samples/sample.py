@@ -31,7 +31,8 @@ from pipeline.samples.npz import NPZ, write_npz
 from pipeline.samples.shard import Drawing, encode_samples, inspect_samples
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder, absolute, local_copy
-from pipeline.tracking.mlflow_server import Run, TrackingConfig
+from pipeline.tracking.run import Run
+from pipeline.tracking.start import TrackingConfig
 from pipeline.training.output import trained_with
 
 MAX_SHOWN = 100

@@ -24,6 +24,15 @@ class Input(NamedTuple):
     fingerprint: str
 
 
+class Judged(NamedTuple):
+    """What figures are of: a checkpoint that the server knows by its fingerprint; and what they were measured by."""
+
+    model: str
+    protocol: str | None = None
+    digest: str | None = None
+    """Of the protocol: figures compare only where it is the same."""
+
+
 @dataclass(kw_only=True)
 class Note:
     """What the run of an output folder told its tracker: inputs, and of every metric and tag the last value."""

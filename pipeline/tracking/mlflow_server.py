@@ -7,39 +7,30 @@ Workers get `run` and log to it by id; runs.py says how that survives a server t
 of the records, each of which may come a second time.
 """
 
-import fcntl
 import functools
 import json
 import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-import tyro
 from PIL import Image
 
-from bar_model.errors import BadInput
-from pipeline.tracking.lifecycle import driving
-from pipeline.tracking.run import Judged, Run, kept_key, new_key
+from pipeline.tracking.lineage import Judged
+from pipeline.tracking.run import Run
 from pipeline.tracking.spool import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Judged", "Run", "TrackingConfig", "start"]
-
 logger = logging.getLogger(__name__)
 
-SERVERS = ("http", "https", "databricks")
 # So that MLflow's pages show training runs and their curves, not the traces of agents.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
 MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
 EXTERNAL = "mlflow.model.isExternal"  # Tag of a model whose files lie elsewhere.
@@ -54,40 +45,6 @@ ENVIRONMENT = {
 }
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackingConfig:
-    """Where runs are kept: MLflow's own environment variables count, and else mlflow.db in the working folder."""
-
-    uri: str | None = None
-    """MLflow's server or database, http://host:5000 or sqlite:///mlflow.db (else: MLFLOW_TRACKING_URI)."""
-    experiment: Annotated[str | None, tyro.conf.arg(prefix_name=False, aliases=["--tracking.experiment"])] = None
-    """Experiment of the run (else: MLFLOW_EXPERIMENT_NAME, then `bar`)."""
-    spool: str = "~/.cache/bar/tracking"
-    """Folder on each machine for what the server has not got yet."""
-
-
-def start(
-    name: str, config: TrackingConfig, configuration: object, *, out: str | None = None
-) -> AbstractContextManager[Run]:
-    """A run of its own, as `driver.driving` describes; started again on the same `out`, a job continues its run.
-
-    Inside another's run (MLFLOW_RUN_ID) it is a child of that one. BadInput where runs can't be kept.
-    """
-    uri = _absolute(config.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
-    _make_ready(uri, Path(config.spool).expanduser())
-    run = Run(
-        key=kept_key(out) or new_key(),
-        name=name,
-        uri=uri,
-        experiment=config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "bar",
-        spool=config.spool,
-        parent=None,
-        connect=MlflowRun,
-    )
-    outer = os.environ.get("MLFLOW_RUN_ID")
-    return driving(run, configuration, out=out, tags={"mlflow.parentRunId": outer} if outer else None)
 
 
 class MlflowRun:
@@ -247,7 +204,7 @@ class MlflowRun:
 
     @property
     def _client(self) -> "MlflowClient":
-        return _client_of(self._run.uri)
+        return client_of(self._run.uri)
 
     @functools.cached_property
     def _experiment_id(self) -> str:
@@ -279,7 +236,7 @@ class MlflowRun:
 
 
 @functools.cache
-def _client_of(uri: str) -> "MlflowClient":
+def client_of(uri: str) -> "MlflowClient":
     """MLflow's client that gives up soon and keeps quiet; it takes seconds to import."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -287,35 +244,6 @@ def _client_of(uri: str) -> "MlflowClient":
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(uri)
-
-
-def _absolute(uri: str) -> str:
-    """The URI as any process of this machine understands it."""
-    known = (*SERVERS, *DATABASES)
-    if urlsplit(uri).scheme.partition("+")[0] not in known:
-        raise BadInput(f"tracking.uri {uri!r} is no server or database: begin it with {':, '.join(known)}:")
-    folder, _, file = uri.partition(":///")
-    return f"sqlite:///{Path(file).absolute()}" if folder == "sqlite" else uri
-
-
-def _make_ready(uri: str, spool: Path) -> None:
-    """Makes the spool and, in a local database, the tables: of processes that race to make them, all but one fail."""
-    try:
-        spool.mkdir(parents=True, exist_ok=True)
-        lock = (spool / "database.lock").open("w")
-    except OSError as error:
-        raise BadInput(f"tracking.spool {spool} can't be written ({error.strerror}): name another folder") from error
-    if urlsplit(uri).scheme in SERVERS:
-        lock.close()
-        _client_of(uri)  # Imports MLflow while nobody waits for it.
-        return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            _client_of(uri).search_experiments(max_results=1)
-        except Exception as error:  # SQLAlchemy's, MLflow's or the system's, of many kinds.
-            reason = str(error).splitlines()[0]
-            raise BadInput(f"tracking.uri {uri} can't be opened ({reason}): name another database") from error
 
 
 def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

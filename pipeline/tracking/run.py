@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from pipeline.storage import Folder
 from pipeline.tracking.lifecycle import driver_of, driving
-from pipeline.tracking.lineage import Note
+from pipeline.tracking.lineage import Judged, Note
 from pipeline.tracking.outbox import PATIENCE_S, desk_of
 from pipeline.tracking.spool import Record
 
@@ -37,15 +37,6 @@ class Server(Protocol):
     def run_id(self) -> str | None:
         """The server's own name of the run, None when it can't be asked."""
         ...
-
-
-class Judged(NamedTuple):
-    """What figures are of: a checkpoint that the server knows by its fingerprint; and what they were measured by."""
-
-    model: str
-    protocol: str | None = None
-    digest: str | None = None
-    """Of the protocol: figures compare only where it is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from bar_model.generator.bar import BarConfig
 from bar_model.tokenizer.tokenizer import TokenizerConfig
 from pipeline.cluster import ClusterConfig
 from pipeline.storage import absolute
-from pipeline.tracking.mlflow_server import TrackingConfig
+from pipeline.tracking.start import TrackingConfig
 from pipeline.training.step.batches import Share, Shuffle
 from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import Precision

@@ -9,7 +9,8 @@ from bar_model import checkpoint
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import Inputs, Manifest, open_stage
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Judged, Run
+from pipeline.tracking.lineage import Judged
+from pipeline.tracking.run import Run
 from pipeline.training.checkpoints.listing import FOLDER, Listed, drop_damaged, listed_in, ray_storage, tidy
 from pipeline.training.checkpoints.state import check_state
 from pipeline.training.config import TrainingConfig

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 from pipeline.training.board import Note
 from pipeline.training.checkpoints.listing import SCORE
 from pipeline.training.checkpoints.saver import Saver

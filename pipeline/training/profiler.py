@@ -7,7 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 from pipeline.training.config import TRACED_STEPS, TrainingConfig
 from pipeline.training.step.ranks import Ranks
 

@@ -11,7 +11,7 @@ from typing import Any
 from bar_model.errors import BadInput
 from pipeline.cluster import is_fixed
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 from pipeline.training.board import shown
 from pipeline.training.checkpoints.listing import FOLDER, Listed, ray_storage, remove, worth_keeping
 from pipeline.training.config import Cadence, WorkersConfig

@@ -8,7 +8,7 @@ from pipeline.codes.mapped import MappedCodes
 from pipeline.codes.table import Codes
 from pipeline.execution.manifest import Inputs
 from pipeline.storage import local_copy
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 from pipeline.training.fit import expect_checkpoint, fit
 from pipeline.training.learners.generator import CodeSource, GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import Training

@@ -4,7 +4,7 @@ import torch
 
 from bar_model import checkpoint
 from pipeline.pretrained.tokenizer_losses import fingerprints, load_frozen_networks, load_siglip
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 from pipeline.training.fit import expect_checkpoint, fit
 from pipeline.training.learners.image_loader import Pictures, list_pictures, open_pictures
 from pipeline.training.learners.learner import Training

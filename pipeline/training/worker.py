@@ -11,7 +11,7 @@ from bar_model import checkpoint
 from bar_model.blocks import arrange_blocks, check_compiler
 from pipeline.execution.manifest import FileEntry
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 from pipeline.training.checkpoints.saver import at_hand
 from pipeline.training.config import TrainingConfig
 from pipeline.training.learners.learner import BuildLearner, Learner, begin

@@ -14,7 +14,8 @@ from pipeline.execution.manifest import open_stage
 from pipeline.reports.report import Report
 from pipeline.samples.sample import sample
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run, TrackingConfig
+from pipeline.tracking.run import Run
+from pipeline.tracking.start import TrackingConfig
 from pipeline.training.train_generator import train
 from pipeline.training.train_tokenizer import train_tokenizer
 from pipeline.workflows.stages import Walk

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipeline.execution.manifest import Manifest
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run
+from pipeline.tracking.run import Run
 
 
 class StageConfig(Protocol):

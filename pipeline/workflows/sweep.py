@@ -20,7 +20,8 @@ from pipeline.reports.report import Report
 from pipeline.samples.batch_size import Auto
 from pipeline.samples.sample import SampleConfig, sample
 from pipeline.storage import Folder
-from pipeline.tracking.mlflow_server import Run, TrackingConfig
+from pipeline.tracking.run import Run
+from pipeline.tracking.start import TrackingConfig
 from pipeline.workflows.stages import Walk
 
 STAGE = "sweep"

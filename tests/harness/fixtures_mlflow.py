@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tracking.mlflow_server import TrackingConfig
+from pipeline.tracking.start import TrackingConfig
 from tests.harness.mlflow_server import Server
 
 

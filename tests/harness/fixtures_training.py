@@ -13,7 +13,7 @@ from bar_model.heads.make_head import HeadConfig
 from pipeline.codes.folder import CodeTable, read_codes
 from pipeline.codes.shard import CodeMetadata
 from pipeline.codes.table import Codes
-from pipeline.tracking.mlflow_server import TrackingConfig
+from pipeline.tracking.start import TrackingConfig
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import begin, take_step

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowEntity
 
-from pipeline.tracking.mlflow_server import TrackingConfig
+from pipeline.tracking.start import TrackingConfig
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,13 @@ def run(seed: int, training: str) -> Outcome:
 def drive(address: str, training: str, folder: str) -> None:
     """The driver that is killed, or not."""
     from pipeline.cluster import ClusterConfig, connect
-    from pipeline.tracking import mlflow_server as tracking
+    from pipeline.tracking.start import start
     from pipeline.training.fit import fit
 
     config = _config(training, Path(folder))
     with (
         connect(ClusterConfig(address=address)),
-        tracking.start(training, config.tracking, config, out=config.out) as run,
+        start(training, config.tracking, config, out=config.out) as run,
     ):
         fit(_prepare(training, config), run)
 
@@ -147,7 +147,7 @@ def _config(training: str, folder: Path) -> "TrainingConfig":
     """Of small models, so that the kills take most of the time."""
     from dataclasses import replace
 
-    from pipeline.tracking.mlflow_server import TrackingConfig
+    from pipeline.tracking.start import TrackingConfig
     from pipeline.training.config import Cadence, WorkersConfig
     from tests.harness import fixtures_training
     from tests.pipeline.training import test_train_tokenizer

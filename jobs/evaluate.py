@@ -6,11 +6,11 @@ from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.evaluate_tokenizer import EvaluateTokenizerConfig, evaluate_tokenizer
 from pipeline.presets import EVALUATION
 from pipeline.reports.report import STAGE
-from pipeline.tracking.start import start
+from pipeline.tracking.start import start_run
 
 
 def main(config: EvaluateConfig | EvaluateTokenizerConfig | EvaluateDigitsConfig) -> None:
-    with cluster.connect(config.cluster), start(STAGE, config.tracking, config, out=config.out) as run:
+    with cluster.connect(config.cluster), start_run(STAGE, config.tracking, config, out=config.out) as run:
         match config:
             case EvaluateConfig():
                 evaluate(config, run)

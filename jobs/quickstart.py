@@ -1,12 +1,12 @@
 """From scans of digits to samples, and what they are worth.    python jobs/quickstart.py digits"""
 
 from pipeline import cluster, command
-from pipeline.tracking.start import start
+from pipeline.tracking.start import start_run
 from pipeline.workflows.quickstart import QUICKSTART, STAGE, QuickstartConfig, quickstart
 
 
 def main(config: QuickstartConfig) -> None:
-    with cluster.connect(config.cluster), start(STAGE, config.tracking, config, out=config.out) as run:
+    with cluster.connect(config.cluster), start_run(STAGE, config.tracking, config, out=config.out) as run:
         quickstart(config, run)
 
 

@@ -4,11 +4,11 @@ from pipeline import cluster, command
 from pipeline.presets import SAMPLING
 from pipeline.samples.folder import STAGE
 from pipeline.samples.sample import SampleConfig, sample
-from pipeline.tracking.start import start
+from pipeline.tracking.start import start_run
 
 
 def main(config: SampleConfig) -> None:
-    with cluster.connect(config.cluster), start(STAGE, config.tracking, config, out=config.out) as run:
+    with cluster.connect(config.cluster), start_run(STAGE, config.tracking, config, out=config.out) as run:
         sample(config, run)
 
 

@@ -4,11 +4,11 @@ from pipeline import cluster, command
 from pipeline.codes.folder import STAGE
 from pipeline.codes.tokenize import TokenizeConfig, tokenize
 from pipeline.presets import TOKENIZING
-from pipeline.tracking.start import start
+from pipeline.tracking.start import start_run
 
 
 def main(config: TokenizeConfig) -> None:
-    with cluster.connect(config.cluster), start(STAGE, config.tracking, config, out=config.out) as run:
+    with cluster.connect(config.cluster), start_run(STAGE, config.tracking, config, out=config.out) as run:
         tokenize(config, run)
 
 

@@ -13,7 +13,7 @@ def main(config: TrainConfig) -> None:
         if config.dry_run:
             dry_run(prepare(config))
             return
-        with tracking.start(GENERATOR_STAGE, config.tracking, config, out=config.out) as run:
+        with start_run(GENERATOR_STAGE, config.tracking, config, out=config.out) as run:
             train(config, run)
 
 

@@ -13,7 +13,7 @@ def main(config: TrainTokenizerConfig) -> None:
         if config.dry_run:
             dry_run(prepare(config))
             return
-        with tracking.start(TOKENIZER_STAGE, config.tracking, config, out=config.out) as run:
+        with start_run(TOKENIZER_STAGE, config.tracking, config, out=config.out) as run:
             train_tokenizer(config, run)
 
 

@@ -1,6 +1,6 @@
 """What a pipeline did, told to MLflow; the only file that knows it.
 
-    with tracking.start("train", config.tracking, config, out=config.out) as run:
+    with start_run("train", config.tracking, config, out=config.out) as run:
         run.metrics({"loss": 0.3}, step=10)
 
 Workers get `run` and log to it by id; runs.py says how that survives a server that is away. Here is what MLflow makes

@@ -1,6 +1,6 @@
 """The beginning of a job's run: where runs are kept, and whether they can be kept there.
 
-with start("train", config.tracking, config, out=config.out) as run:
+with start_run("train", config.tracking, config, out=config.out) as run:
     run.metrics({"loss": 0.3}, step=10)
 """
 
@@ -35,7 +35,7 @@ class TrackingConfig:
     """Folder on each machine for what the server has not got yet."""
 
 
-def start(
+def start_run(
     name: str, config: TrackingConfig, configuration: object, *, out: str | None = None
 ) -> AbstractContextManager[Run]:
     """A run of its own, as `driver.driving` describes; started again on the same `out`, a job continues its run.

@@ -74,13 +74,13 @@ def run(seed: int, training: str) -> Outcome:
 def drive(address: str, training: str, folder: str) -> None:
     """The driver that is killed, or not."""
     from pipeline.cluster import ClusterConfig, connect
-    from pipeline.tracking.start import start
+    from pipeline.tracking.start import start_run
     from pipeline.training.fit import fit
 
     config = _config(training, Path(folder))
     with (
         connect(ClusterConfig(address=address)),
-        start(training, config.tracking, config, out=config.out) as run,
+        start_run(training, config.tracking, config, out=config.out) as run,
     ):
         fit(_prepare(training, config), run)
 

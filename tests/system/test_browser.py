@@ -10,7 +10,7 @@ import pytest
 from pipeline.evaluation.illustrations import cost_shown
 from pipeline.reports.page import PAGE, Illustration, draw_report
 from pipeline.reports.panel import Panel
-from pipeline.tracking.start import TrackingConfig, start
+from pipeline.tracking.start import TrackingConfig, start_run
 from tests.harness.browser import Browser, find_browser
 from tests.harness.mlflow_server import Server
 from tests.pipeline.evaluation.test_compare import report
@@ -51,7 +51,7 @@ class Told(NamedTuple):
 def told(server: Server, page: bytes, tmp_path: Path) -> Told:
     """A pipeline of two stages, as jobs tell it."""
     config = TrackingConfig(uri=server.uri, spool=str(tmp_path / "spool"), experiment="digits")
-    with start("quickstart", config, {"seed": 0}) as run:
+    with start_run("quickstart", config, {"seed": 0}) as run:
         with run.child("train", {"steps": STEPS}) as training:
             for step in range(STEPS):
                 training.metrics({"train/loss": 1 / (step + 1), "validation/loss": 1.1 / (step + 1)}, step=step)

@@ -17,7 +17,7 @@ import yaml
 from mlflow import MlflowClient
 
 from pipeline.tracking.run import Run
-from pipeline.tracking.start import TrackingConfig, start
+from pipeline.tracking.start import TrackingConfig, start_run
 from tests.harness.mlflow_server import Server
 from tests.harness.waiting import wait_for
 
@@ -64,7 +64,7 @@ def test_no_point_is_lost_and_none_told_twice_when_it_dies_in_the_middle(
     config = TrackingConfig(uri=server.uri, experiment="bar", spool=str(tmp_path / "driver"))
     context = multiprocessing.get_context("forkserver")
     is_down = context.Event()
-    with start("train", config, {"steps": STEPS}) as run:
+    with start_run("train", config, {"steps": STEPS}) as run:
         run_id = run.id
         assert run_id is not None
         machines = [replace(run, spool=str(tmp_path / f"machine{index}")) for index in range(WORKERS)]

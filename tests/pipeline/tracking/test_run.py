@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from bar_model.errors import BadInput
 from pipeline.tracking import recovery as leftovers
 from pipeline.tracking.run import Run
-from pipeline.tracking.start import TrackingConfig, start
+from pipeline.tracking.start import TrackingConfig, start_run
 from tests.harness.mlflow_runs import StageConfig, found, steps
 from tests.harness.mlflow_server import Server
 from tests.harness.waiting import wait_for
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def work_until(error: BaseException, config: TrackingConfig) -> None:
-    with start("train", config, StageConfig()) as run:
+    with start_run("train", config, StageConfig()) as run:
         run.metrics({"loss": 1.0})
         raise error
 
@@ -46,7 +46,7 @@ def test_how_a_run_ended_is_told(mlflow_here: TrackingConfig, error: BaseExcepti
 
 def test_input_that_is_refused_at_once_leaves_no_trace(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(BadInput), start("train", mlflow_here, StageConfig(), out=str(out)):
+    with pytest.raises(BadInput), start_run("train", mlflow_here, StageConfig(), out=str(out)):
         raise BadInput("no codes there: give --codes")
     assert not found(mlflow_here)
     assert not out.exists()
@@ -56,7 +56,7 @@ def test_input_that_is_refused_at_once_leaves_no_trace(mlflow_here: TrackingConf
 
 
 def test_threads_log_at_once(mlflow_here: TrackingConfig) -> None:
-    with start("train", mlflow_here, StageConfig()) as run:
+    with start_run("train", mlflow_here, StageConfig()) as run:
         threads = [
             threading.Thread(target=lambda i=i: [run.metrics({f"t{i}": s}, step=s) for s in range(100)])
             for i in range(4)
@@ -79,7 +79,7 @@ def test_six_processes_log_at_once_on_four_machines(mlflow_here: TrackingConfig,
     """The first three on the driver's machine, which sends for them; a folder of its own stands for a machine."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mlflow", "pipeline.tracking.mlflow_server"])  # Once instead of six times.
-    with start("train", mlflow_here, StageConfig()) as run:
+    with start_run("train", mlflow_here, StageConfig()) as run:
         handles = [run, run, run, *(replace(run, spool=str(tmp_path / f"machine{i}")) for i in range(3))]
         workers = [context.Process(target=log_from_worker, args=(handle, i, 500)) for i, handle in enumerate(handles)]
         for worker in workers:
@@ -96,10 +96,10 @@ def test_six_processes_log_at_once_on_four_machines(mlflow_here: TrackingConfig,
 
 DRIVER = """
 import sys, time
-from pipeline.tracking.start import start
+from pipeline.tracking.start import TrackingConfig, start_run
 name, uri, experiment, spool = sys.argv[1:]
 config = TrackingConfig(uri=uri, experiment=experiment, spool=spool)
-with start(name, config, {"steps": 1}) as run:
+with start_run(name, config, {"steps": 1}) as run:
     run.metrics({"loss": 1.0}, step=1)
     print("began", flush=True)
     time.sleep(60)
@@ -138,7 +138,7 @@ def test_sigterm_and_sigkill_leave_a_run_killed(
     second.kill()
     second.wait(30)
     assert found(mlflow_here)["second"].info.status == "RUNNING"
-    with start("next", mlflow_here, StageConfig()) as run:
+    with start_run("next", mlflow_here, StageConfig()) as run:
         run.metrics({"loss": 1.0})
         wait_for(lambda: found(mlflow_here)["second"].info.status == "KILLED")
     assert found(mlflow_here)["second"].data.tags["bar.reason"] == "the driver died without a word"
@@ -161,7 +161,7 @@ def test_a_server_that_is_away_costs_no_point_and_no_time(
             seconds.append(time.perf_counter() - began)
 
     server.hold()
-    with start("train", config, StageConfig()) as run:
+    with start_run("train", config, StageConfig()) as run:
         run.tag("mood", "patient")  # Makes the run, or tries to for a while.
         log(run, 0)
         server.release()
@@ -172,7 +172,7 @@ def test_a_server_that_is_away_costs_no_point_and_no_time(
     assert time.perf_counter() - began < 10
     server.release()
     assert np.percentile(seconds, 99) < 1e-3
-    with start("next", config, StageConfig()) as run:
+    with start_run("next", config, StageConfig()) as run:
         run.metrics({"loss": 1.0})
         wait_for(lambda: "train" in found(config) and found(config)["train"].info.status == "FINISHED")
     train = found(config)["train"]

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
 from pipeline.tracking.lineage import Input, Judged, Note
-from pipeline.tracking.start import TrackingConfig, start
+from pipeline.tracking.start import TrackingConfig, start_run
 from tests.harness.mlflow_runs import StageConfig, found, steps
 
 pytest_plugins = ["tests.harness.fixtures_mlflow"]
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 
 def test_a_pipeline_and_its_stage_are_told_with_all_that_they_did(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
     with (
-        start("pipeline", mlflow_here, StageConfig()) as pipeline,
+        start_run("pipeline", mlflow_here, StageConfig()) as pipeline,
         pipeline.child("train", StageConfig(steps=5)) as run,
     ):
         before = time.time()
@@ -64,14 +64,14 @@ def test_a_pipeline_and_its_stage_are_told_with_all_that_they_did(mlflow_here: T
 
 def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
-    with start("train", mlflow_here, StageConfig(steps=3), out=out) as run:
+    with start_run("train", mlflow_here, StageConfig(steps=3), out=out) as run:
         for step in range(3):
             run.metrics({"loss": 1.0}, step=step)
         run.figure("grid", np.zeros((4, 4, 3), np.uint8), step=2)
         run.input("codes", "s3://bucket/codes", "c")
         run.output("model", f"{out}/model", "m")
     first = found(mlflow_here)["train"]
-    with start("train", mlflow_here, StageConfig(steps=9), out=out) as run:
+    with start_run("train", mlflow_here, StageConfig(steps=9), out=out) as run:
         assert found(mlflow_here)["train"].info.status == "FINISHED"  # Until there is something to say.
         for step in range(1, 6):
             run.metrics({"loss": 2.0, "other": 1.0}, step=step)
@@ -94,12 +94,12 @@ def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(mlflow_here: Tr
 
 def test_a_checkpoint_is_found_by_its_figures(mlflow_here: TrackingConfig) -> None:
     """Registered by its training, judged by another run with two protocols, and known by its fingerprint alone."""
-    with start("train", mlflow_here, StageConfig()) as run:
+    with start_run("train", mlflow_here, StageConfig()) as run:
         for _ in range(2):
             run.model("bar", "s3://bucket/runs/model", "f" * 16, sha256="e" * 64)
         run.metrics({"final/loss": 0.5}, of=Judged("f" * 16))
     for name, images, fid in (("few", "5,000 images", 4.0), ("many", "50,000 images", 1.2)):
-        with start(name, mlflow_here, StageConfig()) as run:
+        with start_run(name, mlflow_here, StageConfig()) as run:
             run.metrics({"fid": fid}, of=Judged("f" * 16, images, name))
             run.metrics({"of nobody": 1.0}, of=Judged("0" * 16))
     client = MlflowClient(mlflow_here.uri)
@@ -121,11 +121,11 @@ def test_a_checkpoint_is_found_by_its_figures(mlflow_here: TrackingConfig) -> No
 def test_mlflows_environment_is_respected(
     mlflow_here: TrackingConfig, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with start("outer", mlflow_here, StageConfig()) as outer:
+    with start_run("outer", mlflow_here, StageConfig()) as outer:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
         monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", mlflow_here.experiment or "")
         monkeypatch.setenv("MLFLOW_RUN_ID", outer.id or "")
-        with start("inner", TrackingConfig(spool=mlflow_here.spool), StageConfig()):
+        with start_run("inner", TrackingConfig(spool=mlflow_here.spool), StageConfig()):
             pass
         assert found(mlflow_here)["outer"].info.status == "RUNNING"
     assert found(mlflow_here)["inner"].data.tags["mlflow.parentRunId"] == found(mlflow_here)["outer"].info.run_id
@@ -135,7 +135,7 @@ def test_mlflows_environment_is_respected(
 def test_a_place_that_cannot_keep_runs_is_refused(mlflow_here: TrackingConfig, uri: str) -> None:
     with (
         pytest.raises(BadInput, match=r"tracking\.uri"),
-        start("train", replace(mlflow_here, uri=uri), StageConfig()),
+        start_run("train", replace(mlflow_here, uri=uri), StageConfig()),
     ):
         raise AssertionError("began")
 
@@ -147,7 +147,7 @@ def test_the_machine_is_watched_by_the_names_that_mlflow_shows(
 
     monkeypatch.setattr("pipeline.tracking.system_metrics.INTERVAL_S", 0.1)
     with (
-        start("train", mlflow_here, StageConfig(), out=str(tmp_path)) as run,
+        start_run("train", mlflow_here, StageConfig(), out=str(tmp_path)) as run,
         run.child("stage", StageConfig()),
     ):
         run.metrics({"loss": 1.0})
@@ -167,7 +167,7 @@ def test_the_machine_is_watched_by_the_names_that_mlflow_shows(
 
 
 def test_what_mlflow_refuses_costs_nothing_else(mlflow_here: TrackingConfig, caplog: pytest.LogCaptureFixture) -> None:
-    with start("train", mlflow_here, StageConfig()) as run:
+    with start_run("train", mlflow_here, StageConfig()) as run:
         run.metrics({"good": 1.0, "bad=name": 2.0, "also good": float("nan")})
     assert set(found(mlflow_here)["train"].data.metrics) == {"good", "also good"}
     assert [record.getMessage()[:24] for record in caplog.records] == ["MLflow refuses <Metric: "]

@@ -58,7 +58,7 @@ pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 
 
 def run_training(config: TrainConfig) -> Trained:
-    with tracking.start(GENERATOR_STAGE, config.tracking, config, out=config.out) as run:
+    with start_run(GENERATOR_STAGE, config.tracking, config, out=config.out) as run:
         return train(config, run)
 
 

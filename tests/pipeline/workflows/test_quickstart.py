@@ -19,7 +19,7 @@ from bar_model.presets import digits, digits_tokenizer
 from pipeline import presets
 from pipeline.reports.report import Report
 from pipeline.samples.folder import SampleFolder
-from pipeline.tracking.start import TrackingConfig, start
+from pipeline.tracking.start import TrackingConfig, start_run
 from pipeline.workflows.quickstart import STAGE, QuickstartConfig, quickstart
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
@@ -36,7 +36,7 @@ STAGES = {
 
 
 def run_quickstart(config: QuickstartConfig) -> Report:
-    with start(STAGE, config.tracking, config, out=config.out) as run:
+    with start_run(STAGE, config.tracking, config, out=config.out) as run:
         return quickstart(config, run)
 
 

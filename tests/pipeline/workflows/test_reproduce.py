@@ -11,7 +11,7 @@ from bar_model import checkpoint
 from pipeline.evaluation.extract import ExtractConfig
 from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.pretrained.inception import DIMS
-from pipeline.tracking.start import TrackingConfig, start
+from pipeline.tracking.start import TrackingConfig, start_run
 from pipeline.workflows.reproduce import ReproduceConfig, reproduce
 from pipeline.workflows.sweep import SweepConfig, sweep
 from tests.harness.tiny import make_bar, tiny_config
@@ -75,7 +75,7 @@ def test_a_checkpoint_is_judged_beside_its_published_row(
         workers=1,
         extract=extract,
     )
-    with start("reproduce", kept, config, out=config.out) as run:
+    with start_run("reproduce", kept, config, out=config.out) as run:
         assert not reproduce(config, run)
     shown = " ".join(capsys.readouterr().out.split())
     assert "near 1.13 ±" in shown
@@ -113,7 +113,7 @@ def test_a_sweep_takes_the_best_of_few_to_more(
         workers=1,
         extract=extract,
     )
-    with start("sweep", kept, config, out=config.out) as run:
+    with start_run("sweep", kept, config, out=config.out) as run:
         best = sweep(config, run)
     fids = {
         path.parent.parent.name: json.loads(path.read_bytes())["results"]["fid"]["value"]
@@ -124,6 +124,6 @@ def test_a_sweep_takes_the_best_of_few_to_more(
     assert len(set(fids.values())) == 2, "equal ones would prove nothing"
     assert final.name == min(fids, key=lambda name: fids[name]) == best.replace(" ", "-")
     capsys.readouterr()
-    with start("sweep", kept, config, out=config.out) as run:
+    with start_run("sweep", kept, config, out=config.out) as run:
         assert sweep(config, run) == best
     assert " ".join(capsys.readouterr().out.split()).count("evaluated before") == 3

@@ -1,9 +1,9 @@
 """The only way in which this project opens Parquet files, so that no code in a file ever runs.
 
 Arrow lets a library register extension types, whose Python code then turns stored bytes into values. Ray Data registers
-one that unpickles them, and every process that has imported Ray Data reads whatever a file declares to be of that type.
-So a file that declares any extension type is refused by the bytes of its footer, before Arrow sees them: opening alone
-already calls into the registered type.
+one that unpickles them, and a process that has imported Ray Data does so for any column that a file declares to be of
+that type. So a file that declares any extension type is refused by the bytes of its footer, before Arrow sees them:
+opening alone already calls into the registered type.
 """
 
 import base64

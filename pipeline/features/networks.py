@@ -1,4 +1,4 @@
-"""The networks whose features of pictures are compared: where their weights lie, and how they are loaded."""
+"""The networks whose features of images are compared: where their weights lie, and how they are loaded."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,35 +15,39 @@ from pipeline.storage import absolute
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureNetworksConfig:
-    """The networks whose features are compared."""
+    """The networks whose features are compared, by their weights."""
 
     inception: str | None = None
     """Inception-v3 as torch-fidelity has it, a path or URL (else: the file that torch-fidelity downloads)."""
     inception_sha256: str = INCEPTION_SHA256
-    """Of that file. With another one, nothing compares with anybody else's."""
+    """Checksum of that file. With another one, figures compare with no others."""
     dinov2: str | None = None
     """DINOv2 ViT-L/14 as transformers has it (a folder), for FD-DINOv2 (else: none)."""
     dinov2_sha256: str | None = None
-    """Of its model.safetensors (else: whatever that is, which the protocol names)."""
+    """Checksum of its model.safetensors (else: that of the file there, which the protocol names)."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Where weights lie is no part of it: their checksum is."""
+        """The checksums of the weights, as JSON values; where the weights lie is no part of it."""
         found = self.dinov2_found
         return {"inception": self.inception_sha256, **({} if found is None else {"dinov2": found})}
 
     @property
     def dinov2_found(self) -> str | None:
-        """SHA-256 of DINOv2's weights, None without them."""
+        """The SHA-256 of DINOv2's weights, None without DINOv2."""
         return None if self.dinov2 is None else self.dinov2_sha256 or fingerprint_of(self.dinov2)
 
     def for_workers(self) -> "FeatureNetworksConfig":
-        """The same, as it is understood in another working directory, and bound to the weights that are there now."""
+        """The same with absolute paths, for another working directory, bound to the weights that are there now."""
         places = {"inception": absolute(self.inception), "dinov2": absolute(self.dinov2)}
         return replace(self, **places, dinov2_sha256=self.dinov2_found)
 
     def load(self, device: torch.device) -> "Extractor":
-        """BadInput where weights can't be had, or are others than those named."""
+        """The networks on a device, as one extractor of all their features.
+
+        Raises:
+            BadInput: weights are missing, or are others than those named.
+        """
         inception = load_inception(self.inception, self.inception_sha256, device)
         if self.dinov2 is None or (sha256 := self.dinov2_found) is None:
             return inception
@@ -52,21 +56,25 @@ class FeatureNetworksConfig:
 
 
 class Extractor(Protocol):
-    """What the stage asks of a network: `pipeline.pretrained.inception.Inception`."""
+    """What sees features in images; `pipeline.pretrained.inception.Inception` is one."""
 
-    def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]: ...
+    def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]:
+        """Features of images by name, of pixels 0 … 255."""
+        ...
 
 
 class Networks(Protocol):
-    """What becomes an extractor in each worker: `FeatureNetworksConfig`."""
+    """What becomes an extractor in each worker; `FeatureNetworksConfig` is one."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that its features depend on, beside the pictures (JSON values)."""
+        """All that its features depend on, beside the images (JSON values)."""
         ...
 
-    def load(self, device: torch.device) -> Extractor: ...
+    def load(self, device: torch.device) -> Extractor:
+        """The extractor on a device."""
+        ...
 
     def for_workers(self) -> "Networks":
-        """The same, as it is understood in another working directory."""
+        """The same with absolute paths, for another working directory."""
         ...

@@ -28,6 +28,7 @@ class Count:
         self.log = log
 
     def read(self, unit: Unit) -> Row:
+        """The numbers of a unit, those that can be used and the others."""
         if self.log is not None:
             with Path(self.log).open("a") as file:
                 file.write(f"{unit.index}\n")
@@ -36,12 +37,15 @@ class Count:
         return {"numbers": np.array(good, np.int64).reshape(-1, 1), "bad": json.dumps(bad)}
 
     def build(self) -> "Double":
+        """The step of a worker."""
         return Double()
 
     def pack(self, row: Row) -> bytes:
+        """The content of a unit's file: JSON."""
         return json.dumps({"numbers": np.ravel(row["doubled"]).tolist(), "bad": json.loads(row["bad"])}).encode()
 
     def inspect(self, data: bytes) -> Contents:
+        """What the content of a file says of itself."""
         try:
             content = json.loads(data)
         except ValueError as error:
@@ -49,6 +53,7 @@ class Count:
         return Contents(len(content["numbers"]), Quarantined.from_rows(content["bad"]))
 
     def work(self) -> Work:
+        """The steps of this stage."""
         return Work(
             stage="count",
             item="numbers",
@@ -61,23 +66,23 @@ class Count:
 
 
 class Double:
-    """`numbers` -> `doubled`."""
+    """The step of a worker: `numbers` -> `doubled`."""
 
     def __call__(self, row: Row) -> Row:
         return {"doubled": row["numbers"] * 2, "bad": row["bad"]}
 
 
 count = partial(run_units, configuration={"by": 2}, workers=Workers(num=1))
-"""Runs the stage."""
+"""Runs the stage on a folder and gives its manifest."""
 
 
 def by_hand(folder: Folder, work: Work, units: list[Unit]) -> None:
-    """The same steps without Ray; the manifest is left to the stage."""
+    """Does the same steps without Ray; writes no manifest."""
     step = work.build()
     for unit in units:
         finish_unit(folder, work, unit, step(work.read(unit)))
 
 
 def contents(folder: Folder) -> dict[str, bytes]:
-    """Of all files, by name."""
+    """The contents of all files of a folder, by name."""
     return {entry.name: folder.read(entry.name) for entry in folder.list()}

@@ -1,8 +1,8 @@
-"""A proxy before an S3 endpoint that fails as networks and busy stores do, and notes what the store did.
+"""A proxy before an S3 endpoint that fails as networks and busy stores do, and logs what the store did.
 
 python -m tests.harness.faulty_s3 PORT UPSTREAM LOG SEED
 
-It answers faithfully until `GET /faults/RATE` tells it which share of the requests is to fail.
+It answers faithfully until `GET /faults/RATE` sets the share of requests that fail.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ HOP_HEADERS = {"connection", "content-length", "expect", "host", "keep-alive", "
 
 
 class Proxy:
-    """Requests, one by one, to the endpoint behind."""
+    """Passes requests on to the endpoint behind, one by one, and makes some of them fail."""
 
     def __init__(self, upstream: str, log: Path, seed: int) -> None:
         self._upstream, self._log = upstream, log.open("a", buffering=1)
@@ -36,6 +36,7 @@ class Proxy:
         return web.json_response(self._made)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Passes a request on, and does to it or its answer what chance decides."""
         fault = self._chance.choice(FAULTS) if self._chance.random() < self._rate else None
         if fault is not None:
             self._made[fault] += 1
@@ -54,7 +55,7 @@ class Proxy:
             ) as there,
         ):
             data = await there.read()
-            # In the store's order: whoever is answered late, or never, has asked again by then, and gone on.
+            # In the store's order: a client that is answered late, or never, has sent its request again by then.
             self._log.write(json.dumps([request.method, request.path, there.status]) + "\n")
             kept = {"content-length"} if request.method == "HEAD" else set()
             answer = {name: value for name, value in there.headers.items() if name.lower() not in HOP_HEADERS - kept}
@@ -82,6 +83,7 @@ class Proxy:
 
 
 def main(port: str, upstream: str, log: str, seed: str) -> None:
+    """Serves until the process is ended."""
     proxy = Proxy(upstream, Path(log), int(seed))
     application = web.Application(client_max_size=2**30)
     application.router.add_get("/faults/{rate}", proxy.faults)

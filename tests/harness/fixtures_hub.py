@@ -1,4 +1,4 @@
-"""A data set on the Hugging Face hub, for tests: the part of the hub's interface that its file system asks."""
+"""A data set on the Hugging Face hub, for tests: the part of the hub's interface that its file system uses."""
 
 import json
 import threading
@@ -11,13 +11,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import fsspec
 import pytest
 
-REPOSITORY = "somebody/pictures"
-API, FILES = f"/api/datasets/{REPOSITORY}", f"/datasets/{REPOSITORY}/resolve/main/"
+DATA_SET = "somebody/pictures"
+API, FILES = f"/api/datasets/{DATA_SET}", f"/datasets/{DATA_SET}/resolve/main/"
 
 
 @pytest.fixture
 def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
-    """URL of the data set, and the folder whose files it has."""
+    """The URL of a data set, and the folder whose files it has."""
     from huggingface_hub import constants
 
     folder = tmp_path / "hub"
@@ -31,7 +31,7 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
     fsspec.filesystem("hf").clear_instance_cache()
     try:
-        yield f"hf://datasets/{REPOSITORY}", folder
+        yield f"hf://datasets/{DATA_SET}", folder
     finally:
         fsspec.filesystem("hf").clear_instance_cache()
         server.shutdown()
@@ -49,27 +49,30 @@ class Hub(BaseHTTPRequestHandler):
         super().__init__(*connection)
 
     def do_GET(self) -> None:
+        """Answers with a file, a listing or a description of the data set."""
         path = unquote(urlsplit(self.path).path)
         if path.startswith(FILES):
             self._send_file(self._folder / path.removeprefix(FILES))
         elif path.startswith(f"{API}/tree/main"):
             self._send_tree(self._folder / path.removeprefix(f"{API}/tree/main").strip("/"))
         elif path in (API, f"{API}/revision/main"):
-            self._send({"id": REPOSITORY, "sha": "0" * 40, "siblings": []})
+            self._send({"id": DATA_SET, "sha": "0" * 40, "siblings": []})
         else:
             self._send({"error": "Repository not found"}, status=404)
 
     def do_HEAD(self) -> None:
+        """Answers as `do_GET`, without a body."""
         self.do_GET()
 
     def do_POST(self) -> None:
+        """Describes the paths that the request names."""
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        asked = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body)["paths"]
-        paths = [self._folder / path for path in asked]
+        names = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body)["paths"]
+        paths = [self._folder / path for path in names]
         self._send([self._description(path) for path in paths if path.exists()])
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name in the standard library)
-        """Nothing: a test says what went wrong."""
+        """Logs nothing: a test says what went wrong."""
 
     def _send_tree(self, folder: Path) -> None:
         if folder.is_dir():

@@ -1,4 +1,4 @@
-"""Pictures as they are stored for a test, and all that a source reads of them."""
+"""Images as they are stored for a test, and all that a source reads of them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,13 @@ def parquet(columns: Mapping[str, Sequence]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def as_structs(*pictures: bytes | None) -> list[dict]:
-    """A column of pictures, as the Hugging Face hub has them."""
-    return [{"bytes": data, "path": f"n0144_{row}.JPEG"} for row, data in enumerate(pictures)]
+def as_structs(*images: bytes | None) -> list[dict]:
+    """A column of images, as the Hugging Face hub has them."""
+    return [{"bytes": data, "path": f"n0144_{row}.JPEG"} for row, data in enumerate(images)]
 
 
 def items(source: Source, size: int = 2) -> list[StoredImage]:
-    """All pictures of a source, read as units are; a listing is in order, and the same every time."""
+    """All images of a source, read as units are; checks that its listing is in order and the same every time."""
     listed = list(source.listing())
     assert listed == sorted(source.listing(), key=listing_order)
     return [item for some in in_portions(listed, size) for item in read_all(source, some)]

@@ -75,7 +75,7 @@ def test_the_trap_is_one_where_nobody_looks(tmp_path: Path, trap: pa.Array, spru
 PLACES: dict[str, Callable[[pa.Array], dict[str, pa.Array]]] = {
     "a picture's path": lambda trap: {"image": pictures(trap), "label": pa.array([0, 1])},
     "the labels": lambda trap: {"image": pictures(), "label": trap},
-    "a column that nobody asks for": lambda trap: {"image": pictures(), "label": pa.array([0, 1]), "more": trap},
+    "a column that is not read": lambda trap: {"image": pictures(), "label": pa.array([0, 1]), "more": trap},
     "deep inside": lambda trap: {
         "image": pictures(),
         "label": pa.array([0, 1]),

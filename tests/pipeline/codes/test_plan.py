@@ -1,4 +1,4 @@
-"""Plans: every picture in one unit, however its source grows, and whatever was changed or taken away."""
+"""Plans: every image in one unit, however its source grows, and whatever was changed or removed."""
 
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ def test_a_source_that_grows_keeps_its_units(where: str, folder: Folder, request
     assert [plan.number for plan in read_plans(target)] == [1, 2]
 
 
-def test_what_was_published_may_not_change_unasked(folder: Folder) -> None:
+def test_what_was_published_may_not_change_without_an_option(folder: Folder) -> None:
     publish(folder, plan(folder, source=Versions(numbered(*"abcde"))))
     changed = Versions({**numbered(*"bcde"), "b": 2})
     with pytest.raises(BadInput, match=r"2 images are not as they were encoded, a is gone; b has changed: restore"):
@@ -109,7 +109,7 @@ def test_what_was_published_may_not_change_unasked(folder: Folder) -> None:
     assert wanted(folder, plan(folder, source=back)) == back.versions
 
 
-def test_what_changed_is_left_out_until_it_is_asked_for(folder: Folder) -> None:
+def test_what_changed_is_left_out_until_it_is_to_be_encoded_anew(folder: Folder) -> None:
     publish(folder, plan(folder, source=Versions(numbered(*"abc"))))
     changed = Versions({"a": 1, "b": 2, "c": 1})
     units = plan(folder, source=changed, on_change="drop")
@@ -124,7 +124,7 @@ def test_what_changed_is_left_out_until_it_is_asked_for(folder: Folder) -> None:
 
 
 def test_what_was_never_published_may_change_freely(folder: Folder) -> None:
-    """Whoever mends broken pictures after a run that failed finds them planned anew, and only them."""
+    """Images that are mended after a run that failed are planned anew, and only they."""
     first = plan(folder, source=Versions(numbered(*"abcdef")))
     mended = Versions({**numbered(*"abc", "e"), "b": 2})
     units = plan(folder, source=mended)
@@ -191,7 +191,7 @@ states = st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), min_size=1)
 def test_units_hold_the_source_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[dict[str, int], bool]]
 ) -> None:
-    """Whatever happened to it, and whichever runs came to their end."""
+    """After any history of the source, whichever runs have finished."""
     folder = Folder(str(tmp_path_factory.mktemp("plans")))
     published: Manifest | None = None
     for versions, finishes in history:

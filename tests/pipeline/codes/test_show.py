@@ -24,8 +24,8 @@ def test_what_a_folder_holds_is_printed(tmp_path: Path, capsys: pytest.CaptureFi
     write_codes(folder, small_table(5), unit_size=2)
     assert inspect_codes(InspectCodesConfig(folder=folder, verify=True))
     shown = capsys.readouterr().out
-    for words in ("5 in 3 shards", "3 × 3 tokens of 3 bits", "crop, flip", SMALL.tokenizer, "as the manifest says"):
-        assert words in shown
+    for fact in ("5 in 3 shards", "3 × 3 tokens of 3 bits", "crop, flip", SMALL.tokenizer, "as the manifest says"):
+        assert fact in shown
     lost = tmp_path / "codes" / Folder(folder).list("codes-*")[1].name
     lost.unlink()
     assert not inspect_codes(InspectCodesConfig(folder=folder, verify=True))

@@ -1,4 +1,4 @@
-"""Pictures become codes: the same bits for any number of workers and whatever happens, each picture once."""
+"""Images become codes: the same bits for any number of workers and after any failure, each image once."""
 
 import io
 import os
@@ -280,7 +280,7 @@ def test_on_s3_a_killed_driver_is_taken_up_by_more_workers_and_gives_the_undistu
     driver.wait()
     assert not Folder(there.out).exists("manifest-000001.json")
 
-    # Two runs at once take up the same plan: both end well, and whoever was slower has verified the other's work.
+    # Two runs at once continue the same plan: both end well, and the slower one has verified the other's work.
     other = subprocess.Popen(command, env=environment)
     assert tokenize(there) == Manifest.read(Folder(done.out))
     assert other.wait(200) == 0

@@ -1,4 +1,4 @@
-"""A unit becomes one whole file, once, whatever happens."""
+"""A unit becomes one whole file, once, even if two runs work on it."""
 
 import json
 

@@ -43,7 +43,7 @@ def test_a_listing_is_a_function_of_what_is_stored(folder: Folder) -> None:
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, True, False, True]
 
 
-def test_a_picture_that_is_gone_is_told_of(folder: Folder) -> None:
+def test_an_image_that_is_gone_is_a_bad_image(folder: Folder) -> None:
     source = open_source(folder.url)
     listed = list(source.listing())
     folder.remove("cat/1.png")
@@ -78,14 +78,14 @@ def test_awkward_names_and_links_on_a_disk(tmp_path: Path) -> None:
         (tmp_path / "images" / "c" / name).write_bytes(picture(0))
     (tmp_path / "images" / "c" / "loop").symlink_to(tmp_path / "images")
     read = items(ImageFolder.open(str(tmp_path / "images")))
-    told = {item.key: item.data for item in read}
-    undecodable = told.pop("c/undecodable\\udcff.png")
+    found = {item.key: item.data for item in read}
+    undecodable = found.pop("c/undecodable\\udcff.png")
     assert "no UTF-8" in str(undecodable)
-    assert set(told) == {f"c/{name}" for name in awkward if "\udcff" not in name}
-    assert set(told.values()) == {picture(0)}
+    assert set(found) == {f"c/{name}" for name in awkward if "\udcff" not in name}
+    assert set(found.values()) == {picture(0)}
 
 
-def test_what_may_not_be_read_is_told_of() -> None:
+def test_what_may_not_be_read_is_a_bad_image() -> None:
     """As a user without rights, who can't reach pytest's own folder either."""
     with tempfile.TemporaryDirectory() as root:
         (Path(root) / "a").mkdir()
@@ -96,7 +96,7 @@ def test_what_may_not_be_read_is_told_of() -> None:
         before = os.geteuid()
         os.seteuid(before or 65534)
         try:
-            told = {item.key: item.data for item in items(open_source(root))}
+            found = {item.key: item.data for item in items(open_source(root))}
             os.seteuid(before)
             (Path(root) / "a").chmod(0)
             os.seteuid(before or 65534)
@@ -105,8 +105,8 @@ def test_what_may_not_be_read_is_told_of() -> None:
         finally:
             os.seteuid(before)
             (Path(root) / "a").chmod(0o755)
-    assert told["a/2.png"] == picture(0)
-    assert str(told["a/1.png"]) == "can't be read (PermissionError)"
+    assert found["a/2.png"] == picture(0)
+    assert str(found["a/1.png"]) == "can't be read (PermissionError)"
 
 
 def test_folders_without_classes_are_refused(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_inverted_cmyk_jpegs_come_out_as_they_look() -> None:
 
 
 def ycck(image: Image.Image) -> bytes:
-    """As Photoshop writes it: libjpeg is told by one byte that the first three of four inks are Y, Cb and Cr."""
+    """As Photoshop writes it: one byte says to libjpeg that the first three of four inks are Y, Cb and Cr."""
     luma = np.asarray(Image.fromarray(255 - np.asarray(image)).convert("YCbCr"))
     inks = 255 - np.concatenate([luma, np.full_like(luma[..., :1], 255)], axis=-1)
     data = bytearray(encoded(Image.frombytes("CMYK", image.size, inks.tobytes()), "JPEG", quality=95))

@@ -54,9 +54,9 @@ def test_a_tar_costs_no_more_than_what_is_wrong_in_it(tmp_path: Path) -> None:
         ("3/a.png", picture(3)),
     ]
     (tmp_path / "a.tar").write_bytes(tar(climbing))
-    told = {item.key: item.data for item in items(open_source(f"{tmp_path}/a.tar"))}
-    assert told.pop("a.tar/3/a.png") == picture(2)
-    assert {key: str(why) for key, why in told.items()} == {
+    found = {item.key: item.data for item in items(open_source(f"{tmp_path}/a.tar"))}
+    assert found.pop("a.tar/3/a.png") == picture(2)
+    assert {key: str(why) for key, why in found.items()} == {
         "a.tar/../3/up.png": "its name climbs out of the file",
         "a.tar//3/root.png": "its name climbs out of the file",
         "a.tar/3/a.png (again: 1)": "has the key of another picture",

@@ -33,10 +33,10 @@ def test_lists_of_urls(kind: str, any_folder: Folder, tmp_path: Path) -> None:
     text = "label,url\n" + "".join(f'{label},"{url}"\n' for url, label in rows)
     any_folder.write(f"list.{kind}", text.encode() if kind == "csv" else parquet({"label": labels, "url": urls}))
     read = items(open_source(f"{any_folder.url}/list.{kind}", num_classes=3))
-    told = {item.key: item.data for item in read}
-    assert told.pop("pictures/1,5.png") == picture(1)
-    assert told.pop(f"file://{elsewhere}") == picture(0)
-    assert {key: str(why) for key, why in told.items()} == {
+    found = {item.key: item.data for item in read}
+    assert found.pop("pictures/1,5.png") == picture(1)
+    assert found.pop(f"file://{elsewhere}") == picture(0)
+    assert {key: str(why) for key, why in found.items()} == {
         "../up.png": "its path climbs out of the folder",
         "pictures/no.png": "can't be read (FileNotFoundError)",
         "pictures/1,5.png (again: 1)": "has the key of another picture",

@@ -2,6 +2,7 @@
 
 from pipeline import cluster, command
 from pipeline.presets import TRAINING
+from pipeline.tracking.start import start_run
 from pipeline.training.fit import dry_run
 from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.output import GENERATOR_STAGE

@@ -2,6 +2,7 @@
 
 from pipeline import cluster, command
 from pipeline.presets import TOKENIZER_TRAINING
+from pipeline.tracking.start import start_run
 from pipeline.training.fit import dry_run
 from pipeline.training.learners.tokenizer import TrainTokenizerConfig
 from pipeline.training.output import TOKENIZER_STAGE

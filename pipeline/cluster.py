@@ -1,7 +1,8 @@
-"""Connecting to Ray: the cluster that is there, or one of our own on this machine."""
+"""Ray: joining the cluster that is there, or starting one on this machine, and what it has to work with."""
 
 import logging
 import os
+import platform
 import secrets
 import shutil
 import signal
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from bar_model.errors import BadInput
+from pipeline.ray_internals import cluster_processes, running_cluster
 
 GB = 10**9
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -26,9 +28,9 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Ours are in stages.py.
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Ours is pipeline/execution/progress.py.
     # How long OpenMP's threads spin for each other before they sleep. At the default of 300,000 they fall to a fraction
-    # of their speed where something else wants a CPU; if they only sleep (OMP_WAIT_POLICY=PASSIVE), two are slower than
+    # of their speed where another process uses a CPU; if they only sleep (OMP_WAIT_POLICY=PASSIVE), two are slower than
     # one. Measured on the digits' generator.
     "GOMP_SPINCOUNT": "1000",
     # How often a driver that waits for Ray looks for signals: by default once a second, of the three that it has.
@@ -59,10 +61,13 @@ class ClusterConfig:
 
 @contextmanager
 def connect(config: ClusterConfig) -> Iterator[None]:
-    """Ray for as long as the block lasts, after one line that says which; BadInput where the address is of no use.
+    """Keeps this process connected to Ray for as long as the block lasts, after one line that names the cluster.
 
     Joins the cluster of `ray job submit`, of `config.address`, of RAY_ADDRESS, or one that `ray start` runs on this
     machine; else starts one here and ends it afterwards. A process that is connected already stays as it is.
+
+    Raises:
+        BadInput: no cluster can be joined at the address.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -81,32 +86,48 @@ def connect(config: ClusterConfig) -> Iterator[None]:
     resources = ray.cluster_resources()
     size = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
     print(f"Ray: {f'joined the cluster at {address}' if address else 'started on this machine'} ({size})", flush=True)
-    processes = _processes()
+    processes = cluster_processes()
     try:
         yield
     finally:
         ray.shutdown()
-        for process in processes:  # Ray has told them to end; their memory and ports are free once they have.
+        for process in processes:  # Ray has asked them to end; their memory and ports are free once they have.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
 
 
+HARDWARE_TAG = "hardware"
+"""The tag of a run that names what did the work: figures a second mean nothing without it."""
+
+
+def hardware(num_gpus: float) -> str:
+    """What does the work, in words: "8 × H200" for so many GPUs, "2 CPUs (AMD EPYC)" for all CPUs without any.
+
+    Called inside a Ray session.
+    """
+    import ray
+
+    resources: dict[str, Any] = ray.cluster_resources()
+    if num_gpus:
+        kinds = sorted(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
+        return f"{num_gpus:g} × {' or '.join(kinds) or 'GPU'}"
+    return f"{resources.get('CPU', 0):g} CPUs ({_processor()})"
+
+
 def is_fixed() -> bool:
-    """Whether the cluster that this process is connected to is one of its own, which no autoscaler enlarges."""
-    return bool(_processes())
+    """Whether the cluster was started by this process, so that no autoscaler enlarges it."""
+    return bool(cluster_processes())
 
 
 def _address(config: ClusterConfig) -> str | None:
-    """Whom to join, None for nobody."""
+    """The address of the cluster to join; None to start one."""
     named = config.address or os.environ.get("RAY_ADDRESS") or "auto"
     if named == "local":
         return None
     if named != "auto":
         _check(named)
         return named
-    from ray._private.services import find_bootstrap_address  # What ray.init() asks, before it decides without us.
-
-    started = find_bootstrap_address(None)
+    started = running_cluster()
     if started is not None and _answers(started):  # A crashed cluster leaves its address behind.
         return started
     if config.address == "auto":
@@ -131,7 +152,7 @@ def _answers(address: str) -> bool:
 
 
 def _join(address: str) -> None:
-    """Connects; a driver that no `ray job submit` has sent brings this code to workers on other machines."""
+    """Connects to a running cluster; a driver that `ray job submit` has not sent takes this code to its workers."""
     import ray
     from ray.exceptions import AuthenticationError
 
@@ -142,23 +163,24 @@ def _join(address: str) -> None:
             address=address, runtime_env=None if submitted else {"py_modules": modules}, logging_level=logging.ERROR
         )
     except (AuthenticationError, ConnectionError) as error:
-        token = "if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its head node"
+        token = "if it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its head node"
         raise BadInput(
             f"the Ray cluster at {address} can't be joined ({str(error).splitlines()[0]}); {token}"
         ) from error
 
 
 def _start_here(config: ClusterConfig) -> None:
-    """A cluster without dashboard that dies with this process.
+    """Starts a cluster without dashboard that ends with this process.
 
     Ray would write a token for it to ~/.ray/auth_token, which every later `ray start` then demands of `ray job submit`.
-    So it gets one of its own, that only this process and its children know.
+    So the cluster gets a token that only this process and its children know.
     """
     import ray
 
     if not any(name in os.environ for name in AUTHENTICATION):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    # By Ray's default of 15 a worker gets a thirtieth of a CPU that anything else wants: a browser stops a training.
+    # By Ray's default niceness of 15 a worker gets a thirtieth of a CPU that anything else uses: a browser would stop a
+    # training.
     os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init(
         address="local",
@@ -172,19 +194,11 @@ def _start_here(config: ClusterConfig) -> None:
 
 @contextmanager
 def _sigterm_as_it_is() -> Iterator[None]:
-    """Ray's own handler prints a stack and aborts, where a tracked run is to be closed first."""
+    """Keeps the handler of SIGTERM: Ray's own prints a stack and aborts, before a tracked run is closed."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
-
-
-def _processes() -> list[subprocess.Popen]:
-    """Those of the cluster that this process has started."""
-    from ray._private import worker
-
-    node: Any = worker._global_node
-    return [info.process for infos in node.all_processes.values() for info in infos] if node is not None else []
 
 
 def _object_store_bytes(config: ClusterConfig) -> int:
@@ -193,3 +207,13 @@ def _object_store_bytes(config: ClusterConfig) -> int:
     memory = min(psutil.virtual_memory().total // 20, 4 * GB)
     shared = Path("/dev/shm")  # Often small in a container; Ray would fall back to the disk.
     return max(GB // 10, min(memory, shutil.disk_usage(shared).free * 9 // 10 if shared.exists() else memory))
+
+
+def _processor() -> str:
+    """This machine's processor, as Linux calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

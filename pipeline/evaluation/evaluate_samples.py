@@ -10,7 +10,7 @@ from rich import print as show
 
 from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
-from pipeline.cluster import ClusterConfig
+from pipeline.cluster import HARDWARE_TAG, ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, extract
 from pipeline.evaluation.fid_protocol import FidProtocol, judge, measure, too_few
 from pipeline.evaluation.illustrations import cost_shown, neighbours_shown, samples_shown
@@ -18,7 +18,6 @@ from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint, o
 from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, open_reference
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.features.folder import FeatureFolder, Summary
-from pipeline.hardware import HARDWARE
 from pipeline.reports.page import Illustration
 from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Report, results_table
@@ -172,7 +171,7 @@ def _illustrate(
 def _costs(config: EvaluateConfig, report: Report) -> list[Illustration]:
     """What the samples cost, if whoever drew them has left a note of it."""
     note = _note(config)
-    rate, hardware = note.metrics.get("images_per_s"), note.tags.get(HARDWARE)
+    rate, hardware = note.metrics.get("images_per_s"), note.tags.get(HARDWARE_TAG)
     fids = [value for figure, value in report.results if figure.name == "fid"]
     return [cost_shown(fid, report.protocol.measurement, rate, hardware) for fid in fids]
 

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bar_model.errors import BadInput
+from pipeline.cluster import HARDWARE_TAG, hardware
 from pipeline.execution.manifest import Inputs, Manifest, Quarantined, open_stage
 from pipeline.execution.progress import StageProgress
 from pipeline.execution.quarantine import read_quarantine, write_quarantine
 from pipeline.execution.ray_data import Workers, execute
 from pipeline.execution.unit import Receipt, Unit, Work, inspect_unit
-from pipeline.hardware import HARDWARE, hardware
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 
@@ -72,7 +72,7 @@ def run_units(
             keep(unit, receipt, progress.found)
         pending = [unit for unit in planned if unit.index not in receipts]
         if pending and run is not None:
-            run.tag(HARDWARE, hardware(workers.num * workers.gpus))
+            run.tag(HARDWARE_TAG, hardware(workers.num * workers.gpus))
         for unit, receipt in execute(folder, work, pending, workers):
             keep(unit, receipt, progress.advance)
 

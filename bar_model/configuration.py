@@ -28,7 +28,7 @@ def from_dict(kind: type[_Configuration], data: Mapping[str, Any], where: str = 
         raise BadInput(f"{where}.{name}: no such field of {kind.__name__}; it was written by a newer version")
     for name in fields.keys() - data.keys():
         raise BadInput(f"{where}.{name}: missing")
-    return kind(**{name: _value(hints[name], data[name], f"{where}.{name}") for name in fields})
+    return kind(**{name: from_json(hints[name], data[name], f"{where}.{name}") for name in fields})
 
 
 def plain(configuration: object) -> Any:
@@ -54,16 +54,22 @@ def parameters(configuration: object) -> dict[str, str]:
     return dict(_leaves(plain(configuration), ()))
 
 
-def _value(hint: Any, data: Any, where: str) -> Any:
+def from_json(hint: Any, data: Any, where: str) -> Any:
+    """A value of the annotated type `hint` from what JSON made of one.
+
+    Raises:
+        BadInput: it is of another type; the message begins with `where`.
+    """
     if get_origin(hint) in (Union, types.UnionType):
-        options = [option for option in get_args(hint) if option is not type(None)]
-        return None if data is None else _value(options[0], data, where)
+        return _of_several(get_args(hint), data, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(data, Mapping):
             raise BadInput(f"{where}: {data!r} should be an object")
         return from_dict(hint, data, where)
     if get_origin(hint) is tuple:
-        return tuple(_value(get_args(hint)[0], each, where) for each in data)
+        if not isinstance(data, list | tuple):
+            raise BadInput(f"{where}: {data!r} should be a list")
+        return tuple(from_json(get_args(hint)[0], each, where) for each in data)
     if get_origin(hint) is Literal:
         if data not in get_args(hint):
             raise BadInput(f"{where}: {data!r} should be one of {', '.join(map(repr, get_args(hint)))}")
@@ -82,3 +88,21 @@ def _leaves(value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
             yield from _leaves(inner, (*names, name))
     else:
         yield ".".join(names) or "value", value if isinstance(value, str) else json.dumps(value)
+
+
+def _of_several(options: tuple[Any, ...], data: Any, where: str) -> Any:
+    """The value as the first of several types that takes it."""
+    if data is None and type(None) in options:
+        return None
+    refusals = []
+    for option in options:
+        if option is type(None):
+            continue
+        try:
+            return from_json(option, data, where)
+        except BadInput as error:
+            refusals.append(error)
+    if len(refusals) == 1:
+        raise refusals[0]
+    named = ", ".join(str(getattr(option, "__name__", option)) for option in options)
+    raise BadInput(f"{where}: {data!r} is none of {named}")

@@ -1,6 +1,7 @@
 """Judge drawn images.    python jobs/evaluate.py imagenet --samples DIR … --reference NPZ --out DIR"""
 
-from pipeline import cluster, command
+from pipeline import cluster
+from pipeline.command import job as command
 from pipeline.digits.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.evaluate_tokenizer import EvaluateTokenizerConfig, evaluate_tokenizer

@@ -1,6 +1,7 @@
 """Draw images.    python jobs/sample_images.py imagenet --generator MODEL --tokenizer MODEL --out s3://bucket/samples"""
 
-from pipeline import cluster, command
+from pipeline import cluster
+from pipeline.command import job as command
 from pipeline.presets import SAMPLING
 from pipeline.samples.folder import STAGE
 from pipeline.samples.sample import SampleConfig, sample

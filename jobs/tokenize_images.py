@@ -1,8 +1,9 @@
 """Images -> codes.    python jobs/tokenize_images.py imagenet --source DATA/train --tokenizer MODEL --out CODES"""
 
-from pipeline import cluster, command
+from pipeline import cluster
 from pipeline.codes.folder import STAGE
 from pipeline.codes.tokenize import TokenizeConfig, tokenize
+from pipeline.command import job as command
 from pipeline.presets import TOKENIZING
 from pipeline.tracking.start import start_run
 

@@ -1,6 +1,7 @@
 """Train BAR on codes.    python jobs/train.py bar-b --codes s3://bucket/codes --out s3://bucket/runs/bar-b"""
 
-from pipeline import cluster, command
+from pipeline import cluster
+from pipeline.command import job as command
 from pipeline.presets import TRAINING
 from pipeline.tracking.start import start_run
 from pipeline.training.fit import dry_run

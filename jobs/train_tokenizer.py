@@ -1,6 +1,7 @@
 """Train BAR-FSQ on pictures.    python jobs/train_tokenizer.py bar-fsq-16 --source s3://bucket/train --out s3://bucket/runs/bar-fsq-16"""
 
-from pipeline import cluster, command
+from pipeline import cluster
+from pipeline.command import job as command
 from pipeline.presets import TOKENIZER_TRAINING
 from pipeline.tracking.start import start_run
 from pipeline.training.fit import dry_run

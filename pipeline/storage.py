@@ -170,6 +170,19 @@ class Folder:
         else:
             _filesystem(self.url).rm_file(self.path(name))
 
+    def check_writable(self) -> None:
+        """Looks whether outputs can go into a folder of an object store, without writing anything.
+
+        Raises:
+            BadInput: there is no such bucket, or the store has no conditional put.
+        """
+        protocol, path = split_protocol(self.url)
+        if protocol not in CONDITIONAL_PROTOCOLS:
+            raise BadInput(f"{self.url}: {protocol}:// has no conditional put, which outputs need; use a disk or s3://")
+        bucket = path.partition("/")[0]
+        if not _fresh_filesystem(self.url).exists(bucket):
+            raise BadInput(f"{self.url}: there is no bucket {bucket!r}, or not for these credentials: make it first")
+
     def walk(self) -> Iterator[Entry]:
         """All files below this folder, depth first, each folder's files and folders in the order of their names.
 
@@ -199,6 +212,16 @@ def absolute(url: str | None) -> str | None: ...
 def absolute(url: str | None) -> str | None:
     """The URL with an absolute path, so that workers, which have another working directory, find it; None stays."""
     return None if url is None else Folder(url).url
+
+
+def read_url(url: str) -> bytes:
+    """The content of one file of any URL.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    directory, _, name = Folder(url).url.rpartition("/")
+    return Folder(directory or "/").read(name)
 
 
 def local_copy(url: str) -> Path:
@@ -251,9 +274,8 @@ def _fresh_filesystem(url: str) -> fsspec.AbstractFileSystem:
 
 
 def _create_remote(folder: Folder, name: str, data: bytes) -> bool:
-    protocol = split_protocol(folder.url)[0]
-    if protocol not in CONDITIONAL_PROTOCOLS:
-        raise BadInput(f"{folder.url}: {protocol}:// has no conditional put, which outputs need; use a disk or s3://")
+    if split_protocol(folder.url)[0] not in CONDITIONAL_PROTOCOLS:
+        folder.check_writable()  # Which says why not.
     for attempt in range(BUSY_RETRIES):
         try:
             _filesystem(folder.url).pipe_file(folder.path(name), data, mode="create")

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
-from pipeline.command import run_module
+from pipeline.command.job import run_module
 from pipeline.evaluation.fid_protocol import PUBLISHED_FIGURES
 from pipeline.reports.report import REPORT, Report
 from pipeline.storage import Folder

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tyro
 
-from pipeline.command import run_module
+from pipeline.command.job import run_module
 from pipeline.samples.folder import SampleFolder
 
 NPZ = "samples.npz"

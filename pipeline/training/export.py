@@ -14,7 +14,7 @@ from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
-from pipeline.command import run_module
+from pipeline.command.job import run_module
 from pipeline.execution.manifest import claimed_configuration
 from pipeline.storage import Folder, local_copy
 from pipeline.training.checkpoints.listing import FOLDER, Listed, listed_in

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.command import bad_input
+from pipeline.command.job import bad_input
 from pipeline.execution.manifest import Manifest
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.execution.ray_data import Workers, execute

@@ -24,7 +24,7 @@ from pipeline import cluster
 from pipeline.cluster import ClusterConfig
 from pipeline.codes.table import Codes
 from pipeline.execution.manifest import Inputs
-from pipeline.presets import TRAINING
+from pipeline.presets.training import TRAINING
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.fit import fit
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig

@@ -30,7 +30,7 @@ from bar_model.generator.bar import Bar
 from bar_model.operations import training_operations
 from pipeline.cluster import QUIET
 from pipeline.codes.table import Codes
-from pipeline.presets import TRAINING
+from pipeline.presets.training import TRAINING
 from pipeline.training.config import WorkersConfig
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import take_step

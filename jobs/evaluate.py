@@ -5,7 +5,7 @@ from pipeline.command import job as command
 from pipeline.digits.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.evaluate_tokenizer import EvaluateTokenizerConfig, evaluate_tokenizer
-from pipeline.presets import EVALUATION
+from pipeline.presets.evaluation import EVALUATION
 from pipeline.reports.report import STAGE
 from pipeline.tracking.start import start_run
 

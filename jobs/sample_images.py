@@ -2,7 +2,7 @@
 
 from pipeline import cluster
 from pipeline.command import job as command
-from pipeline.presets import SAMPLING
+from pipeline.presets.sampling import SAMPLING
 from pipeline.samples.folder import STAGE
 from pipeline.samples.sample import SampleConfig, sample
 from pipeline.tracking.start import start_run

@@ -4,7 +4,7 @@ from pipeline import cluster
 from pipeline.codes.folder import STAGE
 from pipeline.codes.tokenize import TokenizeConfig, tokenize
 from pipeline.command import job as command
-from pipeline.presets import TOKENIZING
+from pipeline.presets.tokenizing import TOKENIZING
 from pipeline.tracking.start import start_run
 
 

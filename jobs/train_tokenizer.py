@@ -2,7 +2,7 @@
 
 from pipeline import cluster
 from pipeline.command import job as command
-from pipeline.presets import TOKENIZER_TRAINING
+from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
 from pipeline.tracking.start import start_run
 from pipeline.training.fit import dry_run
 from pipeline.training.learners.tokenizer import TrainTokenizerConfig

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field, replace
 
 from rich import print as show
 
-from pipeline import presets
 from pipeline.cluster import ClusterConfig
 from pipeline.codes.tokenize import tokenize
 from pipeline.digits.data import write_digits
 from pipeline.digits.evaluate_digits import PICTURE, evaluate_digits
 from pipeline.execution.manifest import open_stage
+from pipeline.presets.evaluation import digits_evaluation
+from pipeline.presets.sampling import SAMPLING
+from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
+from pipeline.presets.tokenizing import TOKENIZING
+from pipeline.presets.training import TRAINING
 from pipeline.reports.report import Report
 from pipeline.samples.sample import sample
 from pipeline.storage import Folder
@@ -58,7 +62,7 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
         "train tokenizer",
         train_tokenizer,
         replace(
-            presets.TOKENIZER_TRAINING["digits"](),
+            TOKENIZER_TRAINING["digits"](),
             source=digits.path("train"),
             held_out=digits.path("validation"),
             out=out.path("tokenizer"),
@@ -67,14 +71,14 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
     ).model
     for split in ("train", "validation"):
         tokenizing = replace(
-            presets.TOKENIZING["digits"](), source=digits.path(split), tokenizer=tokenizer, out=codes.path(split)
+            TOKENIZING["digits"](), source=digits.path(split), tokenizer=tokenizer, out=codes.path(split)
         )
         walk.stage(f"tokenize {split}", tokenize, tokenizing)
     generator = walk.stage(
         "train",
         train,
         replace(
-            presets.TRAINING["digits"](),
+            TRAINING["digits"](),
             codes=codes.path("train"),
             held_out=codes.path("validation"),
             tokenizer=tokenizer,
@@ -83,7 +87,7 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
         ),
     ).model
     guided = replace(
-        presets.SAMPLING["digits"](),
+        SAMPLING["digits"](),
         generator=generator,
         tokenizer=tokenizer,
         out=samples.path("guided"),
@@ -96,7 +100,7 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
         "evaluate",
         evaluate_digits,
         replace(
-            presets.evaluate_digits(),
+            digits_evaluation(),
             samples=guided.out,
             unguided_samples=unguided.out,
             tokenizer=tokenizer,

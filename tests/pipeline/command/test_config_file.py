@@ -1,5 +1,6 @@
 """Configurations as YAML: every preset of every job comes back as it was printed; what is wrong is one line."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,6 @@ import tyro
 
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
-from pipeline import presets
 from pipeline.command.config_file import as_yaml, overlaid, with_marks
 
 
@@ -35,9 +35,9 @@ class PaintConfig:
 PAINT = PaintConfig(out="there")
 
 ALL_PRESETS: dict[str, Callable[[], Any]] = {
-    f"{table} {name}": preset
-    for table in ("TRAINING", "TOKENIZER_TRAINING", "SAMPLING", "EVALUATION", "TOKENIZING")
-    for name, preset in getattr(presets, table).items()
+    f"{kind} {name}": preset
+    for kind in ("training", "tokenizer_training", "sampling", "evaluation", "tokenizing")
+    for name, preset in getattr(importlib.import_module(f"pipeline.presets.{kind}"), kind.upper()).items()
 }
 
 

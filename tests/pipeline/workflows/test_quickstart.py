@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +17,10 @@ from bar_model.errors import BadInput
 from bar_model.generator.bar import BarConfig
 from bar_model.generator.transformer import TransformerConfig
 from bar_model.presets import digits, digits_tokenizer
-from pipeline import presets
+from pipeline.presets.sampling import SAMPLING
+from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
+from pipeline.presets.tokenizing import TOKENIZING
+from pipeline.presets.training import TRAINING
 from pipeline.reports.report import Report
 from pipeline.samples.folder import SampleFolder
 from pipeline.tracking.start import TrackingConfig, start_run
@@ -56,18 +60,18 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickstartConfig:
     def tiny_generator() -> BarConfig:
         return replace(digits(), transformer=TransformerConfig(width=32, depth=1, heads=2, class_repeats=2))
 
-    train, train_tokenizer = presets.TRAINING["digits"](), presets.TOKENIZER_TRAINING["digits"]()
-    sample, tokenize = presets.SAMPLING["digits"](), presets.TOKENIZING["digits"]()
+    train, train_tokenizer = TRAINING["digits"](), TOKENIZER_TRAINING["digits"]()
+    sample, tokenize = SAMPLING["digits"](), TOKENIZING["digits"]()
     model = digits_tokenizer()
     tiny_tokenizer = replace(model, encoder=replace(model.encoder, depth=1), decoder=replace(model.decoder, depth=1))
-    shrunk = {
-        "TRAINING": replace(train, model=tiny_generator(), steps=3, batch=8),
-        "TOKENIZER_TRAINING": replace(train_tokenizer, model=tiny_tokenizer, steps=3, batch=8),
-        "TOKENIZING": replace(tokenize, unit_size=2000),
-        "SAMPLING": replace(sample, num_images=300, unit_size=300),
-    }
-    for name, preset in shrunk.items():
-        monkeypatch.setitem(getattr(presets, name), "digits", lambda preset=preset: preset)
+    shrunk: list[tuple[dict[str, Any], object]] = [
+        (TRAINING, replace(train, model=tiny_generator(), steps=3, batch=8)),
+        (TOKENIZER_TRAINING, replace(train_tokenizer, model=tiny_tokenizer, steps=3, batch=8)),
+        (TOKENIZING, replace(tokenize, unit_size=2000)),
+        (SAMPLING, replace(sample, num_images=300, unit_size=300)),
+    ]
+    for presets, preset in shrunk:
+        monkeypatch.setitem(presets, "digits", lambda preset=preset: preset)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     return QuickstartConfig(out=str(tmp_path / "out"), tracking=TrackingConfig(uri=uri, spool=str(tmp_path / "spool")))
 

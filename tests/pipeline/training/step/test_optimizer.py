@@ -10,7 +10,8 @@ from torch import nn
 from bar_model import presets
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
-from pipeline.presets import TOKENIZER_TRAINING, TRAINING
+from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
+from pipeline.presets.training import TRAINING
 from pipeline.training.step.optimizer import Average, OptimizationConfig, parameter_groups, set_learning_rate
 from pipeline.training.step.order_annealing import OrderAnnealing
 

@@ -1,9 +1,7 @@
-"""What a folder of codes holds.    python jobs/inspect_codes.py FOLDER [--verify] [--decode PNG --tokenizer MODEL]"""
+"""What a folder of codes holds.    python jobs/inspect_codes.py CODES [--verify] [--decode PNG --tokenizer MODEL]"""
 
-import sys
-
-from pipeline import command
 from pipeline.codes.show import InspectCodesConfig, inspect_codes
+from pipeline.command import job
 
 
 def main(config: InspectCodesConfig) -> bool:
@@ -11,4 +9,4 @@ def main(config: InspectCodesConfig) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run_module(main, InspectCodesConfig))
+    job.run_plain(main, InspectCodesConfig)

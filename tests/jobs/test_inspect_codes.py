@@ -6,7 +6,7 @@ import pytest
 
 from jobs.inspect_codes import main
 from pipeline.codes.show import InspectCodesConfig
-from pipeline.command import run_module
+from pipeline.command.job import run_module
 from pipeline.storage import Folder
 from tests.harness.code_folders import small_table, write_codes
 

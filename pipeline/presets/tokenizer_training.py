@@ -8,8 +8,8 @@ from bar_model import presets as models
 from bar_model.tokenizer.loss import TokenizerLossConfig
 from bar_model.tokenizer.tokenizer import TokenizerConfig
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.learners.tokenizer import TrainTokenizerConfig
+from pipeline.training.step.optimizer import OptimizationConfig
 
 
 def train_bar_fsq(model: TokenizerConfig) -> TrainTokenizerConfig:

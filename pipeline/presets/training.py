@@ -7,8 +7,8 @@ import tyro
 
 from bar_model import presets as models
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.learners.generator import TrainConfig
+from pipeline.training.step.optimizer import OptimizationConfig
 
 
 def train_bar_b() -> TrainConfig:

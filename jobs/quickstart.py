@@ -1,6 +1,7 @@
 """From scans of digits to samples, and what they are worth.    python jobs/quickstart.py digits"""
 
-from pipeline import cluster, command
+from pipeline import cluster
+from pipeline.command import job as command
 from pipeline.tracking.start import start_run
 from pipeline.workflows.quickstart import QUICKSTART, STAGE, QuickstartConfig, quickstart
 

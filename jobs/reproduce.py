@@ -1,6 +1,7 @@
 """Published weights against their figures.    python jobs/reproduce.py bar-b --weights DIR --reference NPZ --out DIR"""
 
-from pipeline import cluster, command
+from pipeline import cluster
+from pipeline.command import job as command
 from pipeline.tracking.start import start_run
 from pipeline.workflows.reproduce import REPRODUCTION, STAGE, ReproduceConfig, reproduce
 

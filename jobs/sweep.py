@@ -1,6 +1,7 @@
 """Try settings of sampling.    python jobs/sweep.py imagenet --generator MODEL --tokenizer MODEL --reference NPZ …"""
 
-from pipeline import cluster, command
+from pipeline import cluster
+from pipeline.command import job as command
 from pipeline.tracking.start import start_run
 from pipeline.workflows.sweep import STAGE, SWEEPS, SweepConfig, sweep
 

@@ -18,7 +18,7 @@ from bar_model import checkpoint
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from bar_model.tokenizer.tokenizer import Tokenizer
-from pipeline.command import bad_input
+from pipeline.command.job import bad_input
 from pipeline.tracking.start import start_run
 from pipeline.training import export
 from pipeline.training.config import Cadence, WorkersConfig

@@ -29,7 +29,7 @@ from pipeline.execution.stage import publish
 from pipeline.execution.unit import Row, finish_unit
 from pipeline.samples.encoding import Encoding, Keeping
 from pipeline.samples.folder import STAGE, SampleFolder
-from pipeline.samples.labels import make_labels
+from pipeline.samples.labels import make_schedule
 from pipeline.samples.npz import NPZ
 from pipeline.samples.sample import drawing_work, plan
 from pipeline.samples.shard import Drawing
@@ -65,7 +65,7 @@ def main() -> None:
 
 def write_shards(folder: Folder, keeping: Keeping, num: int, size: int, unit_size: int) -> None:
     """A folder as the stage leaves it."""
-    labels = make_labels(None, None, num_classes=1000)
+    labels = make_schedule(None, None, num_classes=1000)
     drawing = Drawing(
         generator="stub",
         tokenizer="stub",

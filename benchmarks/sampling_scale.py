@@ -27,7 +27,7 @@ from pipeline.execution.ray_data import Workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row
 from pipeline.samples.encoding import Encoding, Keeping
-from pipeline.samples.labels import Labels, make_labels
+from pipeline.samples.labels import LabelSchedule, make_schedule
 from pipeline.samples.sample import drawing_work, plan
 from pipeline.samples.shard import Drawing
 from pipeline.storage import Folder
@@ -40,7 +40,7 @@ LOOKS = 20
 class Stub:
     """`indices` (N,) -> what is drawn of them, without a model."""
 
-    labels: Labels
+    labels: LabelSchedule
 
     def __call__(self, row: Row) -> Row:
         indices: np.ndarray = row["indices"]
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--unit-size", type=int, default=500)
     parser.add_argument("--images-as", choices=get_args(Encoding), default="raw")
     arguments = parser.parse_args()
-    labels = make_labels(None, None, num_classes=1000)
+    labels = make_schedule(None, None, num_classes=1000)
     drawing = Drawing(
         generator="stub",
         tokenizer="stub",

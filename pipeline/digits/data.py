@@ -7,13 +7,13 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from bar_model.errors import BadInput
+from pipeline.execution.unit import WRITES_AT_ONCE
 from pipeline.images.codec import to_png
 from pipeline.storage import Folder
 
-SIZE, SCAN, LEVELS = 32, 8, 16
+IMAGE_SIDE, SCAN_SIDE, GREY_LEVELS = 32, 8, 16
 """Pixels of a picture and of a scan, and the scans' greatest level of grey."""
 SPLITS = {"train": 1297, "validation": 200, "test": 300}
-WRITES_AT_ONCE = 16
 
 
 def write_digits(url: str, *, seed: int = 0) -> None:
@@ -51,6 +51,6 @@ def split(labels: Int[np.ndarray, "digits"], *, seed: int) -> dict[str, Int[np.n
 
 def enlarge(scans: Float[np.ndarray, "batch 64"]) -> UInt8[np.ndarray, "batch 32 32 3"]:
     """Grey levels 0 … 16 of 8 × 8 pixels -> pictures, smooth between the pixels (bicubic)."""
-    pixels = np.round(scans.reshape(-1, SCAN, SCAN) * (255 / LEVELS)).astype(np.uint8)
-    pictures = [Image.fromarray(scan).resize((SIZE, SIZE), Image.Resampling.BICUBIC) for scan in pixels]
+    pixels = np.round(scans.reshape(-1, SCAN_SIDE, SCAN_SIDE) * (255 / GREY_LEVELS)).astype(np.uint8)
+    pictures = [Image.fromarray(scan).resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC) for scan in pixels]
     return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])

@@ -11,7 +11,7 @@ from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
-from pipeline.digits.protocol import DigitsProtocol, Evidence, Pictures, judge, panels
+from pipeline.digits.protocol import DigitsProtocol, Evidence, LabelledImages, digits_report, panels
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import BadImage, from_model, load_image, to_model, to_png
 from pipeline.images.source import in_portions, read_all
@@ -58,7 +58,7 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
     """
     guided, unguided = (SampleFolder.open(url, config.tokenizer) for url in (config.samples, config.unguided_samples))
     evidence, protocol = gather(config, guided, unguided)
-    judged = judge(evidence, protocol)
+    judged = digits_report(evidence, protocol)
     fingerprints = {
         "samples": guided.manifest.fingerprint,
         "unguided_samples": unguided.manifest.fingerprint,
@@ -122,7 +122,7 @@ def _check_samples(config: EvaluateDigitsConfig, guided: Drawing, unguided: Draw
         )
 
 
-def _read_pictures(source: ImageFolder, size: int) -> Pictures:
+def _read_pictures(source: ImageFolder, size: int) -> LabelledImages:
     images, labels, broken = [], [], []
     for some in in_portions(source.listing(), READ_AT_ONCE):
         for item in read_all(source, some):
@@ -135,4 +135,4 @@ def _read_pictures(source: ImageFolder, size: int) -> Pictures:
                 broken.append(f"{item.where} {error}")
     if not images:
         raise BadInput(f"{source.url} holds no pictures that can be used: check what lies in its class folders")
-    return Pictures(np.stack(images), np.array(labels, np.int32), tuple(broken))
+    return LabelledImages(np.stack(images), np.array(labels, np.int32), tuple(broken))

@@ -23,7 +23,7 @@ from pipeline.samples.shard import Drawing, Samples
 
 PERCENTILE = 1
 READER = Figure("reader_accuracy", "Reader: held-out scans read right", "%", Goal("at least", 0.98))
-FIGURES = (
+DIGITS_FIGURES = (
     READER,
     Figure("reconstruction_accuracy", "Reconstructions read right", "%", Goal("at least", 0.97)),
     Figure("reconstruction_psnr", "Reconstructions, PSNR", "dB"),
@@ -36,10 +36,10 @@ FIGURES = (
     Figure("copies", "Samples too near to a training scan", "%", Goal("at most", 0.05)),
 )
 """What is measured; DigitsProtocol says how. `copies` are nearer than 99 % of held-out scans are."""
-SAMPLES_A_CLASS, SHOWN = 8, 10
+SAMPLES_PER_CLASS, SHOWN_SCANS = 8, 10
 
 
-class Pictures(NamedTuple):
+class LabelledImages(NamedTuple):
     """Real pictures with their classes; `broken` says of each that had to be left out where it is, and why."""
 
     images: UInt8[np.ndarray, "pictures height width 3"]
@@ -48,14 +48,14 @@ class Pictures(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureSet:
+class ImagesIdentity:
     """Which pictures: how many, and a digest of their pixels and classes."""
 
     num: int
     fingerprint: str
 
     @classmethod
-    def of(cls, pictures: Pictures) -> "PictureSet":
+    def of(cls, pictures: LabelledImages) -> "ImagesIdentity":
         digest = hashlib.sha256(pictures.images.tobytes() + pictures.labels.astype(np.int32).tobytes())
         return cls(num=len(pictures.images), fingerprint=digest.hexdigest()[:16])
 
@@ -63,8 +63,8 @@ class PictureSet:
 class Evidence(NamedTuple):
     """What is judged, and what by; `reconstructions` are of the held-out scans, in their order."""
 
-    train: Pictures
-    held_out: Pictures
+    train: LabelledImages
+    held_out: LabelledImages
     reconstructions: UInt8[np.ndarray, "pictures height width 3"]
     guided: Samples
     unguided: Samples
@@ -80,8 +80,8 @@ class DigitsProtocol:
         "64 dimensions of 8×8 pixels; the first samples, as many as there are held-out scans, to all training scans"
     )
     neighbours: str = f"Euclidean, 8×8 pixels; against the percentile {PERCENTILE} of held-out scans"
-    train: PictureSet
-    held_out: PictureSet
+    train: ImagesIdentity
+    held_out: ImagesIdentity
     num_guided: int
     num_unguided: int
     guided: Drawing
@@ -90,8 +90,8 @@ class DigitsProtocol:
     @classmethod
     def of(cls, evidence: Evidence, guided: Drawing, unguided: Drawing) -> "DigitsProtocol":
         return cls(
-            train=PictureSet.of(evidence.train),
-            held_out=PictureSet.of(evidence.held_out),
+            train=ImagesIdentity.of(evidence.train),
+            held_out=ImagesIdentity.of(evidence.held_out),
             num_guided=len(evidence.guided.images),
             num_unguided=len(evidence.unguided.images),
             guided=guided,
@@ -99,18 +99,18 @@ class DigitsProtocol:
         )
 
 
-def judge(evidence: Evidence, protocol: DigitsProtocol) -> Report:
+def digits_report(evidence: Evidence, protocol: DigitsProtocol) -> Report:
     """The figures with the goals of the digits.
 
     Raises:
         BadInput: fewer samples than held-out scans, which are compared number by number.
     """
-    measured = measure(evidence)
-    results = tuple(Result(figure, measured[figure.name]) for figure in FIGURES)
+    measured = measure_digits(evidence)
+    results = tuple(Result(figure, measured[figure.name]) for figure in DIGITS_FIGURES)
     return Report(protocol=protocol, results=results, notes=_notes(evidence, measured[READER.name]))
 
 
-def measure(evidence: Evidence) -> dict[str, float]:
+def measure_digits(evidence: Evidence) -> dict[str, float]:
     """The value of each figure, by its name."""
     train, held_out, reconstructions, guided, unguided = evidence
     num = len(held_out.images)
@@ -140,10 +140,10 @@ def panels(evidence: Evidence, protocol: DigitsProtocol) -> dict[str, Panel]:
     """The pictures of a report, by name."""
     train, held_out, reconstructions, guided, unguided = evidence
     classes = [int(label) for label in np.unique(guided.labels)]
-    some = _spread(len(held_out.images), 2 * SHOWN)
+    some = _spread(len(held_out.images), 2 * SHOWN_SCANS)
     found = nearest(features_8x8(guided.images), features_8x8(train.images))
-    closest = found.distances.argsort(kind="stable")[:SHOWN]
-    first = np.arange(min(SHOWN, len(guided.images)))
+    closest = found.distances.argsort(kind="stable")[:SHOWN_SCANS]
+    first = np.arange(min(SHOWN_SCANS, len(guided.images)))
     pairs = {"first samples": first, "the samples that are nearest of all": closest}
     return {
         "samples": Panel(
@@ -153,7 +153,7 @@ def panels(evidence: Evidence, protocol: DigitsProtocol) -> dict[str, Panel]:
                 f"guidance {protocol.guided.sampling.guidance_scale:g}": _by_class(guided, classes),
                 "without guidance": _by_class(unguided, classes),
             },
-            f"A row a class: the first {SAMPLES_A_CLASS} samples of each, not chosen.",
+            f"A row a class: the first {SAMPLES_PER_CLASS} samples of each, not chosen.",
         ),
         "reconstructions": Panel(
             "Held-out scans and their reconstructions",
@@ -186,7 +186,7 @@ def _notes(evidence: Evidence, reader_accuracy: float) -> tuple[str, ...]:
 
 def _by_class(samples: Samples, classes: Sequence[int]) -> UInt8[np.ndarray, "classes columns height width 3"]:
     """The first samples of each class."""
-    columns = min(SAMPLES_A_CLASS, *(int((samples.labels == label).sum()) for label in classes))
+    columns = min(SAMPLES_PER_CLASS, *(int((samples.labels == label).sum()) for label in classes))
     return np.stack([samples.images[samples.labels == label][:columns] for label in classes])
 
 

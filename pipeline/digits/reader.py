@@ -5,18 +5,18 @@ from einops import reduce
 from jaxtyping import Float64, Int, UInt8
 
 from bar_model.errors import BadInput
+from pipeline.digits.data import GREY_LEVELS, SCAN_SIDE
 
-SIDE, LEVELS = 8, 16
-DESCRIPTION = f"sklearn SVC(gamma=0.001) on {SIDE}×{SIDE} box averages, 0 … {LEVELS}"
+DESCRIPTION = f"sklearn SVC(gamma=0.001) on {SCAN_SIDE}×{SCAN_SIDE} box averages, 0 … {GREY_LEVELS}"
 
 
 def features_8x8(images: UInt8[np.ndarray, "batch height width 3"]) -> Float64[np.ndarray, "batch 64"]:
     """Grey levels of 8×8 pixels by box averages, from 0 to 16, as scikit-learn has these scans."""
     height, width = images.shape[1:3]
-    if height % SIDE or width % SIDE:
-        raise BadInput(f"pictures of {height} × {width} px do not divide into {SIDE}×{SIDE} boxes")
-    boxes = reduce(images.astype(np.float64), "b (h y) (w x) c -> b (h w)", "mean", h=SIDE, w=SIDE)
-    return boxes * (LEVELS / 255)
+    if height % SCAN_SIDE or width % SCAN_SIDE:
+        raise BadInput(f"pictures of {height} × {width} px do not divide into {SCAN_SIDE}×{SCAN_SIDE} boxes")
+    boxes = reduce(images.astype(np.float64), "b (h y) (w x) c -> b (h w)", "mean", h=SCAN_SIDE, w=SCAN_SIDE)
+    return boxes * (GREY_LEVELS / 255)
 
 
 class DigitsReader:

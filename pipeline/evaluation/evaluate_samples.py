@@ -12,9 +12,9 @@ from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
 from pipeline.cluster import HARDWARE_TAG, ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, extract
-from pipeline.evaluation.fid_protocol import FidProtocol, judge, measure, too_few
+from pipeline.evaluation.fid_protocol import FidProtocol, fid_report, measure_samples, too_few
 from pipeline.evaluation.illustrations import cost_shown, neighbours_shown, samples_shown
-from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint, open_gallery
+from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint, open_image_set
 from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, open_reference
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.features.folder import FeatureFolder, Summary
@@ -60,9 +60,9 @@ class EvaluateConfig:
 class Subject(NamedTuple):
     """What is judged, and what by."""
 
-    sets: Sequence[Gallery]
+    sets: Sequence[ImageSet]
     reference: Reference
-    neighbours: Gallery | None
+    neighbours: ImageSet | None
     protocol: FidProtocol
 
 
@@ -76,14 +76,21 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     """
     subject = _open(config)
     sets, reference, neighbours, protocol = subject
-    fingerprints = {"samples": [fingerprint(gallery) for gallery in sets], "reference": reference.identity}
+    fingerprints = {
+        "samples": [image_set_fingerprint(image_set) for image_set in sets],
+        "reference": reference.identity,
+    }
     inputs = [
-        Input("samples", url, gallery.samples.manifest.fingerprint if isinstance(gallery, DrawnGallery) else pictures)
-        for url, gallery, pictures in zip(config.samples, sets, fingerprints["samples"], strict=True)
+        Input(
+            "samples",
+            url,
+            image_set.samples.manifest.fingerprint if isinstance(image_set, SampleImageSet) else pictures,
+        )
+        for url, image_set, pictures in zip(config.samples, sets, fingerprints["samples"], strict=True)
     ]
     inputs.append(Input("reference", config.reference, reference.identity))
     if config.neighbours is not None and neighbours is not None:
-        fingerprints["neighbours"] = fingerprint(neighbours)
+        fingerprints["neighbours"] = image_set_fingerprint(neighbours)
         inputs.append(Input("neighbours", config.neighbours, fingerprints["neighbours"]))
     configuration = {"protocol": plain(protocol), "inputs": fingerprints}
     find = partial(_judge, config, subject, run)
@@ -105,18 +112,18 @@ def check_complete(url: str, samples: Summary, wanted: int) -> None:
 
 
 def _open(config: EvaluateConfig) -> Subject:
-    sets = [open_gallery(url, tokenizer=config.tokenizer) for url in config.samples]
+    sets = [open_image_set(url, tokenizer=config.tokenizer) for url in config.samples]
     size = sets[0].image_size
-    for url, gallery in zip(config.samples, sets, strict=True):
-        _check_number(url, sum(unit.size for unit in gallery.plan()), config.num_images)
-        if gallery.image_size != size:
-            raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {config.samples[0]} of {size} px")
+    for url, image_set in zip(config.samples, sets, strict=True):
+        _check_number(url, sum(unit.size for unit in image_set.plan()), config.num_images)
+        if image_set.image_size != size:
+            raise BadInput(f"{url} holds pictures of {image_set.image_size} px, but {config.samples[0]} of {size} px")
     networks = config.extract.networks
     wanted = (*MOMENTS, *([DINOV2] if networks.dinov2 is not None else []))
     reference = open_reference(config.reference, size, wanted)
-    neighbours = reference.gallery if config.neighbours is None else open_gallery(config.neighbours, size)
+    neighbours = reference.image_set if config.neighbours is None else open_image_set(config.neighbours, size)
     protocol = FidProtocol.of(
-        [gallery.samples.drawing if isinstance(gallery, DrawnGallery) else None for gallery in sets],
+        [image_set.samples.drawing if isinstance(image_set, SampleImageSet) else None for image_set in sets],
         reference,
         inception=networks.inception_sha256,
         dinov2=networks.dinov2_found,
@@ -129,14 +136,14 @@ def _open(config: EvaluateConfig) -> Subject:
 def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Findings:
     sets, reference, neighbours, protocol = subject
     root = config.features or Folder(config.out).path("features")
-    folders = [extract(gallery, root, config.extract, run) for gallery in sets]
-    by = None if reference.gallery is None else extract(reference.gallery, root, config.extract, run)
+    folders = [extract(image_set, root, config.extract, run) for image_set in sets]
+    by = None if reference.image_set is None else extract(reference.image_set, root, config.extract, run)
     to_compare = reference.summary(by)
     measured = []
     for url, folder in zip(config.samples, folders, strict=True):
         samples = folder.summary(reference.wanted, ("pool3", "logits"))
         check_complete(url, samples, config.num_images)
-        measured.append(measure(samples, to_compare))
+        measured.append(measure_samples(samples, to_compare))
     notes = [*reference.missing]
     if by is not None and by.manifest.num_quarantined:
         first = next(chain.from_iterable(read_quarantine(by.folder, by.manifest).values()))
@@ -146,7 +153,7 @@ def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Finding
         )
     notes.extend(too_few(config.num_images, to_compare))
     among = by if config.neighbours is None or neighbours is None else extract(neighbours, root, config.extract, run)
-    report = judge(measured, protocol, notes)
+    report = fid_report(measured, protocol, notes)
     try:
         illustrations = _illustrate(config, subject, folders[0], among)
     except (BadInput, OSError) as error:
@@ -158,8 +165,8 @@ def _illustrate(
     config: EvaluateConfig, subject: Subject, features: FeatureFolder, among: FeatureFolder | None
 ) -> list[Illustration]:
     """Pictures, which may be gone: all else is measured without them."""
-    gallery = subject.sets[0]
-    images = gallery.read(next(gallery.plan()))["images"]
+    image_set = subject.sets[0]
+    images = image_set.read(next(image_set.plan()))["images"]
     illustrations = [samples_shown(images, config.samples[0])]
     if subject.neighbours is not None and among is not None:
         pool3 = next(features.shards()).features["pool3"]
@@ -176,11 +183,11 @@ def _costs(config: EvaluateConfig, report: Report) -> list[Illustration]:
     return [cost_shown(fid, report.protocol.measurement, rate, hardware) for fid in fids]
 
 
-def _register(config: EvaluateConfig, gallery: Gallery, protocol: FidProtocol, run: Run | None) -> Judged | None:
+def _register(config: EvaluateConfig, image_set: ImageSet, protocol: FidProtocol, run: Run | None) -> Judged | None:
     """The checkpoint that drew the samples, made known to the tracker where it is known to lie."""
-    if not isinstance(gallery, DrawnGallery):
+    if not isinstance(image_set, SampleImageSet):
         return None
-    model, measurement = gallery.samples.drawing.generator, protocol.measurement
+    model, measurement = image_set.samples.drawing.generator, protocol.measurement
     if run is not None:
         for each in _note(config).inputs:
             if each.fingerprint == model:

@@ -17,7 +17,7 @@ from bar_model.configuration import digest, plain
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, extract
-from pipeline.evaluation.image_sets import Gallery, fingerprint, open_gallery
+from pipeline.evaluation.image_sets import ImageSet, image_set_fingerprint, open_image_set
 from pipeline.execution.determinism import check_unchanged
 from pipeline.features.networks import Extractor, FeatureNetworksConfig
 from pipeline.images.codec import CROP_RULE, from_model, to_model
@@ -35,13 +35,13 @@ from pipeline.tracking.lineage import Input, Judged
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 
-FIGURES = (
+RECONSTRUCTION_FIGURES = (
     Figure("rfid", "rFID (of reconstructions: none of samples)"),
     Figure("psnr", "PSNR", "dB"),
     Figure("ssim", "SSIM"),
     Figure("lpips", "LPIPS (VGG)"),
 )
-SHOWN = 8
+SHOWN_PAIRS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +144,9 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
     path = local_copy(config.tokenizer)
     tokenizer = checkpoint.load_tokenizer(path)
     size = tokenizer.config.image_size
-    gallery = open_gallery(config.source, size)
+    image_set = open_image_set(config.source, size)
     protocol = ReconstructionProtocol(
-        pictures=fingerprint(gallery),
+        pictures=image_set_fingerprint(image_set),
         tokenizer=checkpoint.fingerprint_of(path),
         inception=config.extract.networks.inception_sha256,
         vgg=_sha256(load_vgg(config.vgg)) if config.lpips else None,
@@ -162,16 +162,16 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
     out = Folder(config.out)
 
     def find() -> Findings:
-        take = partial(extract, gallery, config.features or out.path("features"), config.extract, run)
+        take = partial(extract, image_set, config.features or out.path("features"), config.extract, run)
         pictures = take().summary(("pool3",), ())
         pairs = ("psnr", "ssim", "lpips") if config.lpips else ("psnr", "ssim")
         made = take(networks).summary(("pool3",), pairs)
         values = {"rfid": frechet_distance(made.moments["pool3"], pictures.moments["pool3"])}
         values |= {name: float(np.mean(made.features[name], dtype=np.float64)) for name in pairs}
         # Of pictures smaller than its window there is no SSIM.
-        results = [Result(figure, values[figure.name]) for figure in FIGURES if figure.name in values]
+        results = [Result(figure, values[figure.name]) for figure in RECONSTRUCTION_FIGURES if figure.name in values]
         measured = tuple(result for result in results if not np.isnan(result.value))
-        shown = reconstructions_shown(gallery, tokenizer)
+        shown = reconstructions_shown(image_set, tokenizer)
         return Findings(Report(protocol=protocol, results=measured), [shown], len(pictures.keys))
 
     inputs = [
@@ -187,9 +187,9 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
     return report
 
 
-def reconstructions_shown(gallery: Gallery, tokenizer: Tokenizer) -> Illustration:
+def reconstructions_shown(image_set: ImageSet, tokenizer: Tokenizer) -> Illustration:
     """The first pictures, and what is left of them in their codes."""
-    images = gallery.read(next(gallery.plan()))["images"][:SHOWN].copy()  # An npz file's are read-only.
+    images = image_set.read(next(image_set.plan()))["images"][:SHOWN_PAIRS].copy()  # An npz file's are read-only.
     made = from_model(tokenizer.decode(tokenizer.encode(to_model(images))))
     about = f"The first {len(images)} pictures, not chosen, and what their codes keep of them."
     return Illustration.of(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from bar_model.errors import BadInput
-from pipeline.evaluation.image_sets import DrawnGallery, Gallery, fingerprint
+from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint
 from pipeline.execution.determinism import use_one_thread
 from pipeline.execution.ray_data import Device, place
 from pipeline.execution.records import Records
@@ -55,7 +55,7 @@ class ExtractConfig:
 
 
 def extract(
-    gallery: Gallery, root: str, config: ExtractConfig, run: Run | None = None, networks: Networks | None = None
+    image_set: ImageSet, root: str, config: ExtractConfig, run: Run | None = None, networks: Networks | None = None
 ) -> FeatureFolder:
     """Features of the pictures, in a folder of `root` that is named by all that they depend on; inside a Ray session.
 
@@ -64,19 +64,19 @@ def extract(
     taken over, from the batches and the device of then.
     """
     networks = networks or config.networks
-    if isinstance(gallery, DrawnGallery) and gallery.samples.networks == networks.identity:
-        drawing = gallery.samples.drawing
+    if isinstance(image_set, SampleImageSet) and image_set.samples.networks == networks.identity:
+        drawing = image_set.samples.drawing
         batch_size, device = drawing.batch_size, drawing.device
-        read, build = gallery.read_features, _take_over
+        read, build = image_set.read_features, _take_over
         workers = place("cpu", config.workers)[1]
     else:
         networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
         batch_size = config.batch_size
         device, workers = place(config.device, config.workers)
-        read, build = gallery.read, partial(load_worker, networks.for_workers(), batch_size, device)
+        read, build = image_set.read, partial(load_worker, networks.for_workers(), batch_size, device)
     configuration = {
-        "gallery": gallery.identity,
-        "pictures": fingerprint(gallery),
+        "gallery": image_set.identity,
+        "pictures": image_set_fingerprint(image_set),
         "networks": networks.identity,
         "batch_size": batch_size,
         "device": device,
@@ -94,7 +94,7 @@ def extract(
             pack=pack_features,
             inspect=inspect_features,
         ),
-        gallery.plan(),
+        image_set.plan(),
         configuration=configuration,
         workers=workers,
         run=run,

@@ -11,7 +11,7 @@ import torch
 
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
-from pipeline.evaluation.reference import DINOV2, MAX_PICTURES, Reference
+from pipeline.evaluation.reference import DINOV2, MAX_IMAGES, Reference
 from pipeline.features.folder import Summary
 from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.precision_recall import density_coverage, half_squared_distances, precision_recall
@@ -27,7 +27,7 @@ from pipeline.pretrained.inception import RESIZE
 from pipeline.reports.report import Figure, Report, Result
 from pipeline.samples.shard import Drawing
 
-FIGURES = (
+FID_FIGURES = (
     Figure("fid", "FID"),
     Figure("inception_score", "IS"),
     Figure("sfid", "sFID"),
@@ -42,7 +42,7 @@ FIGURES = (
     Figure("fd_dinov2", "FD-DINOv2"),
 )
 """What is measured; Measurement says how."""
-PUBLISHED_FIGURES = FIGURES[:5]
+PUBLISHED_FIGURES = FID_FIGURES[:5]
 """Those of the published table."""
 FRECHET = {"fid": "pool3", "sfid": "spatial", "fd_dinov2": DINOV2}
 """Frechet distances, and the features that they are of."""
@@ -67,7 +67,7 @@ class Measurement:
     order: str = "by image index, from 0"
     resize: str = RESIZE
     inception_score: str = "mean over parts of 5,000 in that order, logits without bias"
-    precision_recall: str = f"k = 3, all samples, up to {MAX_PICTURES:,} reference pictures; float16"
+    precision_recall: str = f"k = 3, all samples, up to {MAX_IMAGES:,} reference pictures; float16"
     density_coverage: str = "k = 5, the same pictures; float32"
     kid: str = f"100 subsets of {KID_SUBSET:,}, the same pictures"
     dinov2: str | None = None
@@ -124,7 +124,7 @@ class FidProtocol:
         return None if self.seeds is None else tuple(f"seed {seed}" for seed in self.seeds)
 
 
-def measure(samples: Summary, reference: Summary) -> dict[str, float]:
+def measure_samples(samples: Summary, reference: Summary) -> dict[str, float]:
     """Those of the figures that the reference allows, by name."""
     logits = samples.features["logits"]
     measured = {
@@ -143,7 +143,7 @@ def measure(samples: Summary, reference: Summary) -> dict[str, float]:
         measured["density"], measured["coverage"] = density_coverage(real, drawn)
         if min(map(len, features)) >= KID_SUBSET:
             measured["kid"] = kernel_distance(*features)
-    return {figure.name: measured[figure.name] for figure in FIGURES if figure.name in measured}
+    return {figure.name: measured[figure.name] for figure in FID_FIGURES if figure.name in measured}
 
 
 def too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
@@ -156,10 +156,10 @@ def too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def judge(measured: Sequence[Mapping[str, float]], protocol: FidProtocol, notes: Sequence[str] = ()) -> Report:
+def fid_report(measured: Sequence[Mapping[str, float]], protocol: FidProtocol, notes: Sequence[str] = ()) -> Report:
     """Of one set its figures; of several the mean and standard deviation, the least of distances, and each one's."""
     results: list[Result] = []
-    for figure in FIGURES:
+    for figure in FID_FIGURES:
         values = [each[figure.name] for each in measured if figure.name in each]
         if len(values) == 1:
             results.append(Result(figure, values[0]))

@@ -6,20 +6,20 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipeline.evaluation.fid_protocol import Measurement
-from pipeline.evaluation.image_sets import Gallery
-from pipeline.evaluation.nearest_images import nearest_pictures
-from pipeline.evaluation.paper_results import HARDWARE, PUBLISHED
+from pipeline.evaluation.image_sets import ImageSet
+from pipeline.evaluation.nearest_images import nearest_images
+from pipeline.evaluation.paper_results import PAPER_HARDWARE, PAPER_RESULTS
 from pipeline.features.folder import FeatureFolder
 from pipeline.reports.page import Illustration
 from pipeline.reports.panel import Panel
 
-SHOWN, COLUMNS = 50, 10
-QUERIES, NEIGHBOURS = 8, 4
+SHOWN_SAMPLES, COLUMNS = 50, 10
+QUERIES, SHOWN_NEIGHBOURS = 8, 4
 
 
 def samples_shown(images: UInt8[np.ndarray, "images height width 3"], source: str) -> Illustration:
     """The first samples, in the order of their numbers."""
-    num = min(SHOWN, len(images) // COLUMNS * COLUMNS) or len(images)
+    num = min(SHOWN_SAMPLES, len(images) // COLUMNS * COLUMNS) or len(images)
     grid = images[:num].reshape(-1, min(COLUMNS, num), *images.shape[1:])
     about = f"The first {num} of {source}, not chosen."
     return Illustration.of(Panel("Samples", [""] * len(grid), {"": grid}, about))
@@ -28,13 +28,13 @@ def samples_shown(images: UInt8[np.ndarray, "images height width 3"], source: st
 def neighbours_shown(
     samples: UInt8[np.ndarray, "images height width 3"],
     features: Float[np.ndarray, "images dims"],
-    among: Gallery,
+    among: ImageSet,
     among_features: FeatureFolder,
     source: str,
 ) -> Illustration:
     """The first samples, each beside the pictures whose features are nearest to its own."""
     queries = features[:QUERIES]
-    images, distances = nearest_pictures(queries, among, among_features, NEIGHBOURS)
+    images, distances = nearest_images(queries, among, among_features, SHOWN_NEIGHBOURS)
     about = (
         f"Each of the first samples, and the {images.shape[1]} pictures of {source} that are nearest to it in "
         "Inception's pool3 (Euclidean; the distance of the nearest is on the left). A sample that was learned by heart "
@@ -48,12 +48,12 @@ def cost_shown(fid: float, measurement: Measurement, images_per_s: float | None,
     """FID against images/s: the published checkpoints on their machine, and this report's on its own."""
     where = hardware or "unknown hardware"
     ours = f"this report: {measurement.num_images:,} images, {where}"
-    theirs = f"published (256 px, 50,000 images, ADM's evaluation), {HARDWARE}"
+    theirs = f"published (256 px, 50,000 images, ADM's evaluation), {PAPER_HARDWARE}"
     known = "" if images_per_s is not None else " How quickly these samples were drawn is not known: a line."
     about = (
-        f"Published points are the authors' own, measured on {HARDWARE} by their evaluation; this report's is measured "
-        f"by the protocol below, on {where}, with all that drawing takes from the start of the workers. Protocols and "
-        f"hardware differ, so these points do not compare as they stand and are not ranked.{known}"
+        f"Published points are the authors' own, measured on {PAPER_HARDWARE} by their evaluation; this report's is "
+        f"measured by the protocol below, on {where}, with all that drawing takes from the start of the workers. "
+        f"Protocols and hardware differ, so these points do not compare as they stand and are not ranked.{known}"
     )
     return Illustration("Quality and cost", about, _scatter(fid, images_per_s, ours, theirs), "image/svg+xml")
 
@@ -66,7 +66,7 @@ def _scatter(fid: float, images_per_s: float | None, ours: str, theirs: str) -> 
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot(xlabel="images/s", ylabel="FID", xscale="log", yscale="log")
-    points = {name: (row.images_per_s, row.figures["fid"]) for name, row in PUBLISHED.items() if row.images_per_s}
+    points = {name: (row.images_per_s, row.figures["fid"]) for name, row in PAPER_RESULTS.items() if row.images_per_s}
     axes.scatter(*zip(*points.values(), strict=True), facecolors="none", edgecolors="tab:gray", label=theirs)
     for name, point in points.items():
         axes.annotate(name, point, xytext=(-6, 6), textcoords="offset points", ha="right", color="tab:gray")

@@ -23,13 +23,13 @@ from pipeline.images.source import ListedImage, Source, in_portions
 from pipeline.samples.folder import SampleFolder
 from pipeline.storage import Folder, absolute, local_copy
 
-PICTURES = "arr_0"
+IMAGES_ARRAY = "arr_0"
 """Of an npz file, as the published evaluation reads it: (N, H, W, 3) uint8."""
 UNIT_SIZE, UNIT_PIXELS = 500, 500 * 256**2
 """Pictures that are read together, and their pixels: no more than 100 MB."""
 
 
-class Gallery(Protocol):
+class ImageSet(Protocol):
     """Pictures of one size, in an order. The plan is a function of what is stored alone."""
 
     @property
@@ -48,7 +48,7 @@ class Gallery(Protocol):
 
 
 @dataclass(frozen=True)
-class DrawnGallery:
+class SampleImageSet:
     """Samples by image index; a unit is a shard of them."""
 
     samples: SampleFolder
@@ -78,7 +78,7 @@ class DrawnGallery:
 
 
 @dataclass(frozen=True)
-class NpzGallery:
+class NpzImageSet:
     """`arr_0` of an npz file, read piece by piece and never unpickled."""
 
     url: str
@@ -108,15 +108,16 @@ class NpzGallery:
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """(N, H, W, 3); BadInput where there is no such array of bytes."""
-        if PICTURES not in self.names:
-            raise BadInput(f"{self.url} holds no pictures ({PICTURES}), only {', '.join(self.names)}")
-        with zipfile.ZipFile(self._path) as archive, archive.open(f"{PICTURES}.npy") as member:
+        if IMAGES_ARRAY not in self.names:
+            raise BadInput(f"{self.url} holds no pictures ({IMAGES_ARRAY}), only {', '.join(self.names)}")
+        with zipfile.ZipFile(self._path) as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
             version = np.lib.format.read_magic(member)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, is_fortran, dtype = read(member)
         if dtype != np.uint8 or is_fortran or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or not shape[0]:
             raise BadInput(
-                f"{self.url}: {PICTURES} is {dtype} {shape}; square pictures (N, size, size, 3) of uint8 are expected"
+                f"{self.url}: {IMAGES_ARRAY} is {dtype} {shape}; square pictures (N, size, size, 3) of uint8 are "
+                "expected"
             )
         return shape
 
@@ -130,8 +131,8 @@ class NpzGallery:
         start, stop = unit.payload
         num, *pixels = self.shape
         size = int(np.prod(pixels))
-        with zipfile.ZipFile(self._path) as archive, archive.open(f"{PICTURES}.npy") as member:
-            header = archive.getinfo(f"{PICTURES}.npy").file_size - num * size
+        with zipfile.ZipFile(self._path) as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
+            header = archive.getinfo(f"{IMAGES_ARRAY}.npy").file_size - num * size
             member.seek(header + start * size)
             data = member.read((stop - start) * size)
         return {
@@ -145,7 +146,7 @@ class NpzGallery:
 
 
 @dataclass(frozen=True)
-class FolderGallery:
+class FolderImageSet:
     """Pictures of class folders, cropped to one size as they are tokenized."""
 
     source: Source
@@ -163,29 +164,29 @@ class FolderGallery:
         return read_images(self.source, [ListedImage(*fields) for fields in unit.payload], self.image_size)
 
 
-def open_gallery(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> Gallery:
+def open_image_set(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> ImageSet:
     """What lies at a path or URL; BadInput where its pictures are of another size than asked for.
 
     A folder of class folders has no size of its own: without one it is none that can be opened. The tokenizer makes
     pictures of samples that were kept as codes alone.
     """
     if url.endswith(".npz"):
-        gallery: Gallery = NpzGallery(absolute(url))
+        image_set: ImageSet = NpzImageSet(absolute(url))
     elif Folder(url).list("manifest-*.json"):
-        gallery = DrawnGallery(SampleFolder.open(url, absolute(tokenizer)))
+        image_set = SampleImageSet(SampleFolder.open(url, absolute(tokenizer)))
     elif image_size is not None:
-        gallery = FolderGallery(open_source(url), image_size)
+        image_set = FolderImageSet(open_source(url), image_size)
     else:
-        raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {PICTURES}")
-    if image_size not in (None, gallery.image_size):
-        raise BadInput(f"{url} holds pictures of {gallery.image_size} px, but {image_size} px are wanted")
-    return gallery
+        raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {IMAGES_ARRAY}")
+    if image_size not in (None, image_set.image_size):
+        raise BadInput(f"{url} holds pictures of {image_set.image_size} px, but {image_size} px are wanted")
+    return image_set
 
 
-def fingerprint(gallery: Gallery) -> str:
+def image_set_fingerprint(image_set: ImageSet) -> str:
     """16 hexadecimal digits of SHA-256 over all that its pictures depend on."""
-    digest = hashlib.sha256(json.dumps(gallery.identity, sort_keys=True).encode())
-    for unit in gallery.plan():
+    digest = hashlib.sha256(json.dumps(image_set.identity, sort_keys=True).encode())
+    for unit in image_set.plan():
         digest.update(unit.digest.encode())
     return digest.hexdigest()[:16]
 

@@ -5,22 +5,22 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
-from pipeline.evaluation.image_sets import Gallery
+from pipeline.evaluation.image_sets import ImageSet
 from pipeline.features.folder import FeatureFolder
 
 FEATURE = "pool3"
 
 
-class NearestPictures(NamedTuple):
+class NearestImages(NamedTuple):
     """Of each query, the nearest first, and how far away they are (Euclidean)."""
 
     images: UInt8[np.ndarray, "queries count height width 3"]
     distances: Float64[np.ndarray, "queries count"]
 
 
-def nearest_pictures(
-    queries: Float[np.ndarray, "queries dims"], gallery: Gallery, features: FeatureFolder, count: int
-) -> NearestPictures:
+def nearest_images(
+    queries: Float[np.ndarray, "queries dims"], image_set: ImageSet, features: FeatureFolder, count: int
+) -> NearestImages:
     """Streamed over the features of all of the gallery's pictures, of which there must be `count`."""
     from scipy.spatial.distance import cdist
 
@@ -34,7 +34,7 @@ def nearest_pictures(
         best = distances.argsort(axis=1, kind="stable")[:, :count]
         distances = np.take_along_axis(distances, best, axis=1)
         places = np.take_along_axis(places, best[..., None], axis=1)
-    units = list(gallery.plan())
-    of_shard = {index: gallery.read(units[index])["images"] for index in np.unique(places[..., 0])}
+    units = list(image_set.plan())
+    of_shard = {index: image_set.read(units[index])["images"] for index in np.unique(places[..., 0])}
     images = np.stack([[of_shard[index][row] for index, row in nearest] for nearest in places.tolist()])
-    return NearestPictures(images, distances)
+    return NearestImages(images, distances)

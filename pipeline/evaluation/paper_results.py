@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-HARDWARE = "1 × H200"
+PAPER_HARDWARE = "1 × H200"
 """That `images_per_s` were published for: in float32 with TF32 products, 125 at once, decoding included."""
 
 
@@ -44,7 +44,7 @@ def _row(
     )
 
 
-PUBLISHED = {
+PAPER_RESULTS = {
     "bar-b": _row("bar_b", 1.13, 289.0, 4.69, 0.774, 0.664, images_per_s=24.33),
     "bar-b-patch2": _row("bar_b_patch2", 1.35, 293.4, 4.93, 0.789, 0.638, images_per_s=150.52),
     "bar-b-patch4": _row("bar_b_patch4", 2.34, 274.7, 6.31, 0.794, 0.598, images_per_s=445.48),

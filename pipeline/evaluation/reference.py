@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from bar_model.errors import BadInput
-from pipeline.evaluation.image_sets import PICTURES, Gallery, NpzGallery, fingerprint, open_gallery
+from pipeline.evaluation.image_sets import IMAGES_ARRAY, ImageSet, NpzImageSet, image_set_fingerprint, open_image_set
 from pipeline.features.folder import FeatureFolder, Summary
 from pipeline.metrics.frechet import Moments
 from pipeline.storage import local_copy
@@ -16,7 +16,7 @@ MOMENTS = {"pool3": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
 """Arrays of an npz file that hold the moments of features, by the features' name."""
 DINOV2 = "dinov2"
 """Features whose moments no such file holds."""
-MAX_PICTURES = 10_000
+MAX_IMAGES = 10_000
 """Reference pictures whose neighbours are looked at: as many as the published reference holds."""
 
 
@@ -27,7 +27,7 @@ class Reference:
     identity: str
     """SHA-256 of the file, or a digest over the pictures."""
     moments: Mapping[str, Moments] = field(repr=False)
-    gallery: Gallery | None
+    image_set: ImageSet | None
     wanted: tuple[str, ...] = tuple(MOMENTS)
     """Features whose moments are compared."""
 
@@ -37,7 +37,7 @@ class Reference:
 
         For those that are published are of more pictures than the file holds.
         """
-        return () if self.moments or self.gallery is None else self.wanted
+        return () if self.moments or self.image_set is None else self.wanted
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Reference:
             "no FD-DINOv2": DINOV2 in self.wanted
             and DINOV2 not in self.to_compute
             and "pictures alone, as a folder has",
-            "no precision, recall, KID, density, coverage": self.gallery is None and PICTURES,
+            "no precision, recall, KID, density, coverage": self.image_set is None and IMAGES_ARRAY,
         }
         return tuple(f"The reference has no {reason}: {what}." for what, reason in reasons.items() if reason)
 
@@ -56,7 +56,7 @@ class Reference:
         """`features` are those of its pictures, if it has any."""
         if features is None:
             return Summary((), self.moments, {})
-        computed = features.summary(self.to_compute, ("pool3",), max_kept=MAX_PICTURES)
+        computed = features.summary(self.to_compute, ("pool3",), max_kept=MAX_IMAGES)
         return computed._replace(moments={**computed.moments, **self.moments})
 
 
@@ -66,17 +66,17 @@ def open_reference(url: str, image_size: int, wanted: tuple[str, ...] = tuple(MO
     BadInput where it is neither, or made for pictures of another size.
     """
     if not url.endswith(".npz"):
-        gallery = open_gallery(url, image_size)
-        return Reference(identity=fingerprint(gallery), moments={}, gallery=gallery, wanted=wanted)
-    file = NpzGallery(url)
+        image_set = open_image_set(url, image_size)
+        return Reference(identity=image_set_fingerprint(image_set), moments={}, image_set=image_set, wanted=wanted)
+    file = NpzImageSet(url)
     moments = {
         name: _moments(url, *arrays) for name, arrays in MOMENTS.items() if all(array in file.names for array in arrays)
     }
-    has_pictures = PICTURES in file.names
+    has_pictures = IMAGES_ARRAY in file.names
     if not moments and not has_pictures:
-        raise BadInput(f"{url} holds none of {PICTURES}, mu and sigma, only {', '.join(file.names)}")
-    gallery = open_gallery(url, image_size) if has_pictures else None
-    return Reference(identity=file.sha256, moments=moments, gallery=gallery, wanted=wanted)
+        raise BadInput(f"{url} holds none of {IMAGES_ARRAY}, mu and sigma, only {', '.join(file.names)}")
+    image_set = open_image_set(url, image_size) if has_pictures else None
+    return Reference(identity=file.sha256, moments=moments, image_set=image_set, wanted=wanted)
 
 
 def _moments(url: str, mean_name: str, covariance_name: str) -> Moments:

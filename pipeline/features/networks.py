@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pipeline.pretrained.dinov2 import fingerprint_of, load_dinov2
+from pipeline.pretrained.dinov2 import dinov2_sha256, load_dinov2
 from pipeline.pretrained.inception import SHA256 as INCEPTION_SHA256
 from pipeline.pretrained.inception import load_inception
 from pipeline.storage import absolute
@@ -35,7 +35,7 @@ class FeatureNetworksConfig:
     @property
     def dinov2_found(self) -> str | None:
         """The SHA-256 of DINOv2's weights, None without DINOv2."""
-        return None if self.dinov2 is None else self.dinov2_sha256 or fingerprint_of(self.dinov2)
+        return None if self.dinov2 is None else self.dinov2_sha256 or dinov2_sha256(self.dinov2)
 
     def for_workers(self) -> "FeatureNetworksConfig":
         """The same with absolute paths, for another working directory, bound to the weights that are there now."""

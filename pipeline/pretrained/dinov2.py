@@ -12,10 +12,11 @@ from bar_model.errors import BadInput
 from pipeline.pretrained.inception import float32_products
 from pipeline.storage import local_copy
 
-SIZE = 224
+INPUT_SIDE = 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RULE = (
-    f"class token of the last norm; pictures at {SIZE} px, bicubic with antialiasing, by ImageNet's mean and deviation"
+    f"class token of the last norm; pictures at {INPUT_SIDE} px, bicubic with antialiasing, by ImageNet's mean and "
+    "deviation"
 )
 WEIGHTS = "model.safetensors"
 ORIGIN = "facebook/dinov2-large"
@@ -32,7 +33,9 @@ class Dinov2:
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]:
         pixels = images.to(self._device).float() / 255
-        resized = F.interpolate(pixels, size=(SIZE, SIZE), mode="bicubic", antialias=True, align_corners=False)
+        resized = F.interpolate(
+            pixels, size=(INPUT_SIDE, INPUT_SIDE), mode="bicubic", antialias=True, align_corners=False
+        )
         mean, deviation = (pixels.new_tensor(each)[:, None, None] for each in (MEAN, DEVIATION))
         with float32_products(), torch.autocast(self._device.type, enabled=False):
             return {"dinov2": self._network((resized - mean) / deviation).last_hidden_state[:, 0]}
@@ -46,7 +49,7 @@ def load_dinov2(source: str, sha256: str, device: torch.device) -> Dinov2:
     """
     from transformers import Dinov2Model
 
-    if (found := fingerprint_of(source)) != sha256:
+    if (found := dinov2_sha256(source)) != sha256:
         raise BadInput(f"{source} has weights of SHA-256 {found[:16]}…, not {sha256[:16]}…: give the folder that has")
     try:
         network = Dinov2Model.from_pretrained(local_copy(source), use_safetensors=True, local_files_only=True)
@@ -56,7 +59,7 @@ def load_dinov2(source: str, sha256: str, device: torch.device) -> Dinov2:
     return Dinov2(network, device)
 
 
-def fingerprint_of(source: str) -> str:
+def dinov2_sha256(source: str) -> str:
     """SHA-256 of the weights; BadInput where there are none."""
     path: Path = local_copy(source) / WEIGHTS
     if not path.is_file():

@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from pipeline.pretrained.weights import Wanted
+from pipeline.pretrained.weights import RequiredWeights
 
 DIMS = 2048
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -25,8 +25,8 @@ class Inception:
         """`path`: weights in torch-fidelity's format. It unpickles them, so they must be known: see load_inception."""
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        wanted = [str(DIMS), "logits_unbiased"]
-        self._network = FeatureExtractorInceptionV3("inception", wanted, str(path)).to(device)
+        required = [str(DIMS), "logits_unbiased"]
+        self._network = FeatureExtractorInceptionV3("inception", required, str(path)).to(device)
         self._network.Mixed_6d.branch1x1.register_forward_hook(self._keep_spatial)
         self._device = device
 
@@ -61,9 +61,9 @@ def load_inception(source: str | None, sha256: str, device: torch.device) -> Inc
     """
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    wanted = Wanted("inception", URL_INCEPTION_V3)
-    path = wanted.get(source, lambda path: path, lambda: _downloaded(URL_INCEPTION_V3))
-    wanted.check(path, sha256)
+    required = RequiredWeights("inception", URL_INCEPTION_V3)
+    path = required.get(source, lambda path: path, lambda: _downloaded(URL_INCEPTION_V3))
+    required.check(path, sha256)
     return Inception(path, device)
 
 

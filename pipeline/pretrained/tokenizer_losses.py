@@ -18,7 +18,7 @@ from bar_model.tokenizer.encoder import Encoder
 from bar_model.tokenizer.loss import FrozenNetworks, TokenizerLossConfig
 from bar_model.tokenizer.tokenizer import TokenizerConfig
 from pipeline.pretrained.inception import SHA256 as INCEPTION_SHA256
-from pipeline.pretrained.weights import Wanted, read_weights
+from pipeline.pretrained.weights import RequiredWeights, read_weights
 from pipeline.storage import absolute
 
 _DINO = "vit_small_patch8_224.dino"
@@ -79,10 +79,10 @@ def load_vgg(source: str | None) -> nn.Sequential:
     with torch.device("meta"):
         features = vgg16().get_submodule("features")
     assert isinstance(features, nn.Sequential)
-    wanted, weights = _torchvision("vgg", VGG16_Weights.IMAGENET1K_V1.url, source)
+    required, weights = _torchvision("vgg", VGG16_Weights.IMAGENET1K_V1.url, source)
     # The classifier, nine tenths of the file, is left there.
     convolutions = {key: tensor for key, tensor in weights.items() if key.startswith("features.")}
-    return wanted.fill(features, {key.removeprefix("features."): tensor for key, tensor in convolutions.items()})
+    return required.fill(features, {key.removeprefix("features."): tensor for key, tensor in convolutions.items()})
 
 
 def load_lpips(vgg: nn.Sequential) -> nn.Module:
@@ -106,8 +106,8 @@ def load_convnext(source: str | None) -> nn.Module:
 
     with torch.device("meta"):
         network = convnext_small()
-    wanted, weights = _torchvision("convnext", ConvNeXt_Small_Weights.IMAGENET1K_V1.url, source)
-    return wanted.fill(network, weights)
+    required, weights = _torchvision("convnext", ConvNeXt_Small_Weights.IMAGENET1K_V1.url, source)
+    return required.fill(network, weights)
 
 
 def load_dino(source: str | None) -> nn.Module:
@@ -117,11 +117,11 @@ def load_dino(source: str | None) -> nn.Module:
 
     hub = timm.get_pretrained_cfg_value(_DINO, "hf_hub_id")
     origin = timm.get_pretrained_cfg_value(_DINO, "url")
-    wanted = Wanted("dino", str(origin))
-    weights = wanted.get(source, read_weights, lambda: load_state_dict_from_hf(str(hub)))
+    required = RequiredWeights("dino", str(origin))
+    weights = required.get(source, read_weights, lambda: load_state_dict_from_hf(str(hub)))
     with torch.device("meta"):
         network = timm.create_model(_DINO, act_layer="gelu_tanh")
-    return wanted.fill(network, weights)
+    return required.fill(network, weights)
 
 
 class DinoSlots(nn.Module):
@@ -139,18 +139,18 @@ class DinoSlots(nn.Module):
 
 def load_siglip(source: str | None, tokenizer: TokenizerConfig) -> Encoder:
     """SigLIP 2 as this tokenizer's encoder: what its training starts from, and the target of the semantic loss."""
-    wanted = Wanted("siglip", _SIGLIP)
-    weights = wanted.get(source, _vision_tower, lambda: _vision_tower(_SIGLIP))
+    required = RequiredWeights("siglip", _SIGLIP)
+    weights = required.get(source, _vision_tower, lambda: _vision_tower(_SIGLIP))
     with torch.device("meta"):
         encoder = Encoder(tokenizer.encoder, grid=tokenizer.codes.grid, patch=tokenizer.patch)
-    wanted.fill(encoder.tower, {key: tensor for key, tensor in weights.items() if not key.startswith("head.")})
+    required.fill(encoder.tower, {key: tensor for key, tensor in weights.items() if not key.startswith("head.")})
     return encoder.eval().requires_grad_(False)
 
 
-def _torchvision(field: str, url: str, source: str | None) -> tuple[Wanted, Mapping[str, Tensor]]:
-    wanted = Wanted(field, url)
+def _torchvision(field: str, url: str, source: str | None) -> tuple[RequiredWeights, Mapping[str, Tensor]]:
+    required = RequiredWeights(field, url)
     download = partial(torch.hub.load_state_dict_from_url, url, map_location="cpu", weights_only=True)
-    return wanted, wanted.get(source, read_weights, download)
+    return required, required.get(source, read_weights, download)
 
 
 def _vision_tower(name: str | Path) -> Mapping[str, Tensor]:

@@ -15,7 +15,7 @@ from bar_model.errors import BadInput
 from pipeline.storage import local_copy
 
 Network = TypeVar("Network", bound=nn.Module)
-Found = TypeVar("Found")
+Loaded = TypeVar("Loaded")
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
@@ -23,7 +23,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     return load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
 
 
-class Wanted(NamedTuple):
+class RequiredWeights(NamedTuple):
     """Weights that somebody has to provide."""
 
     field: str
@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
     origin: str
     """Where they are kept."""
 
-    def get(self, source: str | None, read: Callable[[Path], Found], download: Callable[[], Found]) -> Found:
+    def get(self, source: str | None, read: Callable[[Path], Loaded], download: Callable[[], Loaded]) -> Loaded:
         """What `read` makes of the source, or of None what `download` brings; BadInput says what was wanted."""
         try:
             return download() if source is None else read(local_copy(source))

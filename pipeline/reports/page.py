@@ -12,7 +12,7 @@ from PIL import Image
 from bar_model.configuration import parameters
 from pipeline.images.codec import to_png
 from pipeline.reports.panel import Panel, draw_panel
-from pipeline.reports.report import Report, rows
+from pipeline.reports.report import Report, table_rows
 from pipeline.tracking.lineage import Origin
 
 PAGE = "report.html"
@@ -54,7 +54,7 @@ def draw_report(title: str, report: Report, illustrations: Sequence[Illustration
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    table = rows(report.results)
+    table = table_rows(report.results)
     page = environment.get_template(TEMPLATE).render(
         title=title,
         rows=table,

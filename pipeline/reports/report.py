@@ -118,7 +118,7 @@ class Report:
         return cls(protocol=fields["protocol"], results=results, notes=tuple(fields["notes"]))
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A figure's result; of several sets that is the mean, and beside it are their spread, their least, and each."""
 
     result: Result
@@ -127,7 +127,7 @@ class Row(NamedTuple):
     sets: Mapping[str, float]
 
 
-def rows(results: Sequence[Result]) -> tuple[Row, ...]:
+def table_rows(results: Sequence[Result]) -> tuple[TableRow, ...]:
     """A row a figure: what belongs to the same by its name (`fid`, `fid_sd`, `fid_min`, `fid_seed_0`) is in one."""
     parts: dict[str, dict[str, float]] = {result.figure.name: {} for result in results}
     for figure, value in results:
@@ -137,7 +137,7 @@ def rows(results: Sequence[Result]) -> tuple[Row, ...]:
             del parts[figure.name]
     by_name = {result.figure.name: result for result in results}
     return tuple(
-        Row(
+        TableRow(
             by_name[name],
             several.get("sd"),
             several.get("min"),

@@ -17,7 +17,7 @@ Auto = Literal["auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class WorkerLoad:
     """What a worker holds and does: only sizes count."""
 
     generator: Bar

@@ -18,11 +18,11 @@ from pipeline.images.codec import to_png, to_webp
 from pipeline.storage import Folder
 
 Encoding = Literal["png", "webp", "raw", "none"]
-Images = UInt8[np.ndarray, "images height width 3"]
+Pixels = UInt8[np.ndarray, "images height width 3"]
 
 ENCODERS: dict[Encoding, Callable[[np.ndarray], bytes]] = {"png": to_png, "webp": to_webp}
-FILES_A_FOLDER = 1000
-READS_AT_ONCE = 16
+FILES_PER_FOLDER = 1000
+FILE_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Keeping:
         """The values of `fields`, of `indices` (N,) and `images` (N, H, W, 3); without pixels there are none."""
         if not self.has_pixels:
             return []
-        images: Images = row["images"]
+        images: Pixels = row["images"]
         if self.files:
             digests = [_digest(image) for image in images]
             return [pa.array(map(self._file_name, row["indices"]), pa.string()), pa.array(digests, pa.binary(32))]
@@ -69,12 +69,12 @@ class Keeping:
             for index, image in zip(row["indices"], row["images"], strict=True):
                 yield self._file_name(index), ENCODERS[self.encoding](image)
 
-    def images(self, table: pa.Table, image_size: int, folder: Folder) -> Images:
+    def images(self, table: pa.Table, image_size: int, folder: Folder) -> Pixels:
         """The pictures of a shard's rows, those of files from their folder; BadInput where one is damaged."""
         shape = (image_size, image_size, 3)
         if self.files:
             rows = zip(table.column("file").to_pylist(), table.column("pixels_sha256").to_pylist(), strict=True)
-            with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            with ThreadPoolExecutor(FILE_READS_AT_ONCE) as pool:
                 return np.stack(list(pool.map(lambda row: _read_file(folder, *row), rows)))
         if self.encoding == "raw":
             return fixed_bytes(table.column("image")).reshape(-1, *shape)
@@ -84,7 +84,7 @@ class Keeping:
         return images
 
     def _file_name(self, index: int) -> str:
-        return f"images/{index // FILES_A_FOLDER:06d}/{index:09d}.{self.encoding}"
+        return f"images/{index // FILES_PER_FOLDER:06d}/{index:09d}.{self.encoding}"
 
 
 def fixed_bytes(column: pa.ChunkedArray) -> UInt8[np.ndarray, "rows bytes"]:

@@ -15,18 +15,18 @@ from pipeline.storage import local_copy
 
 _WANTED = "classes are wanted: a JSON list such as [207, 360], a .txt file of one a line, or a .npy array of integers"
 
-Listed = Sequence[int | str]
+ClassList = Sequence[int | str]
 """Classes by number (as text, too) or by name."""
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class LabelSchedule:
     """Image i is of class `values[i mod their number]`."""
 
     values: Int32[np.ndarray, " period"]
 
     @classmethod
-    def checked(cls, values: Int64[np.ndarray, " period"], num_classes: int, where: str) -> "Labels":
+    def checked(cls, values: Int64[np.ndarray, " period"], num_classes: int, where: str) -> "LabelSchedule":
         """BadInput where one is no class of the generator, naming its place, counted from 1."""
         outside = np.flatnonzero((values < 0) | (values >= num_classes))
         if len(outside):
@@ -49,9 +49,9 @@ class Labels:
         return f"a list of {num:,} in turn, SHA-256 {digest}"
 
 
-def make_labels(
-    listed: Listed | None, file: str | None, num_classes: int, classes: Mapping[str, int] | None = None
-) -> Labels:
+def make_schedule(
+    listed: ClassList | None, file: str | None, num_classes: int, classes: Mapping[str, int] | None = None
+) -> LabelSchedule:
     """Those that are listed, those of a file (.json, .txt or .npy, of any URL), or else all classes in their order.
 
     `classes` are labels by name; without it, numbers are all that is understood.
@@ -60,14 +60,14 @@ def make_labels(
         BadInput: the file holds none, or something else; or one of them is no class of the generator.
     """
     if file is not None:
-        return Labels.checked(_read(file, classes), num_classes, f"labels_file {file}")
+        return LabelSchedule.checked(_read(file, classes), num_classes, f"labels_file {file}")
     if listed is None:
-        return Labels.checked(np.arange(num_classes), num_classes, "labels")
+        return LabelSchedule.checked(np.arange(num_classes), num_classes, "labels")
     try:
         values = _numbers(listed, "entry", classes)
     except (ValueError, OverflowError) as error:
         raise BadInput(f"labels, {error}") from error
-    return Labels.checked(values, num_classes, "labels")
+    return LabelSchedule.checked(values, num_classes, "labels")
 
 
 def _read(url: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
@@ -85,7 +85,7 @@ def _read(url: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " pe
     return values
 
 
-def _numbers(listed: Listed, unit: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
+def _numbers(listed: ClassList, unit: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
     """ValueError where one is neither a number nor a known name, saying which (counted in `unit`s from 1)."""
     labels = []
     for place, given in enumerate(listed, start=1):

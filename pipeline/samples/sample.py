@@ -23,10 +23,10 @@ from pipeline.execution.unit import Row, Unit, Work
 from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import to_grid
 from pipeline.images.open_source import read_classes
-from pipeline.samples.batch_size import Auto, Load
+from pipeline.samples.batch_size import Auto, WorkerLoad
 from pipeline.samples.encoding import Encoding, Keeping
 from pipeline.samples.folder import STAGE, SampleFolder
-from pipeline.samples.labels import Labels, make_labels
+from pipeline.samples.labels import LabelSchedule, make_schedule
 from pipeline.samples.npz import NPZ, write_npz
 from pipeline.samples.shard import Drawing, encode_samples, inspect_samples
 from pipeline.samples.worker import load_models
@@ -150,7 +150,7 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
     return manifest
 
 
-def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tuple[Drawing, Labels]:
+def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tuple[Drawing, LabelSchedule]:
     """How images will be drawn, and their labels; BadInput where models, labels and settings do not go together."""
     generator = checkpoint.load_bar(local_copy(config.generator))
     tokenizer_path = local_copy(config.tokenizer)
@@ -158,11 +158,11 @@ def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tup
     maker = checkpoint.fingerprint_of(tokenizer_path)
     _check_fit(config, generator, tokenizer, maker)
     classes = read_classes(config.classes) if config.classes is not None else None
-    labels = make_labels(config.labels, config.labels_file, generator.config.num_classes, classes)
+    labels = make_schedule(config.labels, config.labels_file, generator.config.num_classes, classes)
     sampling = _sampling(config, generator.config.sampling)
     generator.head.check_allocation(sampling.allocation)
     precision = _precision(config, device)
-    load = Load(generator=generator, tokenizer=tokenizer, sampling=sampling, precision=precision)
+    load = WorkerLoad(generator=generator, tokenizer=tokenizer, sampling=sampling, precision=precision)
     drawing = Drawing(
         generator=checkpoint.fingerprint(generator),
         tokenizer=maker,
@@ -208,7 +208,7 @@ def read_range(unit: Unit) -> Row:
     return {"indices": np.arange(*unit.payload)}
 
 
-def _batch_size(config: SampleConfig, load: Load, device: str, workers: Workers) -> int:
+def _batch_size(config: SampleConfig, load: WorkerLoad, device: str, workers: Workers) -> int:
     if config.batch_size != "auto":
         return config.batch_size
     begun = claimed_configuration(Folder(config.out), STAGE)

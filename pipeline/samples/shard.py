@@ -37,7 +37,7 @@ class Drawing:
     image_size: int
     seed: int
     labels: str
-    """Which classes, as `Labels.schedule` says."""
+    """Which classes, as `LabelSchedule.name` says."""
     sampling: Sampling
     batch_size: int
     precision: str

@@ -16,7 +16,7 @@ from pipeline.execution.unit import Row
 from pipeline.features.folder import as_columns
 from pipeline.features.networks import Extractor, Networks
 from pipeline.samples.decoder import CodeDecoder, whole_batches
-from pipeline.samples.labels import Labels
+from pipeline.samples.labels import LabelSchedule
 from pipeline.samples.shard import Drawing
 from pipeline.storage import local_copy
 
@@ -33,7 +33,7 @@ class DrawImages:
         generator: Bar,
         tokenizer: Tokenizer,
         drawing: Drawing,
-        labels: Labels,
+        labels: LabelSchedule,
         *,
         with_images: bool = True,
         extractor: Extractor | None = None,
@@ -83,7 +83,7 @@ def load_models(
     generator: str,
     tokenizer: str,
     drawing: Drawing,
-    labels: Labels,
+    labels: LabelSchedule,
     *,
     with_images: bool = True,
     networks: Networks | None = None,

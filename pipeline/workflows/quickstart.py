@@ -22,7 +22,7 @@ from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 from pipeline.training.train_generator import train
 from pipeline.training.train_tokenizer import train_tokenizer
-from pipeline.workflows.stages import Walk
+from pipeline.workflows.stages import Workflow
 
 STAGE = "quickstart"
 
@@ -39,12 +39,12 @@ class QuickstartConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
-def digits() -> QuickstartConfig:
+def quickstart_digits() -> QuickstartConfig:
     """1,797 handwritten digits: from scans to 1,000 samples, in minutes on two cores."""
     return QuickstartConfig()
 
 
-QUICKSTART: dict[str, Callable[[], QuickstartConfig]] = {"digits": digits}
+QUICKSTART: dict[str, Callable[[], QuickstartConfig]] = {"digits": quickstart_digits}
 
 
 def quickstart(config: QuickstartConfig, run: Run) -> Report:
@@ -53,12 +53,12 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
     Raises:
         BadInput: `config.out` was made with another seed.
     """
-    out, seed, walk = Folder(config.out), config.seed, Walk(run)
+    out, seed, workflow = Folder(config.out), config.seed, Workflow(run)
     open_stage(out, STAGE, {"seed": seed})
-    digits, codes, samples = out / "digits", out / "codes", out / "samples"
+    images, codes, samples = out / "digits", out / "codes", out / "samples"
 
-    walk.time("export digits", lambda: write_digits(digits.url, seed=seed))
-    tokenizer = walk.stage(
+    workflow.time("export digits", lambda: write_digits(images.url, seed=seed))
+    tokenizer = workflow.stage(
         "train tokenizer",
         train_tokenizer,
         replace(
@@ -73,8 +73,8 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
         tokenizing = replace(
             TOKENIZING["digits"](), source=digits.path(split), tokenizer=tokenizer, out=codes.path(split)
         )
-        walk.stage(f"tokenize {split}", tokenize, tokenizing)
-    generator = walk.stage(
+        workflow.stage(f"tokenize {split}", tokenize, tokenizing)
+    generator = workflow.stage(
         "train",
         train,
         replace(
@@ -94,9 +94,9 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
         seed=seed,
     )
     unguided = replace(guided, out=samples.path("unguided"), guidance_scale=1.0)
-    walk.stage("sample with guidance", sample, guided)
-    walk.stage("sample without guidance", sample, unguided)
-    report = walk.stage(
+    workflow.stage("sample with guidance", sample, guided)
+    workflow.stage("sample without guidance", sample, unguided)
+    report = workflow.stage(
         "evaluate",
         evaluate_digits,
         replace(
@@ -104,13 +104,13 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
             samples=guided.out,
             unguided_samples=unguided.out,
             tokenizer=tokenizer,
-            train=digits.path("train"),
-            held_out=digits.path("test"),
+            train=images.path("train"),
+            held_out=images.path("test"),
             out=out.path("report"),
         ),
     )
     run.metrics({figure.name: value for figure, value in report.results})
-    show(walk.table())
+    show(workflow.table())
     print(f"Pictures: {(out / 'report').path(PICTURE)}")
     print(f"Every step behind them, in MLflow: make ui, experiment {run.experiment!r} of {run.uri}")
     return report

@@ -12,7 +12,7 @@ from bar_model.errors import BadInput
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.extract import ExtractConfig
-from pipeline.evaluation.paper_results import PUBLISHED
+from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.execution.ray_data import Device
 from pipeline.reports.report import Goal, Report, Result, results_table
 from pipeline.samples.batch_size import Auto
@@ -20,7 +20,7 @@ from pipeline.samples.sample import SampleConfig, sample
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
-from pipeline.workflows.stages import Walk
+from pipeline.workflows.stages import Workflow
 
 STAGE = "reproduce"
 TOLERANCES = {"fid": 0.03, "inception_score": 3.0, "sfid": 0.1, "precision": 0.005, "recall": 0.005}
@@ -57,15 +57,15 @@ class ReproduceConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        if self.name not in PUBLISHED:
-            raise BadInput(f"name: {self.name!r}; figures are published for {', '.join(PUBLISHED)}")
+        if self.name not in PAPER_RESULTS:
+            raise BadInput(f"name: {self.name!r}; figures are published for {', '.join(PAPER_RESULTS)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise BadInput(f"seeds: {' '.join(map(str, self.seeds)) or 'none'}; give at least one, each once")
 
 
 def reproduce(config: ReproduceConfig, run: Run) -> bool:
     """Draws, evaluates and compares, inside a Ray session; whether every published figure is met."""
-    row, walk, out = PUBLISHED[config.name], Walk(run), Folder(config.out)
+    row, workflow, out = PAPER_RESULTS[config.name], Workflow(run), Folder(config.out)
     weights = Folder(config.weights)
     draws = [
         SampleConfig(
@@ -83,8 +83,8 @@ def reproduce(config: ReproduceConfig, run: Run) -> bool:
         for seed in config.seeds
     ]
     for draw in draws:
-        walk.stage(f"sample with seed {draw.seed}", sample, draw)
-    report = walk.stage(
+        workflow.stage(f"sample with seed {draw.seed}", sample, draw)
+    report = workflow.stage(
         "evaluate",
         evaluate,
         EvaluateConfig(
@@ -128,7 +128,7 @@ def _preset(name: str) -> ReproduceConfig:
 
 def _presets() -> dict[str, Callable[[], ReproduceConfig]]:
     presets: dict[str, Callable[[], ReproduceConfig]] = {}
-    for name, row in PUBLISHED.items():
+    for name, row in PAPER_RESULTS.items():
         presets[name] = partial(_preset, name)
         presets[name].__doc__ = f"Published: {', '.join(f'{key} {value:g}' for key, value in row.figures.items())}."
     return presets

@@ -20,10 +20,10 @@ class StageConfig(Protocol):
 
 
 Config = TypeVar("Config", bound=StageConfig)
-Result = TypeVar("Result")
+StageResult = TypeVar("StageResult")
 
 
-class Walk:
+class Workflow:
     """Stages one after another, each a child run, announced and timed."""
 
     def __init__(self, run: Run) -> None:
@@ -31,14 +31,14 @@ class Walk:
         self._minutes: dict[str, float] = {}
         self._finished_before: set[str] = set()
 
-    def stage(self, name: str, carry_out: Callable[[Config, Run], Result], config: Config) -> Result:
+    def stage(self, name: str, carry_out: Callable[[Config, Run], StageResult], config: Config) -> StageResult:
         """What the stage gives, done now or before."""
         if Manifest.newest(Folder(config.out)) is not None:
             self._finished_before.add(name)
         with self._run.child(name, config, out=config.out) as child:
             return self.time(name, lambda: carry_out(config, child))
 
-    def time(self, name: str, carry_out: Callable[[], Result]) -> Result:
+    def time(self, name: str, carry_out: Callable[[], StageResult]) -> StageResult:
         """What it gives; its name is shown, and its minutes are kept."""
         show(f"\n[bold]{name}[/]{' (finished before)' if name in self._finished_before else ''}")
         start = time.monotonic()

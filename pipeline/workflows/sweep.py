@@ -22,7 +22,7 @@ from pipeline.samples.sample import SampleConfig, sample
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
-from pipeline.workflows.stages import Walk
+from pipeline.workflows.stages import Workflow
 
 STAGE = "sweep"
 FINAL_SEEDS = (0, 1, 2)
@@ -79,10 +79,10 @@ class SweepConfig:
 
 def sweep(config: SweepConfig, run: Run) -> str:
     """Tries all settings, then the best again, inside a Ray session; gives the name of the best."""
-    walk = Walk(run)
-    tried = _round(config, config.settings, config.num_images, walk, run)
+    workflow = Workflow(run)
+    tried = _round(config, config.settings, config.num_images, workflow, run)
     best = ranked(tried)[: config.finalists]
-    finals = _round(config, {name: config.settings[name] for name in best}, config.final_images, walk, run)
+    finals = _round(config, {name: config.settings[name] for name in best}, config.final_images, workflow, run)
     winner = ranked(finals)[0]
     setting = config.settings[winner]
     run.tag("best", winner)
@@ -95,7 +95,7 @@ def sweep(config: SweepConfig, run: Run) -> str:
 
 
 def _round(
-    config: SweepConfig, settings: Mapping[str, Sampling], num_images: int, walk: Walk, run: Run
+    config: SweepConfig, settings: Mapping[str, Sampling], num_images: int, workflow: Workflow, run: Run
 ) -> dict[str, Report]:
     out = Folder(config.out)
     reports = {}
@@ -117,8 +117,8 @@ def _round(
             device=config.device,
             workers=config.workers,
         )
-        walk.stage(f"sample {num_images}: {name}", sample, draw)
-        judge = EvaluateConfig(
+        workflow.stage(f"sample {num_images}: {name}", sample, draw)
+        fid_report = EvaluateConfig(
             samples=(draw.out,),
             reference=config.reference,
             out=place.path("report"),
@@ -126,15 +126,15 @@ def _round(
             num_images=num_images,
             extract=config.extract,
         )
-        reports[name] = walk.stage(f"evaluate {num_images}: {name}", evaluate, judge)
+        reports[name] = workflow.stage(f"evaluate {num_images}: {name}", evaluate, fid_report)
     title = f"{num_images:,} samples of seed {config.seed}"
     show(comparison_table(title, reports))
-    run.figure(f"sweep/{num_images}", picture(title, settings, reports))
+    run.figure(f"sweep/{num_images}", plot_fid(title, settings, reports))
     run.artifact(f"sweep/{num_images}.json", _table(settings, reports))
     return reports
 
 
-def picture(title: str, settings: Mapping[str, Sampling], reports: Mapping[str, Report]) -> np.ndarray:
+def plot_fid(title: str, settings: Mapping[str, Sampling], reports: Mapping[str, Report]) -> np.ndarray:
     """FID over guidance, a line for each temperature and allocation, (H, W, 3) uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

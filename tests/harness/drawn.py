@@ -14,7 +14,7 @@ from pipeline.execution.ray_data import Workers
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Work, finish_unit
 from pipeline.samples.folder import STAGE, SampleFolder
-from pipeline.samples.labels import Labels
+from pipeline.samples.labels import LabelSchedule
 from pipeline.samples.sample import SampleConfig, describe_drawing, drawing_work, plan
 from pipeline.samples.shard import Drawing, Samples
 from pipeline.samples.worker import load_models
@@ -33,7 +33,7 @@ def make_tokenizer(*, bits: int = 6) -> Tokenizer:
     return Tokenizer(config).eval()
 
 
-def described(config: SampleConfig, device: str = "cpu") -> tuple[Drawing, Labels]:
+def described(config: SampleConfig, device: str = "cpu") -> tuple[Drawing, LabelSchedule]:
     return describe_drawing(config, device, Workers(num=1))
 
 

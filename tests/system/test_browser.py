@@ -14,7 +14,7 @@ from pipeline.tracking.start import TrackingConfig, start_run
 from tests.harness.browser import Browser, find_browser
 from tests.harness.mlflow_server import Server
 from tests.pipeline.evaluation.test_compare import report
-from tests.pipeline.reports.test_page import CHAIN, PICTURES
+from tests.pipeline.reports.test_page import CHAIN, IMAGES
 
 pytest_plugins = ["tests.harness.fixtures_mlflow"]
 pytestmark = [pytest.mark.browser, pytest.mark.system]
@@ -34,12 +34,12 @@ def browser() -> Iterator[Browser]:
 def page() -> bytes:
     """A report of three seeds."""
     judged = report(1.4, 1.5, 1.6)
-    panel = Panel("Samples", ["a", "b"], {"": PICTURES}, "Chosen by chance.")
+    panel = Panel("Samples", ["a", "b"], {"": IMAGES}, "Chosen by chance.")
     cost = cost_shown(1.5, judged.protocol.measurement, 20.0, "2 CPUs")
     return draw_report("Samples beside real pictures", judged, [Illustration.of(panel), cost], [CHAIN])
 
 
-class Told(NamedTuple):
+class MlflowPages(NamedTuple):
     """Where MLflow's pages are."""
 
     experiment: str
@@ -48,7 +48,7 @@ class Told(NamedTuple):
 
 
 @pytest.fixture
-def told(server: Server, page: bytes, tmp_path: Path) -> Told:
+def mlflow_pages(server: Server, page: bytes, tmp_path: Path) -> MlflowPages:
     """A pipeline of two stages, as jobs tell it."""
     config = TrackingConfig(uri=server.uri, spool=str(tmp_path / "spool"), experiment="digits")
     with start_run("quickstart", config, {"seed": 0}) as run:
@@ -62,13 +62,13 @@ def told(server: Server, page: bytes, tmp_path: Path) -> Told:
             evaluation.artifact(PAGE, page)
             evaluate_id = evaluation.id
     experiment = f"{server.uri}/#/experiments/1"
-    return Told(experiment, f"{experiment}/runs/{train_id}", f"{experiment}/runs/{evaluate_id}")
+    return MlflowPages(experiment, f"{experiment}/runs/{train_id}", f"{experiment}/runs/{evaluate_id}")
 
 
 def test_mlflow_shows_the_tree_the_curves_the_grids_and_the_report(
-    browser: Browser, told: Told, tmp_path: Path
+    browser: Browser, mlflow_pages: MlflowPages, tmp_path: Path
 ) -> None:
-    browser.open(f"{told.experiment}/runs")
+    browser.open(f"{mlflow_pages.experiment}/runs")
     browser.wait_for_text("quickstart")
     row = "[...document.querySelectorAll('[role=row]')].find(row => row.innerText.includes('quickstart'))"
     assert "train" not in browser.evaluate(f"{row}.parentElement.innerText").split()
@@ -76,14 +76,14 @@ def test_mlflow_shows_the_tree_the_curves_the_grids_and_the_report(
     for stage in ("train", "evaluate"):
         browser.wait_for_text(stage)
 
-    browser.open(f"{told.training}/model-metrics")
+    browser.open(f"{mlflow_pages.training}/model-metrics")
     for curve in ("train (train/loss)", "train (validation/loss)"):
         browser.wait_for_text(curve)
     browser.wait_for("[...document.querySelectorAll('.js-plotly-plot .xtick')].some(tick => tick.textContent == '40')")
     grids = "[...document.querySelectorAll('img')].filter(image => image.src.includes('progress%2Bstep%2B'))"
     browser.wait_for(f"{grids}.some(image => image.naturalWidth > 0)")
 
-    browser.open(f"{told.evaluation}/artifacts/{PAGE}")
+    browser.open(f"{mlflow_pages.evaluation}/artifacts/{PAGE}")
     browser.wait_for("document.querySelector('iframe') !== null")
     (tmp_path / "mlflow.png").write_bytes(browser.screenshot())
 

@@ -18,7 +18,7 @@ from bar_model.generator.sampling import Sampling
 from bar_model.presets import digits_tokenizer
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.digits.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
-from pipeline.digits.protocol import FIGURES, DigitsProtocol, Evidence, Pictures, judge, panels
+from pipeline.digits.protocol import DIGITS_FIGURES, DigitsProtocol, Evidence, LabelledImages, digits_report, panels
 from pipeline.digits.reader import DigitsReader, features_8x8
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Unit, finish_unit
@@ -43,25 +43,25 @@ def enlarged(scans: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def digits() -> Pictures:
+def digits() -> LabelledImages:
     from sklearn.datasets import load_digits
 
     scans, labels = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.default_rng(0).permutation(len(scans))
-    return Pictures(enlarged(scans[order]), labels[order].astype(np.int32))
+    return LabelledImages(enlarged(scans[order]), labels[order].astype(np.int32))
 
 
-def some(pictures: Pictures, start: int, stop: int) -> Pictures:
-    return Pictures(pictures.images[start:stop], pictures.labels[start:stop])
+def some(pictures: LabelledImages, start: int, stop: int) -> LabelledImages:
+    return LabelledImages(pictures.images[start:stop], pictures.labels[start:stop])
 
 
-def as_samples(pictures: Pictures) -> Samples:
+def as_samples(pictures: LabelledImages) -> Samples:
     num = len(pictures.images)
     return Samples(np.arange(num), pictures.labels, pictures.images, np.zeros((num, 2), np.uint8))
 
 
 @pytest.fixture
-def evidence(digits: Pictures) -> Evidence:
+def evidence(digits: LabelledImages) -> Evidence:
     """Samples that are as good as can be: real scans that nobody else has seen."""
     held_out = some(digits, 1000, 1200)
     return Evidence(
@@ -102,7 +102,7 @@ def test_features_are_the_scans_themselves() -> None:
         features_8x8(np.zeros((1, 30, 30, 3), np.uint8))
 
 
-def test_the_reader_reads_scans_that_it_has_not_seen(digits: Pictures) -> None:
+def test_the_reader_reads_scans_that_it_has_not_seen(digits: LabelledImages) -> None:
     features = features_8x8(digits.images)
     reader = DigitsReader(features[:1400], digits.labels[:1400])
     assert reader.accuracy(features[1400:], digits.labels[1400:]) >= 0.98
@@ -110,7 +110,7 @@ def test_the_reader_reads_scans_that_it_has_not_seen(digits: Pictures) -> None:
 
 
 def test_unseen_scans_as_samples_reach_every_goal(evidence: Evidence, protocol: DigitsProtocol) -> None:
-    report = judge(evidence, protocol)
+    report = digits_report(evidence, protocol)
     assert report.are_goals_met, results_shown(report)
     assert report.notes == ()
     assert values(report)["reconstruction_psnr"] == np.inf
@@ -119,7 +119,7 @@ def test_unseen_scans_as_samples_reach_every_goal(evidence: Evidence, protocol: 
 
 def test_copies_of_training_scans_are_found(evidence: Evidence, protocol: DigitsProtocol) -> None:
     copies = as_samples(some(evidence.train, 0, 300))
-    found = values(judge(evidence._replace(guided=copies), protocol))
+    found = values(digits_report(evidence._replace(guided=copies), protocol))
     assert found["copies"] == 1
     assert found["class_accuracy_guided"] == 1
 
@@ -129,7 +129,7 @@ def test_samples_without_variety_are_found(evidence: Evidence, protocol: DigitsP
     first = [int(np.flatnonzero(evidence.guided.labels == label)[0]) for label in range(10)]
     rows = np.tile(first, 30)
     same = Samples(np.arange(300), evidence.guided.labels[rows], evidence.guided.images[rows], evidence.guided.codes)
-    report = judge(evidence._replace(guided=same), protocol)
+    report = digits_report(evidence._replace(guided=same), protocol)
     missed = [figure.name for figure, value in report.results if Result(figure, value).is_met is False]
     assert "frechet_ratio" in missed
     assert "class_accuracy_guided" not in missed
@@ -137,7 +137,7 @@ def test_samples_without_variety_are_found(evidence: Evidence, protocol: DigitsP
 
 def test_noise_is_no_digit(evidence: Evidence, protocol: DigitsProtocol) -> None:
     noise = evidence.guided._replace(images=RNG.integers(0, 256, evidence.guided.images.shape, dtype=np.uint8))
-    found = values(judge(evidence._replace(guided=noise, unguided=noise), protocol))
+    found = values(digits_report(evidence._replace(guided=noise, unguided=noise), protocol))
     assert found["class_accuracy_guided"] < 0.3
     assert found["frechet_ratio"] > 20
 
@@ -146,7 +146,7 @@ def test_a_reader_that_is_not_good_enough_says_so(evidence: Evidence, protocol: 
     labels = evidence.held_out.labels.copy()
     labels[:20] = (labels[:20] + 1) % 10
     broken = evidence._replace(held_out=evidence.held_out._replace(labels=labels, broken=("a.png is empty",)))
-    report = judge(broken, protocol)
+    report = digits_report(broken, protocol)
     assert not report.are_goals_met
     assert any("not good enough to be believed: it reads only 8" in note for note in report.notes)
     assert any("1 of the held-out pictures can't be used" in note for note in report.notes)
@@ -155,15 +155,15 @@ def test_a_reader_that_is_not_good_enough_says_so(evidence: Evidence, protocol: 
 def test_too_few_samples_are_refused(evidence: Evidence, protocol: DigitsProtocol) -> None:
     few = Samples(*(column[:199] for column in evidence.guided))
     with pytest.raises(BadInput, match="199 samples: draw at least 200"):
-        judge(evidence._replace(guided=few), protocol)
+        digits_report(evidence._replace(guided=few), protocol)
 
 
 def test_a_report_survives_its_file_and_names_its_protocol(evidence: Evidence, protocol: DigitsProtocol) -> None:
-    report = judge(evidence, protocol)
+    report = digits_report(evidence, protocol)
     document = json.loads(report.to_json())
     assert document["protocol"]["guided"]["sampling"]["guidance_scale"] == 2.0
     assert document["protocol"]["train"] == {"num": 1000, "fingerprint": protocol.train.fingerprint}
-    assert list(document["results"]) == [figure.name for figure in FIGURES]
+    assert list(document["results"]) == [figure.name for figure in DIGITS_FIGURES]
     read = Report.from_json(report.to_json())
     assert (read.results, read.notes) == (report.results, report.notes)
     assert read.to_json() == report.to_json()

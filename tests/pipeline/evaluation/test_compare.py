@@ -9,12 +9,12 @@ from rich.console import Console
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
 from pipeline.evaluation.compare import comparison_table, main, ranked
-from pipeline.evaluation.fid_protocol import FidProtocol, Measurement, judge
-from pipeline.evaluation.paper_results import PUBLISHED
+from pipeline.evaluation.fid_protocol import FidProtocol, Measurement, fid_report
+from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.reports.report import Goal, Report
 from pipeline.storage import Folder
 from pipeline.workflows.reproduce import TOLERANCES, compare
-from pipeline.workflows.sweep import SweepConfig, picture
+from pipeline.workflows.sweep import SweepConfig, plot_fid
 
 
 def report(*fids: float, num_images: int = 50_000) -> Report:
@@ -22,7 +22,7 @@ def report(*fids: float, num_images: int = 50_000) -> Report:
         reference="r", inception="i", image_size=256, num_images=num_images, labels="cyclic", pixel_rule="truncated"
     )
     protocol = FidProtocol(measurement=measurement, seeds=tuple(range(len(fids))), sampling=None, precision=None)
-    return judge([{"fid": fid, "recall": 0.6} for fid in fids], protocol)
+    return fid_report([{"fid": fid, "recall": 0.6} for fid in fids], protocol)
 
 
 def lines(reports: dict[str, Report]) -> list[str]:
@@ -76,7 +76,7 @@ def test_a_published_figure_is_met_within_its_tolerance_or_the_seeds_spread() ->
     assert scattered.figure.goal.tolerance == pytest.approx(0.3)
     assert scattered.is_met
     assert not compare(report(1.09), published)[0].is_met, "too good is no match either"
-    assert all(set(row.figures) == set(TOLERANCES) for row in PUBLISHED.values())
+    assert all(set(row.figures) == set(TOLERANCES) for row in PAPER_RESULTS.values())
 
 
 SWEEP = SweepConfig(
@@ -106,6 +106,6 @@ def test_a_sweep_tries_every_setting_by_a_seed_of_its_own() -> None:
 
 def test_the_picture_of_a_sweep_is_a_picture() -> None:
     reports = {name: report(float(index)) for index, name in enumerate(SWEEP.settings)}
-    drawn = picture("Few", SWEEP.settings, reports)
+    drawn = plot_fid("Few", SWEEP.settings, reports)
     assert drawn.shape[2] == 3
     assert len(set(map(tuple, drawn.reshape(-1, 3).tolist()))) > 10

@@ -18,7 +18,7 @@ from pipeline.evaluation.evaluate_tokenizer import (
     reconstructions_shown,
 )
 from pipeline.evaluation.extract import ExtractConfig
-from pipeline.evaluation.image_sets import open_gallery
+from pipeline.evaluation.image_sets import open_image_set
 from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import from_model, load_image, to_model, to_png
 from pipeline.metrics.frechet import frechet_distance, moments
@@ -28,7 +28,7 @@ from tests.pipeline.samples.test_sample import make_tokenizer
 
 pytest_plugins = ["tests.harness.fixtures_inception", "tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
 
 
 class FirstPixel:
@@ -48,13 +48,13 @@ class Difference(nn.Module):
 def test_reconstructions_are_compared_with_their_own_pictures() -> None:
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
-    made = from_model(tokenizer.decode(tokenizer.encode(to_model(PICTURES))))
-    images = torch.from_numpy(PICTURES).permute(0, 3, 1, 2)
+    made = from_model(tokenizer.decode(tokenizer.encode(to_model(IMAGES))))
+    images = torch.from_numpy(IMAGES).permute(0, 3, 1, 2)
     found = Reconstructions(tokenizer, FirstPixel(), Difference(), torch.device("cpu"))(images)
     np.testing.assert_array_equal(found["pool3"].numpy(), made[:, 0, 0])
-    np.testing.assert_allclose(found["psnr"][:, 0], psnr(PICTURES, made), rtol=1e-6)
+    np.testing.assert_allclose(found["psnr"][:, 0], psnr(IMAGES, made), rtol=1e-6)
     torch.testing.assert_close(found["ssim"][:, 0], ssim(images, torch.from_numpy(made).permute(0, 3, 1, 2)))
-    worst = np.abs(PICTURES.astype(float) - made).max(axis=(1, 2, 3)) / 127.5
+    worst = np.abs(IMAGES.astype(float) - made).max(axis=(1, 2, 3)) / 127.5
     np.testing.assert_allclose(found["lpips"][:, 0], worst, rtol=1e-5)
     assert "lpips" not in Reconstructions(tokenizer, FirstPixel(), None, torch.device("cpu"))(images)
 
@@ -62,14 +62,14 @@ def test_reconstructions_are_compared_with_their_own_pictures() -> None:
 def test_pictures_are_shown_beside_their_reconstructions(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
-    np.savez(tmp_path / "a.npz", arr_0=PICTURES)
-    shown = reconstructions_shown(open_gallery(str(tmp_path / "a.npz")), tokenizer)
+    np.savez(tmp_path / "a.npz", arr_0=IMAGES)
+    shown = reconstructions_shown(open_image_set(str(tmp_path / "a.npz")), tokenizer)
     assert "The first 5 pictures" in shown.about
     with Image.open(io.BytesIO(shown.picture)) as drawn:
         pixels = np.asarray(drawn)
-    made = from_model(tokenizer.decode(tokenizer.encode(to_model(PICTURES))))
+    made = from_model(tokenizer.decode(tokenizer.encode(to_model(IMAGES))))
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (64, 64, 3))[:, :, 0]
-    for picture in (PICTURES[4], made[4]):
+    for picture in (IMAGES[4], made[4]):
         large = picture.repeat(4, axis=0).repeat(4, axis=1)
         assert (windows == large).all(axis=(2, 3, 4)).any()
 
@@ -83,7 +83,7 @@ def test_a_tokenizer_is_judged_on_a_folder(
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     checkpoint.save(tokenizer, tmp_path / "tokenizer")
-    for index, picture in enumerate(PICTURES):
+    for index, picture in enumerate(IMAGES):
         path = tmp_path / "pictures" / "class" / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(to_png(picture))
@@ -96,12 +96,12 @@ def test_a_tokenizer_is_judged_on_a_folder(
         extract=ExtractConfig(networks=networks, batch_size=2, workers=1),
     )
     values = {figure.name: value for figure, value in evaluate_tokenizer(config).results}
-    made = from_model(tokenizer.decode(tokenizer.encode(to_model(PICTURES))))
-    seen = [inception.features(torch.from_numpy(some).permute(0, 3, 1, 2)).numpy() for some in (made, PICTURES)]
+    made = from_model(tokenizer.decode(tokenizer.encode(to_model(IMAGES))))
+    seen = [inception.features(torch.from_numpy(some).permute(0, 3, 1, 2)).numpy() for some in (made, IMAGES)]
     assert values["rfid"] == pytest.approx(frechet_distance(*map(moments, seen)), rel=1e-3)
-    assert values["psnr"] == pytest.approx(psnr(PICTURES, made).mean(), rel=1e-5)
+    assert values["psnr"] == pytest.approx(psnr(IMAGES, made).mean(), rel=1e-5)
     assert set(values) == {"rfid", "psnr", "ssim"}
-    np.testing.assert_array_equal(load_image(to_png(PICTURES[0]), 16), PICTURES[0])
+    np.testing.assert_array_equal(load_image(to_png(IMAGES[0]), 16), IMAGES[0])
     document = json.loads((tmp_path / "report" / "report.json").read_bytes())
     assert "none of samples" in document["results"]["rfid"]["title"]
     assert "<h2>Reconstructions</h2>" in (tmp_path / "report" / "report.html").read_text()

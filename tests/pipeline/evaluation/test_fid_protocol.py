@@ -10,14 +10,14 @@ import pytest
 from bar_model.bits import CodeShape
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
-from pipeline.evaluation.fid_protocol import FIGURES, FidProtocol, judge, measure
+from pipeline.evaluation.fid_protocol import FID_FIGURES, FidProtocol, fid_report, measure_samples
 from pipeline.evaluation.reference import Reference
 from pipeline.features.folder import Summary
 from pipeline.metrics.frechet import frechet_distance, moments
 from pipeline.samples.shard import Drawing
 
 RNG = np.random.default_rng(0)
-REFERENCE = Reference(identity="r" * 64, moments={}, gallery=None)
+REFERENCE = Reference(identity="r" * 64, moments={}, image_set=None)
 DRAWING = Drawing(
     generator="g",
     tokenizer="t",
@@ -42,7 +42,7 @@ def summary(num: int) -> Summary:
 
 
 def test_a_protocol_says_all_that_figures_depend_on() -> None:
-    report = judge([measure(summary(40), summary(30))], protocol(DRAWING))
+    report = fid_report([measure_samples(summary(40), summary(30))], protocol(DRAWING))
     document: Any = json.loads(report.to_json())["protocol"]
     assert document["seeds"] == [3]
     assert document["sampling"]["guidance_scale"] == 2.0
@@ -76,7 +76,7 @@ def test_only_sets_that_differ_in_their_seeds_make_one_result() -> None:
 def test_several_seeds_give_mean_and_deviation_and_the_least_by_that_name() -> None:
     measured = [{"fid": value, "precision": value / 10} for value in (3.0, 1.0, 2.0)]
     drawings = [replace(DRAWING, seed=seed) for seed in (3, 4, 5)]
-    report = judge(measured, protocol(*drawings))
+    report = fid_report(measured, protocol(*drawings))
     values = {figure.name: value for figure, value in report.results}
     assert values == pytest.approx(
         {
@@ -95,18 +95,18 @@ def test_several_seeds_give_mean_and_deviation_and_the_least_by_that_name() -> N
     )
     titles = {figure.name: figure.title for figure, _ in report.results}
     assert (titles["fid"], titles["fid_min"]) == ("FID, mean of 3 sets", "FID, minimum of 3 sets")
-    (alone, *_) = judge(measured[:1], protocol(DRAWING)).results
+    (alone, *_) = fid_report(measured[:1], protocol(DRAWING)).results
     assert (alone.figure.name, alone.figure.title, alone.value) == ("fid", "FID", 3.0)
 
 
 def test_what_the_reference_lacks_is_not_measured() -> None:
     samples, reference = summary(40), summary(30)
-    every = measure(samples, reference)
-    assert set(every) == {figure.name for figure in FIGURES} - {
+    every = measure_samples(samples, reference)
+    assert set(every) == {figure.name for figure in FID_FIGURES} - {
         "kid",
         "fd_dinov2",
     }  # For want of 1,000 pictures, and weights.
     assert every["sfid"] == frechet_distance(samples.moments["spatial"], reference.moments["spatial"])
     published = Summary((), {"pool3": reference.moments["pool3"]}, {})
-    assert set(measure(samples, published)) == {"fid", "inception_score", "inception_score_shuffled"}
-    assert measure(samples, published)["fid"] == every["fid"]
+    assert set(measure_samples(samples, published)) == {"fid", "inception_score", "inception_score_shuffled"}
+    assert measure_samples(samples, published)["fid"] == every["fid"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.evaluation import image_sets as galleries
-from pipeline.evaluation.image_sets import FolderGallery, Gallery, NpzGallery, fingerprint, open_gallery
+from pipeline.evaluation import image_sets
+from pipeline.evaluation.image_sets import FolderImageSet, ImageSet, NpzImageSet, image_set_fingerprint, open_image_set
 from pipeline.evaluation.reference import open_reference
 from pipeline.execution.records import Records
 from pipeline.images.codec import load_image, to_png
@@ -19,21 +19,21 @@ IMAGES = RNG.integers(0, 256, (23, 8, 8, 3), dtype=np.uint8)
 MEAN, COVARIANCE = np.arange(4.0), np.diag(np.arange(1.0, 5.0))
 
 
-def contents(gallery: Gallery) -> tuple[list[str], np.ndarray]:
-    rows = [gallery.read(unit) for unit in gallery.plan()]
+def contents(image_set: ImageSet) -> tuple[list[str], np.ndarray]:
+    rows = [image_set.read(unit) for unit in image_set.plan()]
     keys = [key for row in rows for key in Records.from_json(row["records"]).keys]
     return keys, np.concatenate([row["images"] for row in rows])
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_an_npz_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save) -> None:
-    monkeypatch.setattr(galleries, "UNIT_SIZE", 10)
+    monkeypatch.setattr(image_sets, "UNIT_SIZE", 10)
     save(tmp_path / "a.npz", arr_0=IMAGES, mu=MEAN)
     monkeypatch.chdir(tmp_path)
-    gallery = open_gallery("a.npz", 8)
+    image_set = open_image_set("a.npz", 8)
     monkeypatch.chdir("/")  # Workers have another working directory.
-    assert [unit.size for unit in gallery.plan()] == [10, 10, 3]
-    keys, images = contents(gallery)
+    assert [unit.size for unit in image_set.plan()] == [10, 10, 3]
+    keys, images = contents(image_set)
     assert keys == [str(index) for index in range(23)]
     np.testing.assert_array_equal(images, IMAGES)
 
@@ -43,17 +43,17 @@ def test_a_folder_is_cropped_to_the_size_asked_for(tmp_path: Path) -> None:
         path = tmp_path / "ab"[index % 2] / f"{index}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(to_png(image))
-    gallery = open_gallery(str(tmp_path), 6)
-    assert isinstance(gallery, FolderGallery)
-    keys, images = contents(gallery)
+    image_set = open_image_set(str(tmp_path), 6)
+    assert isinstance(image_set, FolderImageSet)
+    keys, images = contents(image_set)
     assert keys == ["a/0.png", "a/2.png", "a/4.png", "b/1.png", "b/3.png", "b/5.png"]
     np.testing.assert_array_equal(images[3], load_image(to_png(IMAGES[1]), 6))
-    before = fingerprint(gallery)
-    assert before != fingerprint(open_gallery(str(tmp_path), 7))
+    before = image_set_fingerprint(image_set)
+    assert before != image_set_fingerprint(open_image_set(str(tmp_path), 7))
     (tmp_path / "b" / "1.png").write_bytes(to_png(np.vstack([IMAGES[1], IMAGES[2]])))
-    assert before != fingerprint(open_gallery(str(tmp_path), 6))
+    assert before != image_set_fingerprint(open_image_set(str(tmp_path), 6))
     with pytest.raises(BadInput, match="holds no finished samples"):
-        open_gallery(str(tmp_path))
+        open_image_set(str(tmp_path))
 
 
 class Trap:
@@ -73,13 +73,13 @@ def test_an_npz_that_can_not_be_used_is_refused_and_never_unpickled(tmp_path: Pa
     ]:
         np.savez(path, **arrays)
         with pytest.raises(BadInput, match=message):
-            list(NpzGallery(path).plan())
+            list(NpzImageSet(path).plan())
     np.savez(path, arr_0=IMAGES)
     with pytest.raises(BadInput, match="of 8 px, but 256 px are wanted"):
-        open_gallery(path, 256)
+        open_image_set(path, 256)
     Path(path).write_bytes(pickle.dumps(1))
     with pytest.raises(BadInput, match="no npz file"):
-        open_gallery(path, 8)
+        open_image_set(path, 8)
 
 
 def test_a_reference_measures_what_it_has_and_says_what_it_has_not(tmp_path: Path) -> None:

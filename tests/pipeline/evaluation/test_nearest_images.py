@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation import image_sets as galleries
+from pipeline.evaluation import image_sets
 from pipeline.evaluation.illustrations import neighbours_shown, samples_shown
-from pipeline.evaluation.image_sets import open_gallery
-from pipeline.evaluation.nearest_images import nearest_pictures
+from pipeline.evaluation.image_sets import open_image_set
+from pipeline.evaluation.nearest_images import nearest_images
 from pipeline.features.folder import FeatureFolder
 from tests.harness.feature_folders import save_features
 
@@ -22,15 +22,15 @@ def test_they_equal_brute_force_in_any_shards(tmp_path: Path, monkeypatch: pytes
     np.savez(tmp_path / "real.npz", arr_0=IMAGES)
     table = np.linalg.norm(QUERIES[:, None].astype(np.float64) - POOL3, axis=-1)
     expected = table.argsort(axis=1)[:, :4]
-    gallery = open_gallery(str(tmp_path / "real.npz"), 8)
+    image_set = open_image_set(str(tmp_path / "real.npz"), 8)
     for size in (23, 10, 3, 1):
-        monkeypatch.setattr(galleries, "UNIT_SIZE", size)
-        sizes = [unit.size for unit in gallery.plan()]
+        monkeypatch.setattr(image_sets, "UNIT_SIZE", size)
+        sizes = [unit.size for unit in image_set.plan()]
         url = save_features(str(tmp_path / f"features-{size}"), sizes, features={"pool3": POOL3})
-        images, distances = nearest_pictures(QUERIES, gallery, FeatureFolder.open(url), 4)
+        images, distances = nearest_images(QUERIES, image_set, FeatureFolder.open(url), 4)
         np.testing.assert_array_equal(images, IMAGES[expected])
         np.testing.assert_allclose(distances, np.take_along_axis(table, expected, axis=1), rtol=1e-6)
-    shown = neighbours_shown(IMAGES, POOL3, gallery, FeatureFolder.open(url), "real.npz")
+    shown = neighbours_shown(IMAGES, POOL3, image_set, FeatureFolder.open(url), "real.npz")
     assert "the 4 pictures of real.npz" in shown.about
 
 

@@ -9,18 +9,18 @@ from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 
 from bar_model.errors import BadInput
-from pipeline.evaluation.fid_protocol import measure
+from pipeline.evaluation.fid_protocol import measure_samples
 from pipeline.evaluation.reference import open_reference
 from pipeline.features.folder import Summary
 from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import to_png
 from pipeline.metrics.frechet import frechet_distance, moments
-from pipeline.pretrained.dinov2 import DEVIATION, MEAN, SIZE, fingerprint_of, load_dinov2
+from pipeline.pretrained.dinov2 import DEVIATION, INPUT_SIDE, MEAN, dinov2_sha256, load_dinov2
 
 pytest_plugins = ["tests.harness.fixtures_inception"]
 pytestmark = pytest.mark.long
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
 CPU = torch.device("cpu")
 
 
@@ -34,11 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_features_are_the_class_token_of_pictures_as_pillow_resizes_them(folder: str) -> None:
-    found = load_dinov2(folder, fingerprint_of(folder), CPU)(torch.from_numpy(PICTURES).permute(0, 3, 1, 2))["dinov2"]
-    size, bicubic = (SIZE, SIZE), Image.Resampling.BICUBIC
+    found = load_dinov2(folder, dinov2_sha256(folder), CPU)(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))["dinov2"]
+    size, bicubic = (INPUT_SIDE, INPUT_SIDE), Image.Resampling.BICUBIC
     channels = [
         [np.asarray(Image.fromarray(picture[..., c].astype(np.float32), "F").resize(size, bicubic)) for c in range(3)]
-        for picture in PICTURES
+        for picture in IMAGES
     ]
     pixels = (np.array(channels) / 255 - np.array(MEAN)[:, None, None]) / np.array(DEVIATION)[:, None, None]
     network = Dinov2Model.from_pretrained(folder).eval()
@@ -52,9 +52,9 @@ def test_its_weights_are_part_of_what_features_depend_on(folder: str, inception_
     alone = FeatureNetworksConfig(inception=path, inception_sha256=sha256)
     both = FeatureNetworksConfig(inception=path, inception_sha256=sha256, dinov2=folder)
     assert alone.identity == {"inception": sha256}
-    assert both.identity == {"inception": sha256, "dinov2": fingerprint_of(folder)}
+    assert both.identity == {"inception": sha256, "dinov2": dinov2_sha256(folder)}
     assert both.for_workers().identity == both.identity
-    seen = both.load(CPU)(torch.from_numpy(PICTURES).permute(0, 3, 1, 2))
+    seen = both.load(CPU)(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))
     assert {name: each.shape[1] for name, each in seen.items()} == {
         "pool3": 2048,
         "spatial": 2023,
@@ -64,7 +64,7 @@ def test_its_weights_are_part_of_what_features_depend_on(folder: str, inception_
     with pytest.raises(BadInput, match="SHA-256"):
         FeatureNetworksConfig(inception=path, inception_sha256=sha256, dinov2=folder, dinov2_sha256="0" * 64).load(CPU)
     with pytest.raises(BadInput, match=r"holds no model\.safetensors"):
-        fingerprint_of(str(Path(path).parent))
+        dinov2_sha256(str(Path(path).parent))
 
 
 def test_the_distance_is_measured_where_the_reference_is_of_pictures_alone(tmp_path: Path) -> None:
@@ -72,13 +72,13 @@ def test_the_distance_is_measured_where_the_reference_is_of_pictures_alone(tmp_p
     drawn, real = rng.normal(size=(2, 20, 4))
     logits = {"logits": rng.normal(size=(20, 8)).astype(np.float32)}
     sets = [Summary((), {"dinov2": moments(some)}, features) for some, features in ((drawn, logits), (real, {}))]
-    assert measure(*sets)["fd_dinov2"] == frechet_distance(*(each.moments["dinov2"] for each in sets))
+    assert measure_samples(*sets)["fd_dinov2"] == frechet_distance(*(each.moments["dinov2"] for each in sets))
     wanted = ("pool3", "spatial", "dinov2")
     (tmp_path / "pictures" / "a").mkdir(parents=True)
-    (tmp_path / "pictures" / "a" / "0.png").write_bytes(to_png(PICTURES[0]))
+    (tmp_path / "pictures" / "a" / "0.png").write_bytes(to_png(IMAGES[0]))
     reference = open_reference(str(tmp_path / "pictures"), 40, wanted)
     assert (reference.to_compute, reference.missing) == (wanted, ())
-    np.savez(tmp_path / "a.npz", arr_0=PICTURES, mu=np.zeros(2), sigma=np.eye(2))
+    np.savez(tmp_path / "a.npz", arr_0=IMAGES, mu=np.zeros(2), sigma=np.eye(2))
     reference = open_reference(str(tmp_path / "a.npz"), 40, wanted)
     assert any("no FD-DINOv2" in reason for reason in reference.missing)
     assert not any("DINOv2" in reason for reason in open_reference(str(tmp_path / "a.npz"), 40).missing)

@@ -6,16 +6,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from pipeline.digits.protocol import PictureSet
+from pipeline.digits.protocol import ImagesIdentity
 from pipeline.evaluation.illustrations import cost_shown
-from pipeline.evaluation.paper_results import PUBLISHED
+from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.reports.page import Illustration, draw_report
 from pipeline.reports.panel import Panel
-from pipeline.reports.report import Figure, Goal, Report, Result, rows
+from pipeline.reports.report import Figure, Goal, Report, Result, table_rows
 from pipeline.tracking.lineage import Input, Origin
 from tests.pipeline.evaluation.test_compare import report
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
 CODES = Origin(Input("codes", "s3://bucket/codes", "c" * 16), ())
 CHAIN = Origin(Input("samples", "/runs/samples", "s" * 16), (Origin(Input("generator", "g.bin", "g" * 16), (CODES,)),))
 
@@ -47,7 +47,7 @@ class Page(HTMLParser):
 
 
 def test_a_page_holds_its_pictures_and_loads_nothing() -> None:
-    panel = Panel("Samples", ["a", "b"], {"": PICTURES}, "Chosen by chance.")
+    panel = Panel("Samples", ["a", "b"], {"": IMAGES}, "Chosen by chance.")
     illustrations = [Illustration.of(panel), cost_shown(1.5, report(1.5).protocol.measurement, 20.0, "2 CPUs")]
     drawn = draw_report("Title", report(1.5), illustrations, [CHAIN])
     page = Page(drawn)
@@ -70,13 +70,13 @@ def test_a_chain_is_told_from_samples_to_codes() -> None:
 
 def test_what_comes_from_outside_is_text() -> None:
     evil = "<script>alert(1)</script>"
-    odd = Report(protocol=PictureSet(num=1, fingerprint=evil), results=(), notes=(evil,))
+    odd = Report(protocol=ImagesIdentity(num=1, fingerprint=evil), results=(), notes=(evil,))
     page = Page(draw_report(evil, odd, [Illustration(evil, evil, b"")], [Origin(Input(evil, evil, evil), None)]))
     assert "script" not in page.tags
 
 
 def test_several_sets_are_a_row_with_their_spread_and_their_least_is_named_as_such() -> None:
-    (fid, recall) = rows(report(3.0, 4.0).results)
+    (fid, recall) = table_rows(report(3.0, 4.0).results)
     assert (fid.result.value, fid.minimum, fid.sets) == (3.5, 3.0, {"seed 0": 3.0, "seed 1": 4.0})
     assert fid.deviation == np.std([3, 4], ddof=1)
     assert (recall.minimum, list(recall.sets)) == (None, ["seed 0", "seed 1"])
@@ -91,7 +91,7 @@ def test_goals_stand_beside_their_results() -> None:
         Result(Figure("a_b", "Ratio", "×", Goal("near", 4, 0.5)), 4.6),
         Result(Figure("c", "PSNR", "dB"), 21.25),
     )
-    odd = Report(protocol=PictureSet(num=1, fingerprint="f"), results=results)
+    odd = Report(protocol=ImagesIdentity(num=1, fingerprint="f"), results=results)
     cells = Page(draw_report("Title", odd, [], [])).cells
     assert cells[4:8] == ["Share", "98.7 %", "at least 95 %", "reached"]
     assert cells[8:12] == ["Ratio", "4.6 ×", "near 4 × ± 0.5 ×", "missed"]
@@ -103,4 +103,4 @@ def test_costs_are_placed_beside_the_published_and_named_apart() -> None:
     assert "not ranked" in illustration.about
     assert "not known" in illustration.about
     assert "1 × H200" in illustration.about
-    assert sum(row.images_per_s is not None for row in PUBLISHED.values()) == 4
+    assert sum(row.images_per_s is not None for row in PAPER_RESULTS.values()) == 4

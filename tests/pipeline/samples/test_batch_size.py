@@ -13,20 +13,20 @@ from bar_model.presets import digits, digits_tokenizer
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.execution.ray_data import Workers
 from pipeline.samples import batch_size
-from pipeline.samples.batch_size import Load
+from pipeline.samples.batch_size import WorkerLoad
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 
 
 @pytest.fixture
-def load() -> Load:
+def load() -> WorkerLoad:
     bar, tokenizer = Bar(digits()), Tokenizer(digits_tokenizer(), decode_only=True)
-    return Load(generator=bar, tokenizer=tokenizer, sampling=bar.config.sampling, precision="float32")
+    return WorkerLoad(generator=bar, tokenizer=tokenizer, sampling=bar.config.sampling, precision="float32")
 
 
 @pytest.mark.ray
 def test_a_batch_is_the_greatest_part_of_a_unit_that_fits(
-    ray_here: str, load: Load, monkeypatch: pytest.MonkeyPatch
+    ray_here: str, load: WorkerLoad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def choose(free_bytes: float) -> int:
         # As if a task on the cluster had found so much.

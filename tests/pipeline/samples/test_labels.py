@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.samples.labels import make_labels
+from pipeline.samples.labels import make_schedule
 
 
 def test_labels_are_taken_in_turn() -> None:
-    np.testing.assert_array_equal(make_labels(None, None, 3).of(np.arange(2, 7)), [2, 0, 1, 2, 0])
-    np.testing.assert_array_equal(make_labels((4, 2), None, 5).of(np.array([0, 10**12 + 1])), [4, 2])
+    np.testing.assert_array_equal(make_schedule(None, None, 3).of(np.arange(2, 7)), [2, 0, 1, 2, 0])
+    np.testing.assert_array_equal(make_schedule((4, 2), None, 5).of(np.array([0, 10**12 + 1])), [4, 2])
 
 
 def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[4, 0, 2]")
     (tmp_path / "a.txt").write_text("4\n0\r\n2\n\n")
     np.save(tmp_path / "a.npy", np.array([4, 0, 2], np.uint16))
-    schedule = make_labels((4, 0, 2), None, 5).schedule
+    schedule = make_schedule((4, 0, 2), None, 5).schedule
     for name in ("a.json", "a.txt", "a.npy"):
-        assert make_labels(None, str(tmp_path / name), 5).schedule == schedule
+        assert make_schedule(None, str(tmp_path / name), 5).schedule == schedule
     assert schedule.startswith("a list of 3 in turn, SHA-256 ")
-    assert make_labels((4, 2, 0), None, 5).schedule != schedule
-    assert make_labels((0, 1, 2), None, 5).schedule == make_labels(None, None, 3).schedule == "cyclic, 0 to 2"
+    assert make_schedule((4, 2, 0), None, 5).schedule != schedule
+    assert make_schedule((0, 1, 2), None, 5).schedule == make_schedule(None, None, 3).schedule == "cyclic, 0 to 2"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_named(name: str, content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(BadInput, match=message):
-        make_labels(None, str(tmp_path / name), 5)
+        make_schedule(None, str(tmp_path / name), 5)
 
 
 def test_an_array_of_something_else_is_named(tmp_path: Path) -> None:
@@ -54,21 +54,21 @@ def test_an_array_of_something_else_is_named(tmp_path: Path) -> None:
     for array in (np.array([0.5]), np.zeros((2, 2), int), np.array([{}])):
         np.save(file, array)
         with pytest.raises(BadInput, match=r"a\.npy: .*classes are wanted"):
-            make_labels(None, str(file), 5)
+            make_schedule(None, str(file), 5)
 
 
 def test_names_are_understood_where_a_map_knows_them_and_numbers_always(tmp_path: Path) -> None:
     classes = {"cat": 2, "dog": 0, "7": 1}
-    schedule = make_labels((2, 0, 4, 1), None, 5).schedule
+    schedule = make_schedule((2, 0, 4, 1), None, 5).schedule
     (tmp_path / "a.json").write_text('["cat", "dog", 4, "7"]')
     (tmp_path / "a.txt").write_text("cat\n dog\n4\n7\n")
-    assert make_labels(("cat", "dog", "4", 7), None, 5, classes).schedule == schedule
+    assert make_schedule(("cat", "dog", "4", 7), None, 5, classes).schedule == schedule
     for name in ("a.json", "a.txt"):
-        assert make_labels(None, str(tmp_path / name), 5, classes).schedule == schedule
-    assert make_labels(("2", 0, "4", 1), None, 5).schedule == schedule
+        assert make_schedule(None, str(tmp_path / name), 5, classes).schedule == schedule
+    assert make_schedule(("2", 0, "4", 1), None, 5).schedule == schedule
     with pytest.raises(BadInput, match=r"labels, entry 2, 'dog', is no integer .*--classes"):
-        make_labels((1, "dog"), None, 5)
+        make_schedule((1, "dog"), None, 5)
     with pytest.raises(BadInput, match=r"labels, entry 1, 'cow', is no integer .none of that name"):
-        make_labels(("cow",), None, 5, classes)
+        make_schedule(("cow",), None, 5, classes)
     with pytest.raises(BadInput, match=r"a\.txt: line 1, 'cat', is no integer"):
-        make_labels(None, str(tmp_path / "a.txt"), 5)
+        make_schedule(None, str(tmp_path / "a.txt"), 5)

@@ -11,7 +11,7 @@ from bar_model import checkpoint
 from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
 from pipeline.evaluation.extract import ExtractConfig, extract
-from pipeline.evaluation.image_sets import open_gallery
+from pipeline.evaluation.image_sets import open_image_set
 from pipeline.execution.manifest import Inputs, Manifest
 from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import from_model
@@ -193,7 +193,7 @@ def test_features_are_handed_on_without_a_picture(
 
     # Neither the network's weights nor the tokenizer are asked for again.
     elsewhere = ExtractConfig(networks=replace(networks, inception="nowhere"), workers=1)
-    seen = extract(open_gallery(config.out), str(tmp_path / "features"), elsewhere)
+    seen = extract(open_image_set(config.out), str(tmp_path / "features"), elsewhere)
     keys, features, _ = map(list, zip(*seen.shards(), strict=True))
     assert [key for some in keys for key in some] == [str(index) for index in range(2, 9)]
     expected = [inception(torch.from_numpy(images[start : start + 4]).permute(0, 3, 1, 2)) for start in (0, 4, 8)]

@@ -63,15 +63,15 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
         train_tokenizer,
         replace(
             TOKENIZER_TRAINING["digits"](),
-            source=digits.path("train"),
-            held_out=digits.path("validation"),
+            source=images.path("train"),
+            held_out=images.path("validation"),
             out=out.path("tokenizer"),
             seed=seed,
         ),
     ).model
     for split in ("train", "validation"):
         tokenizing = replace(
-            TOKENIZING["digits"](), source=digits.path(split), tokenizer=tokenizer, out=codes.path(split)
+            TOKENIZING["digits"](), source=images.path(split), tokenizer=tokenizer, out=codes.path(split)
         )
         workflow.stage(f"tokenize {split}", tokenize, tokenizing)
     generator = workflow.stage(

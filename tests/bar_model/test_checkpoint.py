@@ -8,11 +8,10 @@ import torch
 import bar_model
 from bar_model import checkpoint
 from bar_model.checkpoint import fingerprint, load_bar, load_tokenizer, save
-from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
-from bar_model.generator.bar import Bar, BarConfig
-from bar_model.presets import GENERATORS
-from tests.harness.tiny import make_bar, tiny_config
+from bar_model.generator.bar import Bar
+from bar_model.tokenizer.tokenizer import Tokenizer
+from tests.harness.tiny import TINY_TOKENIZER, make_bar, random_bits, tiny_config
 
 
 def test_a_saved_model_comes_back(tmp_path: Path) -> None:
@@ -95,25 +94,16 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path: Path) -> None:
         bar_model.load(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("preset", GENERATORS)
-def test_configurations_survive_json(preset: str) -> None:
-    config = GENERATORS[preset]()
-    assert from_dict(BarConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("patch", "two", r"configuration.patch: 'two' should be of type int"),
-        ("patch", True, r"configuration.patch: True should be of type int"),
-        ("codes", 3, r"configuration.codes: 3 should be an object"),
-        ("head", {"kind": "quantum", "width": 8, "depth": 1}, r"configuration.head.kind: 'quantum' should be one of"),
-    ],
-)
-def test_a_wrong_value_is_named(field: str, value: object, message: str) -> None:
-    data = dataclasses.asdict(tiny_config()) | {field: value}
-    with pytest.raises(BadInput, match=message):
-        from_dict(BarConfig, data)
-    del data[field]
-    with pytest.raises(BadInput, match=f"configuration.{field}: missing"):
-        from_dict(BarConfig, data)
+def test_whoever_only_decodes_loads_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = Tokenizer(TINY_TOKENIZER).eval()
+    checkpoint.save(tokenizer, tmp_path / "tokenizer")
+    bits = random_bits(2, 16, 5)
+    # transformers, which has the encoder's layers, takes seconds to import.
+    monkeypatch.setattr("bar_model.tokenizer.encoder.vision_tower", None)
+    decoder = checkpoint.load_tokenizer(tmp_path / "tokenizer", decode_only=True)
+    assert torch.equal(decoder.decode(bits), tokenizer.decode(bits))
+    assert checkpoint.fingerprint_of(tmp_path / "tokenizer") == checkpoint.fingerprint(tokenizer)
+    with pytest.raises(BadInput, match="load it whole"):
+        decoder.encode(torch.zeros(2, 3, 16, 16))
+    with pytest.raises(ValueError, match="fingerprint_of"):
+        checkpoint.fingerprint(decoder)

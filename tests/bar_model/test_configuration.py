@@ -1,5 +1,7 @@
 """Configurations as JSON, as text and as a digest."""
 
+import dataclasses
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -8,6 +10,9 @@ import pytest
 
 from bar_model.configuration import digest, from_dict, parameters, plain
 from bar_model.errors import BadInput
+from bar_model.generator.bar import BarConfig
+from bar_model.presets import GENERATORS
+from tests.harness.tiny import tiny_config
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,27 @@ def test_digest_depends_on_every_value_but_not_on_the_order_of_keys() -> None:
 def test_from_dict_names_the_field_that_is_wrong(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         from_dict(Outer, {**plain(Outer()), **changes}, "outer")
+
+
+@pytest.mark.parametrize("preset", GENERATORS)
+def test_configurations_survive_json(preset: str) -> None:
+    config = GENERATORS[preset]()
+    assert from_dict(BarConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("patch", "two", r"configuration.patch: 'two' should be of type int"),
+        ("patch", True, r"configuration.patch: True should be of type int"),
+        ("codes", 3, r"configuration.codes: 3 should be an object"),
+        ("head", {"kind": "quantum", "width": 8, "depth": 1}, r"configuration.head.kind: 'quantum' should be one of"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: object, message: str) -> None:
+    data = dataclasses.asdict(tiny_config()) | {name: value}
+    with pytest.raises(BadInput, match=message):
+        from_dict(BarConfig, data)
+    del data[name]
+    with pytest.raises(BadInput, match=f"configuration.{name}: missing"):
+        from_dict(BarConfig, data)

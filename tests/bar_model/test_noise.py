@@ -61,3 +61,12 @@ def test_an_images_noise_is_its_own() -> None:
 def test_a_seed_beyond_32_bits_is_refused(seed: int) -> None:
     with pytest.raises(BadInput, match="seed"):
         uniforms(seed, Stream.SAMPLING, *[torch.zeros((), dtype=torch.int64)] * 4)
+
+
+def test_a_tape_holds_the_counted_noise() -> None:
+    counted = CounterNoise(9, torch.tensor([5, 2**40]))
+    tape = counted.tape(range(3), 2, 4)
+    for token in range(3):
+        for step in range(2):
+            for one, other in zip(tape.draw(token, step, 4), counted.draw(token, step, 4), strict=True):
+                assert torch.equal(one, other)

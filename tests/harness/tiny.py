@@ -7,6 +7,9 @@ from bar_model.generator.bar import Bar, BarConfig
 from bar_model.generator.sampling import Sampling
 from bar_model.generator.transformer import TransformerConfig
 from bar_model.heads.make_head import HeadConfig
+from bar_model.tokenizer.decoder import DecoderConfig, SemanticConfig
+from bar_model.tokenizer.encoder import EncoderConfig
+from bar_model.tokenizer.tokenizer import TokenizerConfig
 
 
 def tiny_config(
@@ -41,3 +44,14 @@ def make_bar(config: BarConfig, *, scale: float = 0.3) -> Bar:
 
 def random_bits(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+
+
+TINY_ENCODER = EncoderConfig(width=24, depth=2, heads=2, mlp_width=40, position_grid=4, frozen_embeddings=False)
+
+
+TINY_DECODER = DecoderConfig(width=16, depth=3, heads=2, semantic=SemanticConfig(after_block=1, hidden_width=20))
+
+
+TINY_TOKENIZER = TokenizerConfig(
+    image_size=16, patch=4, bits=5, encoder=TINY_ENCODER, decoder=TINY_DECODER, balanced_start=True
+)

@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 import subprocess
 import sys
 
@@ -6,25 +7,20 @@ import pytest
 import torch
 from scipy import stats
 
+from bar_model.engine import engine
+from bar_model.engine.batch_size import drawing_bytes
 from bar_model.engine.canvas import Canvas, CanvasShape
 from bar_model.engine.engine import Engine
-from bar_model.engine.packed_linear import PackedLinear, can_pack
-from bar_model.engine.prefixes import Prefixes, PrefixKind
+from bar_model.engine.packed_linear import can_pack
 from bar_model.errors import BadInput
-from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Request, random_order
 from bar_model.heads.head import BitMask, KnownBits
 from bar_model.noise import CounterNoise
-from bar_model.torch_private import TorchDispatchMode, tensors_in
 from tests.golden.check import golden_bar
+from tests.harness.drawing import LABELS, bar_of, two_requests
 from tests.harness.tiny import make_bar, random_bits, tiny_config
 
-LABELS = torch.tensor([0, 1, 2, 2, 4, 5, 5, 0])  # 5 is the dropped class
 FLOAT32, BFLOAT16 = torch.float32, torch.bfloat16
-
-
-def bar_of(**changes) -> Bar:
-    return make_bar(tiny_config(allocation=(1, 2, 3), **changes))
 
 
 @pytest.mark.parametrize("kind", ["masked_bit", "bit", "linear"])
@@ -46,14 +42,6 @@ def test_patches_and_known_bits() -> None:
     assert torch.equal(drawn, bar.generate(LABELS, known=known))
 
 
-def two_requests(**changes) -> list[dict]:
-    """Batches of the same size that have nothing else in common."""
-    known = [KnownBits(random_bits(8, 16, 6, seed=seed), random_bits(8, 16, 6, seed=seed + 1)) for seed in (1, 3)]
-    first = {"labels": LABELS, "seed": 3, "images": torch.tensor([7, 0, 3, 100, 2**40, 5, 1, 2]), "known": known[0]}
-    second = {"labels": LABELS.flip(0), "seed": 4, "images": torch.arange(8) + 50, "known": known[1]}
-    return [first | changes, second | changes]
-
-
 @pytest.mark.parametrize("order", ["raster", "random"])
 @pytest.mark.parametrize("inpainted", [False, True])
 def test_nothing_of_a_batch_is_left_for_the_next(order: str, inpainted: bool) -> None:
@@ -65,53 +53,6 @@ def test_nothing_of_a_batch_is_left_for_the_next(order: str, inpainted: bool) ->
     with torch.inference_mode():
         assert torch.equal(engine.generate(LABELS, sampling=sampling), bar.generate(LABELS, sampling=sampling))
     assert torch.equal(engine.generate([1] * 8, sampling=sampling), bar.generate([1] * 8, sampling=sampling))
-
-
-class OnTheDeviceAlone(TorchDispatchMode):
-    """Refuses tensors of the host, whose values would have to be sent."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        assert all(tensor.is_meta for tensor in tensors_in((args, kwargs, result))), f"{func} has a tensor of the host"
-        return result
-
-
-@pytest.mark.parametrize("kind", ["masked_bit", "bit", "linear"])
-def test_no_token_waits_for_its_device(kind: str) -> None:
-    """On tensors without data: whatever asks for a value, or has a shape that depends on one, raises."""
-    bar = bar_of(kind=kind).to("meta")
-    shape = CanvasShape(num_images=3, sampling=bar.config.sampling, inpaints=True)
-    with OnTheDeviceAlone(), torch.no_grad():
-        canvas = Canvas(bar, shape, dtype=FLOAT32)
-        for token in range(16):
-            canvas.draw_token(token)
-        for waiting in (lambda drawn: drawn.any().item(), torch.Tensor.nonzero, lambda drawn: drawn[drawn]):
-            with pytest.raises((RuntimeError, NotImplementedError)):
-                waiting(canvas.drawn)
-        with pytest.raises(AssertionError, match="tensor of the host"):
-            torch.tensor(1, device="meta").add(torch.tensor([1]))
-
-
-def test_prefixes_are_made_once_and_forgotten_by_age() -> None:
-    bar, made = bar_of(), []
-    prefixes = Prefixes(bar.transformer, dropped_class=bar.dropped_class, max_bytes=10**9)
-    one = prefixes.of(PrefixKind(2, 0)).num_bytes
-    few = Prefixes(bar.transformer, dropped_class=bar.dropped_class, max_bytes=3 * one)
-    make = few._make
-    few._make = lambda kind: made.append(kind.class_index) or make(kind)
-    for name in (5, 0, 1, 0, 2, 0, 1, 5):
-        kept = few.of(PrefixKind(name, 3))
-        assert few.num_bytes <= 3 * one
-        for part, other in zip(kept, prefixes.of(PrefixKind(name, 3)), strict=True):
-            assert torch.equal(part, other)
-    assert made == [5, 0, 1, 2, 1]  # 2 drove out 1; the dropped class, 5, was the oldest and stayed
-
-
-def test_without_room_for_prefixes_the_same_is_drawn() -> None:
-    bar = bar_of()
-    engine = Engine(bar, dtype=FLOAT32, prefix_bytes=0)
-    assert torch.equal(engine.generate(LABELS), bar.generate(LABELS))
-    assert engine._prefixes.num_bytes == 0
 
 
 COMPILED = """
@@ -140,60 +81,6 @@ assert (Engine(bar, dtype=torch.float32, compiled=True).generate(labels) == expe
 def test_what_is_compiled_is_compiled_whole_and_once_for_all_layers() -> None:
     """In a process of its own, where shapes are not checked at run time: Dynamo can't trace the checks."""
     subprocess.run([sys.executable, "-c", COMPILED], check=True)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("order", ["raster", "random"])
-def test_on_a_gpu_tokens_are_replayed(order: str) -> None:
-    """The first batch launches and captures, the second replays; products of float32 as on the plain sampler."""
-    bar = bar_of().cuda()
-    sampling = dataclasses.replace(bar.config.sampling, order=order)
-    engine = Engine(bar, dtype=FLOAT32, compiled=False)
-    request = {}
-    for request in two_requests(sampling=sampling, known=None):
-        request["images"] = request["images"].cuda()
-        assert torch.equal(engine.generate(**request), bar.generate(**request))
-    replays = engine._canvas._replays  # pyright: ignore[reportOptionalMemberAccess]
-    assert len(replays._graphs) == bar.transformer.num_tokens
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Canvas, "draw_token", None)  # Nothing is launched any more.
-        assert torch.equal(engine.generate(**request), bar.generate(**request))
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_no_token_waits() -> None:
-    bar = bar_of().cuda()
-    engine = Engine(bar, dtype=torch.bfloat16, compiled=False)
-    engine.generate(LABELS)
-    canvas = engine._canvas
-    assert canvas is not None
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        with torch.no_grad(), engine._autocast:
-            for token in range(bar.transformer.num_tokens):
-                canvas.draw_token(token)
-                canvas.advance(token)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-def test_modulations_are_made_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    bar = bar_of()
-    expected = bar.generate(LABELS)
-    for slots in (1, 3, 100):
-        monkeypatch.setattr("bar_model.engine.canvas.MODULATION_BYTES", slots * 4 * 6 * 6 * 32 * 2)
-        assert torch.equal(Engine(bar, dtype=FLOAT32).generate(LABELS), expected)
-    monkeypatch.setattr("bar_model.engine.canvas.NOISE_BYTES", 0)
-    assert torch.equal(Engine(bar, dtype=FLOAT32).generate(LABELS), expected)
-
-
-def test_a_tape_holds_the_counted_noise() -> None:
-    counted = CounterNoise(9, torch.tensor([5, 2**40]))
-    tape = counted.tape(range(3), 2, 4)
-    for token in range(3):
-        for step in range(2):
-            for one, other in zip(tape.draw(token, step, 4), counted.draw(token, step, 4), strict=True):
-                assert torch.equal(one, other)
 
 
 def test_an_image_does_not_depend_on_its_batch() -> None:
@@ -284,13 +171,40 @@ def test_in_bfloat16_tokens_are_distributed_as_the_plain_sampler_draws_them() ->
             assert stats.chi2_contingency(counts)[1] > 1e-4  # pyright: ignore[reportOperatorIssue]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_packed_layer_is_the_layer(dtype: torch.dtype) -> None:
-    if not can_pack(dtype):
-        pytest.skip(f"this processor has no {dtype}")
-    linear = torch.nn.Linear(33, 47)
-    packed, x = PackedLinear(linear, dtype), torch.randn(2, 5, 33)
-    with torch.no_grad():
-        rounded = torch.nn.functional.linear(x.to(dtype).float(), linear.weight.to(dtype).float())
-        expected = rounded + linear.bias.to(dtype).float()
-    torch.testing.assert_close(packed(x).float(), expected, atol=1e-5 if dtype == FLOAT32 else 2e-2, rtol=1e-2)
+SEVEN_LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 0])
+
+
+@pytest.mark.long
+def test_what_does_not_fit_is_drawn_in_parts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    bar = make_bar(tiny_config(allocation=(1, 2, 3)))
+    known = KnownBits(random_bits(7, 16, 6, seed=1), random_bits(7, 16, 6, seed=2))
+    expected = bar.generate(SEVEN_LABELS, known=known)
+    drawing = Engine(bar, dtype=FLOAT32)
+    shape = CanvasShape(num_images=2, sampling=bar.config.sampling, inpaints=True)
+    room = drawing_bytes(bar, shape, dtype=FLOAT32) * 10 // 9 + 1
+    monkeypatch.setattr(engine, "available_bytes", lambda device: room)
+    for _ in range(2):
+        assert torch.equal(drawing.generate(SEVEN_LABELS, known=known), expected)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "7 images at once do not fit into memory",
+        "4 images at once do not fit into memory",
+    ]
+    monkeypatch.setattr(engine, "available_bytes", lambda device: 1000)
+    with pytest.raises(BadInput, match="drawing one image takes"):
+        Engine(bar, dtype=FLOAT32).generate(SEVEN_LABELS)
+
+
+@pytest.mark.long
+def test_memory_that_ends_in_the_middle_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = make_bar(tiny_config(allocation=(1, 2, 3)))
+    drawing, advance = Engine(bar, dtype=FLOAT32), Canvas.advance
+
+    def short(canvas: Canvas, token: int) -> None:
+        if canvas.shape.num_images > 3 and token == 5:
+            raise torch.OutOfMemoryError
+        advance(canvas, token)
+
+    monkeypatch.setattr(Canvas, "advance", short)
+    assert torch.equal(drawing.generate(SEVEN_LABELS), bar.generate(SEVEN_LABELS))
+    assert drawing._fitting == 2

@@ -7,43 +7,10 @@ import torch
 from scipy import stats
 
 from bar_model.errors import BadInput
-from bar_model.heads.baselines import LinearHead
-from bar_model.heads.head import BitMask, Contexts, Head, KnownBits, TokenSampling
-from bar_model.heads.make_head import HeadConfig, make_head
+from bar_model.heads.head import BitMask
 from bar_model.heads.masked_bit import MaskedBitHead
-from bar_model.noise import CounterNoise
+from tests.harness.heads import WIDTH, draw_tokens, head_of
 from tests.harness.tiny import random_bits
-
-WIDTH = 16
-
-
-def head_of(kind: str, bits: int, *, scale: float = 0.5) -> Head:
-    head = make_head(HeadConfig(kind=kind, width=WIDTH, depth=1), bits=bits).eval()  # pyright: ignore[reportArgumentType]
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in head.parameters():
-            parameter.normal_(0, scale, generator=generator)
-    return head
-
-
-@torch.no_grad()
-def draw_tokens(
-    head: Head,
-    count: int,
-    *,
-    allocation: tuple[int, ...],
-    temperature: float = 1.0,
-    guidance: float | None = None,
-    known: KnownBits | None = None,
-) -> torch.Tensor:
-    noise = CounterNoise(0, torch.arange(count))
-    context = torch.linspace(-1, 1, WIDTH).expand(count, -1)
-    return head.sample(
-        Contexts(context, None if guidance is None else -context),
-        TokenSampling(guidance or 1.0, temperature, allocation),
-        noise=lambda step, elements: noise.draw(0, step, elements),
-        known=known,
-    )
 
 
 def bit_probabilities(
@@ -112,48 +79,6 @@ def test_sampled_tokens_have_the_enumerated_distribution(bits: int, guidance: fl
     assert stats.chisquare(observed, independent, sum_check=False).pvalue < 1e-3
 
 
-@pytest.mark.parametrize("kind", ["bit", "linear"])
-def test_the_baselines_draw_from_their_logits(kind: str) -> None:
-    head = head_of(kind, 3)
-    drawn = draw_tokens(head, 20_000, allocation=(3,))
-    counts = Counter(tuple(row) for row in drawn.int().tolist())
-    context = torch.linspace(-1, 1, WIDTH)[None]
-    tokens = list(product((0, 1), repeat=3))
-    with torch.no_grad():
-        if isinstance(head, LinearHead):
-            probabilities = head.out(context)[0].softmax(-1).tolist()
-        else:
-            ones = head(context)[0].softmax(-1)[:, 1].tolist()  # pyright: ignore[reportCallIssue]
-            probabilities = [math.prod(p if v else 1 - p for p, v in zip(ones, t, strict=True)) for t in tokens]
-    expected = torch.tensor(probabilities, dtype=torch.float64)
-    observed = [counts[token] for token in tokens]
-    assert stats.chisquare(observed, (20_000 * expected / expected.sum()).numpy()).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("kind", ["masked_bit", "bit", "linear"])
-def test_known_bits_stay_and_the_others_are_drawn_given_them(kind: str) -> None:
-    head = head_of(kind, 6)
-    bits, mask = random_bits(200, 6, seed=1), random_bits(200, 6, seed=2)
-    drawn = draw_tokens(head, 200, allocation=(2, 4), known=KnownBits(bits, mask))
-    assert torch.equal(drawn[mask], bits[mask])
-    free = draw_tokens(head, 200, allocation=(2, 4))
-    nothing = draw_tokens(head, 200, allocation=(2, 4), known=KnownBits(bits, torch.zeros_like(mask)))
-    assert torch.equal(free, nothing)
-
-
-@pytest.mark.parametrize("bits", [1, 2, 7, 16, 33, 255, 256])
-@pytest.mark.parametrize("kind", ["masked_bit", "bit"])
-def test_any_number_of_bits(kind: str, bits: int) -> None:
-    head = head_of(kind, bits)
-    targets = random_bits(10, bits)
-    masked = head.training_mask(torch.randn(10), torch.rand(10, bits))
-    loss = head.loss(torch.randn(10, WIDTH), targets, masked)
-    loss.total.backward()
-    assert loss.total.isfinite()
-    allocation = (bits,) if bits == 1 else (1, bits - 1)
-    assert draw_tokens(head, 3, allocation=allocation).shape == (3, bits)
-
-
 def test_mask_counts_have_the_stated_distribution() -> None:
     """r = clamp(1 − sigmoid(0.8 n), 1/K, 1), and round(K r) bits are masked, uniformly chosen."""
     head, count, K = head_of("masked_bit", 8), 40_000, 8
@@ -196,18 +121,6 @@ def test_the_head_sees_no_masked_bit() -> None:
     masked = BitMask(random_bits(3, 8, seed=1), torch.tensor([0.3, 0.5, 0.7]))
     other = bits ^ masked.mask
     assert torch.equal(head(context, bits, masked), head(context, other, masked))
-
-
-def test_a_linear_head_that_can_not_fit_is_refused_with_its_bytes() -> None:
-    with pytest.raises(BadInput, match=r"linear head over 2\^40 entries need 68 TiB.*masked bit head"):
-        make_head(HeadConfig(kind="linear", width=WIDTH), bits=40)
-    head = head_of("linear", 16)
-    with pytest.raises(BadInput, match=r"logits of 100000000 tokens over 2\^16 entries need 47.7 TiB"):
-        head.sample(
-            Contexts(torch.zeros(1, WIDTH).expand(100_000_000, -1)),
-            TokenSampling(1.0, 1.0, (16,)),
-            noise=CounterNoise(0, torch.arange(1)).draw,  # pyright: ignore[reportArgumentType]
-        )
 
 
 @pytest.mark.parametrize("allocation", [(3, 2), (4, 4)])

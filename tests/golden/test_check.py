@@ -9,10 +9,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.golden import check
+from tests.harness.repository import GOLDEN
 
 pytestmark = pytest.mark.long
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_patch2"])

@@ -6,44 +6,31 @@ import sys
 
 import pytest
 import torch
-from torch import Tensor
 
 from bar_model.blocks import arrange_blocks, blocks_of
 from bar_model.errors import BadInput
-from bar_model.generator.bar import Bar
 from bar_model.memory import peak_bytes
 from bar_model.tokenizer.tokenizer import Tokenizer
-from tests.harness.tiny import make_bar, random_bits, tiny_config
-from tests.pipeline.training.test_train_tokenizer import SIZE, tiny_tokenizer
-
-
-def gradients(bar: Bar, num: int = 8) -> tuple[Tensor, list[Tensor]]:
-    """The loss of a batch, and its gradients."""
-    torch.manual_seed(0)
-    rows = torch.arange(num)
-    chance = bar.training_draw(rows, torch.zeros_like(rows), seed=0, order_randomness=0.5, class_dropout=0.1)
-    found = bar.loss(random_bits(num, 16, 6), rows % 5, chance)
-    learned = [parameter for parameter in bar.parameters() if parameter.requires_grad]
-    return found.total, list(torch.autograd.grad(found.total, learned))
+from tests.harness.tiny import TINY_TOKENIZER, loss_and_gradients, make_bar, tiny_config
 
 
 def test_recomputed_blocks_give_the_same_bits_in_less_memory() -> None:
     kept = make_bar(tiny_config(dropout=0.2)).train()
     recomputed = copy.deepcopy(kept)
     arrange_blocks(recomputed, compiled=False, recompute=True)
-    (loss, expected), (found, others) = gradients(kept), gradients(recomputed)
+    (loss, expected), (found, others) = loss_and_gradients(kept), loss_and_gradients(recomputed)
     assert torch.equal(loss, found)
     assert all(torch.equal(one, other) for one, other in zip(expected, others, strict=True))
-    assert peak_bytes(lambda: gradients(recomputed)) < 0.8 * peak_bytes(lambda: gradients(kept))
+    assert peak_bytes(lambda: loss_and_gradients(recomputed)) < 0.8 * peak_bytes(lambda: loss_and_gradients(kept))
 
 
 @pytest.mark.long
 def test_a_tokenizers_blocks_are_recomputed_too() -> None:
-    kept = Tokenizer(tiny_tokenizer())
+    kept = Tokenizer(TINY_TOKENIZER)
     recomputed = copy.deepcopy(kept)
     arrange_blocks(recomputed, compiled=False, recompute=True)
-    assert len(blocks_of(kept)) == 2  # One of the encoder, one of the decoder.
-    images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    assert len(blocks_of(kept)) == 2 + 3  # The encoder's and the decoder's.
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
     for tokenizer in (kept, recomputed):
         tokenizer(images).reconstruction.square().sum().backward()
     for one, other in zip(kept.parameters(), recomputed.parameters(), strict=True):
@@ -70,24 +57,23 @@ import copy
 import torch
 from torch._dynamo.utils import counters
 from bar_model.blocks import arrange_blocks
-from tests.bar_model.test_blocks import gradients
-from tests.harness.tiny import make_bar, tiny_config
+from tests.harness.tiny import loss_and_gradients, make_bar, tiny_config
 
 plain = make_bar(tiny_config()).train()
-expected, slopes = gradients(plain)
+expected, slopes = loss_and_gradients(plain)
 for recompute in (False, True):
     torch.compiler.reset()
     counters.clear()
     bar = copy.deepcopy(plain)
     arrange_blocks(bar, compiled=True, recompute=recompute)
-    found, others = gradients(bar)
+    found, others = loss_and_gradients(bar)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for one, other in zip(slopes, others, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
     assert counters["stats"]["unique_graphs"] == 2, counters  # one for all layers, and one for those of the head
     assert not counters["graph_break"], counters
     with torch.compiler.set_stance("force_eager"):
-        assert torch.equal(gradients(bar, num=3)[0], gradients(plain, num=3)[0])
+        assert torch.equal(loss_and_gradients(bar, num=3)[0], loss_and_gradients(plain, num=3)[0])
     assert counters["stats"]["unique_graphs"] == 2, counters
 """
 

@@ -51,7 +51,7 @@ def test_a_model_is_never_overwritten(tmp_path: Path) -> None:
         save(make_bar(tiny_config()), tmp_path / "model")
 
 
-def test_each_kind_is_asked_for_by_name(tmp_path: Path) -> None:
+def test_each_kind_is_loaded_by_its_name(tmp_path: Path) -> None:
     save(make_bar(tiny_config()), tmp_path / "model")
     assert isinstance(load_bar(tmp_path / "model"), Bar)
     with pytest.raises(BadInput, match="holds a generator; a tokenizer is wanted"):
@@ -94,7 +94,7 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path: Path) -> None:
         bar_model.load(tmp_path / "nothing")
 
 
-def test_whoever_only_decodes_loads_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_that_only_decodes_has_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = Tokenizer(TINY_TOKENIZER).eval()
     checkpoint.save(tokenizer, tmp_path / "tokenizer")
     bits = random_bits(2, 16, 5)

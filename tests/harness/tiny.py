@@ -1,6 +1,7 @@
-"""Generators small enough for every test, with weights large enough to matter."""
+"""Generators and a tokenizer small enough for every test, with weights large enough to matter."""
 
 import torch
+from torch import Tensor
 
 from bar_model.bits import CodeShape
 from bar_model.generator.bar import Bar, BarConfig
@@ -10,6 +11,12 @@ from bar_model.heads.make_head import HeadConfig
 from bar_model.tokenizer.decoder import DecoderConfig, SemanticConfig
 from bar_model.tokenizer.encoder import EncoderConfig
 from bar_model.tokenizer.tokenizer import TokenizerConfig
+
+TINY_ENCODER = EncoderConfig(width=24, depth=2, heads=2, mlp_width=40, position_grid=4, frozen_embeddings=False)
+TINY_DECODER = DecoderConfig(width=16, depth=3, heads=2, semantic=SemanticConfig(after_block=1, hidden_width=20))
+TINY_TOKENIZER = TokenizerConfig(
+    image_size=16, patch=4, bits=5, encoder=TINY_ENCODER, decoder=TINY_DECODER, balanced_start=True
+)
 
 
 def tiny_config(
@@ -46,12 +53,11 @@ def random_bits(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
 
 
-TINY_ENCODER = EncoderConfig(width=24, depth=2, heads=2, mlp_width=40, position_grid=4, frozen_embeddings=False)
-
-
-TINY_DECODER = DecoderConfig(width=16, depth=3, heads=2, semantic=SemanticConfig(after_block=1, hidden_width=20))
-
-
-TINY_TOKENIZER = TokenizerConfig(
-    image_size=16, patch=4, bits=5, encoder=TINY_ENCODER, decoder=TINY_DECODER, balanced_start=True
-)
+def loss_and_gradients(bar: Bar, num: int = 8) -> tuple[Tensor, list[Tensor]]:
+    """The loss of a batch, and its gradients."""
+    torch.manual_seed(0)
+    rows = torch.arange(num)
+    chance = bar.training_draw(rows, torch.zeros_like(rows), seed=0, order_randomness=0.5, class_dropout=0.1)
+    found = bar.loss(random_bits(num, 16, 6), rows % 5, chance)
+    learned = [parameter for parameter in bar.parameters() if parameter.requires_grad]
+    return found.total, list(torch.autograd.grad(found.total, learned))

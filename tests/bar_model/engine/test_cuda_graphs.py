@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bar_model.engine.canvas import Canvas
+from bar_model.engine.cuda_graphs import CudaGraphs
 from bar_model.engine.engine import Engine
 from tests.harness.drawing import bar_of, two_requests
 
@@ -26,3 +27,11 @@ def test_on_a_gpu_tokens_are_replayed(order: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Canvas, "draw_token", None)  # Nothing is launched any more.
         assert torch.equal(engine.generate(**request), bar.generate(**request))
+
+
+def test_elsewhere_the_work_is_run_each_time() -> None:
+    runs: list[str] = []
+    replays = CudaGraphs(torch.device("cpu"))
+    for name in ("a", "b", "a"):
+        replays(name, lambda name=name: runs.append(name))
+    assert runs == ["a", "b", "a"]

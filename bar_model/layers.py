@@ -71,7 +71,7 @@ class BitEmbedding(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """method.md, section 3: truncated normal 0.02 for linears and embeddings, biases and adaLN 0."""
+    """docs/method.md, section 3: truncated normal 0.02 for linears and embeddings, biases and adaLN 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.trunc_normal_(part.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""What the arithmetic of a generator and of a tokenizer costs (method.md, section 8).
+"""What the arithmetic of a generator and of a tokenizer costs (docs/method.md, section 8).
 
 Two operations for each weight of a linear layer that a slot or token passes, and attention beside them. Work that is
 saved still counts; work that is done twice, and what losses ask of frozen networks, does not.

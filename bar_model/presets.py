@@ -105,7 +105,7 @@ GENERATORS: dict[str, Callable[[], BarConfig]] = {
 
 
 def bar_fsq(*, bits: int, image_size: int) -> TokenizerConfig:
-    """The published architecture: SigLIP 2 so400m patch16 NaFlex, and a ViT-L decoder (method.md, section 2)."""
+    """The published architecture: SigLIP 2 so400m patch16 NaFlex, and a ViT-L decoder (docs/method.md, section 2)."""
     return TokenizerConfig(
         image_size=image_size,
         patch=16,

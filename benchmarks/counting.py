@@ -1,4 +1,4 @@
-"""What an image costs (method.md, section 8), and what this machine gives: operations and bytes a second."""
+"""What an image costs (docs/method.md, section 8), and what this machine gives: operations and bytes a second."""
 
 import statistics
 import time

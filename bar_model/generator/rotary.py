@@ -1,4 +1,4 @@
-"""2-D axial rotary positions over the token grid (method.md, section 3)."""
+"""2-D axial rotary positions over the token grid (docs/method.md, section 3)."""
 
 from typing import NamedTuple
 

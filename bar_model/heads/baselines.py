@@ -1,4 +1,4 @@
-"""The two heads that masked bit modelling is compared with (method.md, section 6)."""
+"""The two heads that masked bit modelling is compared with (docs/method.md, section 6)."""
 
 from collections.abc import Callable, Sequence
 

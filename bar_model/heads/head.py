@@ -1,4 +1,4 @@
-"""What a head is: from the context of a token to its bits, in training and in sampling (method.md, section 4)."""
+"""What a head is: from the context of a token to its bits, in training and in sampling (docs/method.md, section 4)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Masked bit modelling: a token's bits by progressive unmasking (method.md, section 4)."""
+"""Masked bit modelling: a token's bits by progressive unmasking (docs/method.md, section 4)."""
 
 from collections.abc import Sequence
 

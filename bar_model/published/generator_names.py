@@ -1,4 +1,4 @@
-"""The published generators' state dicts, in and out (method.md, section 7)."""
+"""The published generators' state dicts, in and out (docs/method.md, section 7)."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The published tokenizers' state dicts, in and out (method.md, section 7).
+"""The published tokenizers' state dicts, in and out (docs/method.md, section 7).
 
 A published file also holds SigLIP 2's own stack, under two names, and its unused pooling head. Our tokenizer has none
 of these: importing hands them over as they are, exporting asks for them back, and `siglip_as_published` makes them from

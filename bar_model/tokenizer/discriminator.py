@@ -1,4 +1,4 @@
-"""The adversarial loss: hinge, against small trained heads on a frozen DINO (method.md, section 2)."""
+"""The adversarial loss: hinge, against small trained heads on a frozen DINO (docs/method.md, section 2)."""
 
 import functools
 import math

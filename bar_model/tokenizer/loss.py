@@ -1,4 +1,4 @@
-"""What BAR-FSQ is trained on: six losses, four of which look through frozen networks (method.md, section 2).
+"""What BAR-FSQ is trained on: six losses, four of which look through frozen networks (docs/method.md, section 2).
 
 A term of weight 0 is off, and a network is wanted only by the terms that are on.
 """

@@ -1,4 +1,4 @@
-"""Binary finite scalar quantisation: features <-> bits (method.md, section 2)."""
+"""Binary finite scalar quantisation: features <-> bits (docs/method.md, section 2)."""
 
 import torch
 from jaxtyping import Bool, Float

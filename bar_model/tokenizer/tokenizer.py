@@ -1,4 +1,4 @@
-"""BAR-FSQ: image <-> bits (method.md, section 2)."""
+"""BAR-FSQ: image <-> bits (docs/method.md, section 2)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The counts by which benchmarks judge are those of method.md, section 8."""
+"""The counts by which benchmarks judge are those of docs/method.md, section 8."""
 
 from dataclasses import replace
 

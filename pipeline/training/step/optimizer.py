@@ -1,6 +1,6 @@
 """How weights are learned: AdamW and its parameter groups, schedules as fractions of the run, averaged weights.
 
-The defaults are the published recipe of the generator (method.md, section 5). Schedules are plain functions of the
+The defaults are the published recipe of the generator (docs/method.md, section 5). Schedules are plain functions of the
 number of steps already done and of all steps, so that a short run follows the same curve.
 """
 

@@ -1,4 +1,4 @@
-"""Schedules, weight decay and averages against method.md, section 5."""
+"""Schedules, weight decay and averages against docs/method.md, section 5."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""How many bits a tokenizer spends on an image (the paper's measure):  python -m bar_model.bit_budget 256 --channels 4
+"""How many bits a tokenizer spends on an image:  python -m bar_model.bit_budget 256 --channels 4
 
-A discrete tokenizer spends the logarithm of its codebook on each token, a continuous one 16 bits on each channel.
+This is the paper's measure for comparing tokenizers of different kinds (docs/method.md, section 1). A discrete
+tokenizer spends the logarithm of its codebook on each token, a continuous one 16 bits on each channel.
 """
 
 import argparse
@@ -14,7 +15,7 @@ _BITS_OF_A_LATENT = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Discrete:
-    """One entry of a codebook for each `downsampling` × `downsampling` pixels."""
+    """A tokenizer that spends one entry of a codebook on each `downsampling` × `downsampling` pixels."""
 
     downsampling: int
     codebook_size: int
@@ -25,12 +26,13 @@ class Discrete:
 
     @property
     def bits_per_token(self) -> int:
+        """The bits that name one entry of the codebook, rounded up."""
         return (self.codebook_size - 1).bit_length()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Continuous:
-    """`channels` latents for each `downsampling` × `downsampling` pixels."""
+    """A tokenizer that spends `channels` latents on each `downsampling` × `downsampling` pixels."""
 
     downsampling: int
     channels: int
@@ -41,6 +43,7 @@ class Continuous:
 
     @property
     def bits_per_token(self) -> int:
+        """The bits of a token's latents."""
         return _BITS_OF_A_LATENT * self.channels
 
 
@@ -61,7 +64,7 @@ PUBLISHED_POINTS = (
 
 
 def bits_per_image(tokenizer: Discrete | Continuous, image_size: int) -> int:
-    """Bits of one square image of `image_size` pixels a side.
+    """The bits of one square image of `image_size` pixels a side.
 
     Raises:
         BadInput: the image does not divide into whole tokens.
@@ -72,6 +75,7 @@ def bits_per_image(tokenizer: Discrete | Continuous, image_size: int) -> int:
 
 
 def main() -> None:
+    """The command: print the budget of a tokenizer beside the published ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image_size", type=int, help="pixels a side")
     parser.add_argument("--downsampling", type=int, default=16, help="pixels a side of a token (default: 16)")
@@ -92,7 +96,7 @@ def main() -> None:
 
 
 def table(tokenizer: Discrete | Continuous, image_size: int) -> str:
-    """The budget of a tokenizer beside the published points, one a line."""
+    """The budgets of a tokenizer and of the published points as text, one a line."""
     lines = [("this one", bits_per_image(tokenizer, image_size), "")]
     lines += [(p.name, bits_per_image(p.tokenizer, image_size), f"{p.rfid:.2f}") for p in PUBLISHED_POINTS]
     head = f"{'tokenizer':20} {f'bits at {image_size} px':>16} {'log2':>6}  published rFID at 256 px"

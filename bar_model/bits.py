@@ -23,19 +23,22 @@ class CodeShape:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of an image."""
         return self.grid**2
 
     @property
     def num_bits(self) -> int:
+        """Bits of an image."""
         return self.num_tokens * self.bits
 
     @property
     def num_bytes(self) -> int:
+        """Bytes of an image's bits when they are packed; the last byte may be padded."""
         return -(-self.num_bits // 8)
 
 
 def pack_bits(bits: Bool[Tensor, "*batch bits"]) -> UInt8[Tensor, "*batch bytes"]:
-    """Eight bits a byte, most significant first; the last byte is padded with zeros."""
+    """The bits of each row as bytes: eight bits a byte, most significant first, the last byte padded with zeros."""
     padded = torch.nn.functional.pad(bits, (0, -bits.shape[-1] % 8))
     octets = rearrange(padded, "... (bytes eight) -> ... bytes eight", eight=8)
     return (octets.to(torch.uint8) << _shifts(bits.device)).sum(-1, dtype=torch.uint8)
@@ -48,14 +51,24 @@ def unpack_bits(packed: UInt8[Tensor, "*batch bytes"], num_bits: int) -> Bool[Te
 
 
 def merge_patches(bits: Bool[Tensor, "batch tokens bits"], patch: int) -> Bool[Tensor, "batch merged merged_bits"]:
-    """Merge `patch` × `patch` neighbouring tokens into one of (row in patch, column in patch, bit)."""
+    """Merge `patch` × `patch` neighbouring tokens into one (docs/method.md, section 3).
+
+    The bits of a merged token are ordered by row in the patch, then column in the patch, then bit.
+
+    Raises:
+        BadInput: the tokens do not form a square grid.
+    """
     grid = _side(bits.shape[1])
     pattern = "b (row pr column pc) k -> b (row column) (pr pc k)"
     return rearrange(bits, pattern, row=grid // patch, pr=patch, column=grid // patch, pc=patch)
 
 
 def split_patches(merged: Bool[Tensor, "batch merged merged_bits"], patch: int) -> Bool[Tensor, "batch tokens bits"]:
-    """The inverse of `merge_patches`."""
+    """Split each token into the `patch` × `patch` tokens of which `merge_patches` made it.
+
+    Raises:
+        BadInput: the tokens do not form a square grid.
+    """
     side = _side(merged.shape[1])
     pattern = "b (row column) (pr pc k) -> b (row pr column pc) k"
     return rearrange(merged, pattern, row=side, pr=patch, pc=patch)

@@ -1,4 +1,4 @@
-"""How the repeated blocks of a model are computed in training: compiled one by one, their activations kept or not."""
+"""How the blocks of a model are computed in training: compiled or not, their activations kept or recomputed."""
 
 import os
 import shutil
@@ -10,18 +10,19 @@ from bar_model.torch_private import recompute_in_backward, split_no_graph_for_dd
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """Those of a model's lists of layers."""
+    """All modules in the lists of layers of a model, in order."""
     return [block for part in model.modules() if isinstance(part, nn.ModuleList) for block in part]
 
 
 def arrange_blocks(model: nn.Module, *, compiled: bool, recompute: bool) -> None:
-    """In place; copies of the model are as it was.
+    """Change in place how the blocks of a model are computed; copies of the model are made unchanged.
 
-    Compiled blocks differ by rounding. Recomputed ones keep their input alone and run forward once more on the way
-    back: the same numbers for a third more arithmetic and a fraction of the memory.
+    Compiled blocks give results that differ by rounding. Recomputed blocks keep only their input in the forward pass
+    and run forward once more in the backward pass. They give the same numbers, for a third more arithmetic and a
+    fraction of the memory.
 
     Raises:
-        BadInput: there is no compiler to compile with.
+        BadInput: blocks are to be compiled, and this machine has no C++ compiler.
     """
     if compiled:
         check_compiler()
@@ -30,12 +31,16 @@ def arrange_blocks(model: nn.Module, *, compiled: bool, recompute: bool) -> None
         if compiled:
             block.compile()
         if recompute:
-            # Around what is compiled.
+            # After compiling, so that the compiled block is what is run twice.
             recompute_in_backward(block)
 
 
 def check_compiler() -> None:
-    """Raises: BadInput: this machine has no C++ compiler, which Triton's kernels, too, want."""
+    """Check that there is a C++ compiler. torch.compile needs one on GPUs, too, where it starts Triton's kernels.
+
+    Raises:
+        BadInput: this machine has none.
+    """
     names = (os.environ.get("CXX", "g++"), "clang++")
     if not any(map(shutil.which, names)):
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Models on disk: `config.json` and `model.safetensors` in one folder."""
+"""Models on disk: a folder of `config.json` and `model.safetensors`, or a published checkpoint."""
 
 import dataclasses
 import hashlib
@@ -34,7 +34,7 @@ def save(model: Model, folder: Path) -> None:
     """Write the model as a new folder, whole or not at all.
 
     Raises:
-        BadInput: the folder is there already.
+        BadInput: the folder exists.
     """
     if folder.exists():
         raise BadInput(f"{folder}: is there already; models are never overwritten")
@@ -53,10 +53,10 @@ def save(model: Model, folder: Path) -> None:
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> Model:
-    """The model in a folder that `save` wrote, or in a published checkpoint (a `.bin` file), ready to be used.
+    """The model in a folder that `save` wrote, or in a published checkpoint (a `.bin` file), ready for use.
 
     Raises:
-        BadInput: no such file, not a checkpoint, or one whose parameters do not fit its configuration.
+        BadInput: there is no such file, it is no checkpoint, or its parameters do not fit its configuration.
     """
     path = Path(path)
     if not path.exists():
@@ -66,37 +66,45 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Model:
 
 
 def load_bar(path: str | Path, *, device: str | torch.device = "cpu") -> Bar:
-    """`load`, for a generator.  Raises: BadInput where it is none."""
+    """The generator in a folder or file that `load` reads.
+
+    Raises:
+        BadInput: as `load`, or the model is not a generator.
+    """
     model = load(path, device=device)
     if not isinstance(model, Bar):
-        raise BadInput(f"{path}: holds a tokenizer; a generator is wanted here")
+        raise BadInput(f"{path}: holds a tokenizer; give a generator")
     return model
 
 
 def load_tokenizer(path: str | Path, *, device: str | torch.device = "cpu", decode_only: bool = False) -> Tokenizer:
-    """`load`, for a tokenizer; `decode_only` takes neither time nor memory for its encoder.
+    """The tokenizer in a folder or file that `load` reads; `decode_only` spends nothing on its encoder.
 
     Raises:
-        BadInput: as `load`, and where it is no tokenizer.
+        BadInput: as `load`, or the model is not a tokenizer.
     """
     path = Path(path)
     model = _load_folder(path, decode_only=decode_only) if path.is_dir() else load(path)
     if not isinstance(model, Tokenizer):
-        raise BadInput(f"{path}: holds a generator; a tokenizer is wanted here")
+        raise BadInput(f"{path}: holds a generator; give a tokenizer")
     if decode_only and not model.only_decodes:
         del model.encoder
     return model.to(device).eval()
 
 
 def fingerprint(model: nn.Module) -> str:
-    """16 hexadecimal digits of SHA-256 over the names and values of all parameters: the same wherever it is loaded."""
+    """16 hexadecimal digits of the SHA-256 of the names and values of all parameters, equal on every device.
+
+    Raises:
+        ValueError: the model is a tokenizer without its encoder.
+    """
     if isinstance(model, Tokenizer) and model.only_decodes:
         raise ValueError("a tokenizer without its encoder: take fingerprint_of the file")
     return _digest(model.state_dict())
 
 
 def fingerprint_of(path: str | Path) -> str:
-    """The `fingerprint` of the model that `load` would make of `path`, which need not be built for it.
+    """The `fingerprint` of the model at `path`; a model folder is not built for it.
 
     Raises:
         BadInput: as `load`.
@@ -126,7 +134,7 @@ def _load_folder(folder: Path, *, decode_only: bool = False) -> Model:
 
 
 def _read_folder(folder: Path, leave_out: str | None = None) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Configuration and weights, less those whose names begin with `leave_out`, which are not read."""
+    """Configuration and weights; weights whose names begin with `leave_out` are not read."""
     config_file, weights_file = folder / _CONFIG, folder / _WEIGHTS
     for file in (config_file, weights_file):
         if not file.is_file():

@@ -74,7 +74,7 @@ def from_json(hint: Any, data: Any, where: str) -> Any:
         if data not in get_args(hint):
             raise BadInput(f"{where}: {data!r} should be one of {', '.join(map(repr, get_args(hint)))}")
         return data
-    # JSON writes 5.0 as it was, but a person may write 5.
+    # JSON keeps 5.0, but a person may write 5.
     if hint is float and isinstance(data, int):
         return float(data)
     if type(data) is not hint:

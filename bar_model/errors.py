@@ -1,4 +1,4 @@
-"""The one exception for input that a person has to mend."""
+"""The one exception for input that a person has to correct."""
 
 
 class BadInput(ValueError):

@@ -1,4 +1,4 @@
-"""How much memory a device has left and work takes, so that what can't fit is refused before it is tried."""
+"""How much memory a device has free and how much work takes, so that what can't fit is refused before it begins."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,27 +9,31 @@ from bar_model.torch_private import StorageWeakRef, TorchDispatchMode, storage_k
 
 
 def available_bytes(device: torch.device) -> int:
-    """Bytes that a new tensor on this device could take."""
+    """Bytes that are free for new tensors on this device."""
     if device.type == "cuda":
+        # What PyTorch holds in reserve is not free to the driver, but it is free to a new tensor.
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return _of_host("MemAvailable")
+    return _host_memory("MemAvailable")
 
 
 def total_bytes(device: torch.device) -> int:
     """Bytes of memory that this device has."""
-    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else _of_host("MemTotal")
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else _host_memory("MemTotal")
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """Of the tensors that the work makes; what an operation allocates inside is not seen."""
+    """The most bytes that the tensors made by this work take at one time.
+
+    What an operation allocates for itself and frees again is not counted.
+    """
     with _Watch() as watch:
         work()
     return watch.peak
 
 
 def readable_bytes(count: int) -> str:
-    """For people: "3.1 GiB"."""
+    """A size for people, with three digits and its unit: "3.12 GiB"."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if size < 1024:
@@ -39,7 +43,7 @@ def readable_bytes(count: int) -> str:
 
 
 class _Watch(TorchDispatchMode):
-    """Follows every storage from the operation that makes it until it is gone."""
+    """Follows every storage from the operation that makes it until it is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +62,8 @@ class _Watch(TorchDispatchMode):
         return result
 
 
-def _of_host(name: str) -> int:
+def _host_memory(name: str) -> int:
+    """A figure of /proc/meminfo, in bytes."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024

@@ -1,6 +1,7 @@
-"""Named configurations: what each is for, and what it reaches.
+"""Named configurations: what each is for, and which figures it has.
 
-The published figures (arXiv 2602.09024) are FID-50k on ImageNet with guidance, by the authors' own weights.
+The published figures are for 50,000 images of ImageNet's classes, drawn with guidance from the authors' own weights
+(docs/method.md, section 4).
 """
 
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def bar_l_512() -> BarConfig:
 
 
 def bar_s() -> BarConfig:
-    """ImageNet 256 px, 28 M parameters, for a small GPU: bar-b's tokens and settings. Nobody has measured its FID."""
+    """ImageNet 256 px, 28 M parameters, for a small GPU: bar-b's tokens and settings. Its FID is not measured."""
     return BarConfig(
         codes=CodeShape(grid=16, bits=16),
         num_classes=1000,
@@ -81,8 +82,8 @@ def bar_s() -> BarConfig:
 def digits() -> BarConfig:
     """The handwritten digits at 32 px in 16 tokens, 1.2 M parameters: trains in minutes on two cores.
 
-    Of 25 pairs of guidance and temperature, the one whose samples come nearest to the validation scans (Frechet
-    distance, `benchmarks/digits_settings.py`).
+    Of 25 pairs of guidance and temperature, this one has the smallest Frechet distance between its samples and the
+    validation scans (`benchmarks/digits_settings.py`).
     """
     return BarConfig(
         codes=CodeShape(grid=4, bits=16),
@@ -174,8 +175,8 @@ def bar_fsq_256() -> TokenizerConfig:
 def digits_tokenizer() -> TokenizerConfig:
     """The handwritten digits at 32 px in 16 tokens of 16 bits, from scratch; needs no downloaded weights.
 
-    1,200 steps of 32 rows on L1 and L2 alone, about 50 s of one core: 99 % of held-out digits are read right from
-    their reconstructions, PSNR 27 dB.
+    1,200 steps of 32 rows on L1 and L2 alone take about 50 s of one core. A reader then recognises 99 % of held-out
+    digits from their reconstructions, whose PSNR is 27 dB.
     """
     return TokenizerConfig(
         image_size=32,

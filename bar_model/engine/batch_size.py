@@ -1,4 +1,4 @@
-"""How many images are drawn at once: what they take of memory, and how many of them fit."""
+"""How many images are drawn at once: how much memory they take, and how many of them fit."""
 
 import torch
 
@@ -10,21 +10,21 @@ from bar_model.memory import readable_bytes
 from bar_model.tokenizer.tokenizer import TokenizerConfig
 
 MAX_BATCH = 1024
-"""Weights are read once a batch: beyond this they are not what drawing waits for."""
+"""Weights are read once for the whole batch. Beyond this size their reading is no longer what takes the time."""
 _SPARE = 0.9
-"""Of free memory that is planned with: allocators round up, and libraries take some for themselves."""
+"""The share of free memory that is used: allocators round up, and libraries need some memory of their own."""
 
 
 def drawing_bytes(bar: Bar, shape: CanvasShape, *, dtype: torch.dtype) -> int:
-    """What drawing such a batch takes beside the weights, no more than this; of `bar` only its sizes count."""
+    """An upper bound of the bytes that drawing such a batch takes beside the weights; `bar` may be on "meta"."""
     canvas = Canvas(bar, shape, dtype=dtype, device=torch.device("meta"))
     return canvas.held_bytes + canvas.passing_bytes
 
 
 def decoding_bytes(config: TokenizerConfig, num_images: int) -> int:
-    """What decoding a batch takes beside the weights, no more than this."""
+    """An upper bound of the bytes that decoding a batch takes beside the weights."""
     tokens, size = config.codes.num_tokens + 1, config.image_size
-    # A block's widest moment: two residuals, the hidden layer of four widths twice, what casts copy; then the pixels.
+    # A block at its widest: two residuals, the hidden layer of four widths twice, and copies by casts. Or the pixels.
     return 4 * num_images * max(12 * tokens * config.decoder.width, 12 * 3 * size**2)
 
 
@@ -38,7 +38,10 @@ def largest_batch(
 ) -> int:
     """The most images, up to `MAX_BATCH`, that can be drawn at once, and decoded if a tokenizer is given.
 
-    `free_bytes` are those left when the weights of both are in place. Raises: BadInput where not one image fits.
+    `free_bytes` is the memory that is free after the weights of both models are loaded.
+
+    Raises:
+        BadInput: not a single image fits.
     """
 
     def needed(num_images: int) -> int:
@@ -56,12 +59,13 @@ def largest_batch(
 
 
 def fits(needed_bytes: int, free_bytes: int) -> bool:
+    """Whether work of this size fits into the share of free memory that is used."""
     return needed_bytes <= _SPARE * free_bytes
 
 
 def too_little(needed_bytes: int, free_bytes: int) -> BadInput:
-    """What is to be said where not a single image fits."""
+    """The error for a device on which not a single image fits."""
     return BadInput(
         f"drawing one image takes {readable_bytes(needed_bytes)} beside the weights, but {readable_bytes(free_bytes)} "
-        "are free, of which a tenth is spared: end what else runs there, or use a larger device"
+        "are free, of which a tenth is kept in reserve: end other programs there, or use a larger device"
     )

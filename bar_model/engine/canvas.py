@@ -1,8 +1,8 @@
-"""Where the engine draws: memory of fixed size and place, over which every token is the same work for every batch.
+"""The memory in which the engine draws, of fixed size and place, and the work of one token on it.
 
-Nothing between two tokens waits for the device, and all shapes follow from the number of images and the sampling
-settings, so that on a GPU a whole token is one captured graph. What a token needs of its class and place alone (adaLN:
-a third of the transformer) and its noise are made for many tokens at once, ahead of them.
+The work of a token is the same for every batch. Nothing in it waits for the device, and all shapes follow from the
+number of images and the sampling settings, so on a GPU a whole token is one captured graph. Modulations (adaLN, a third
+of the transformer's weights) depend only on class and position. They and the noise are made for many tokens at once.
 """
 
 from collections.abc import Callable
@@ -22,25 +22,25 @@ from bar_model.heads.head import KnownBits
 from bar_model.noise import NoiseTape, SamplingNoise, StepNoise
 
 MODULATION_BYTES = 2**28
-"""Of the modulations that are held ready at once: those of one slot at least."""
+"""The memory for modulations that are made at once; there is always room for those of one slot."""
 NOISE_BYTES = 2**28
-"""Of the noise that is made at once: that of one token at least."""
+"""The memory for noise that is made at once; there is always room for that of one token."""
 _PHILOX_BYTES = 96
-"""Of an element's noise while it is made: words of 64 bits, some of them twice."""
+"""The memory for the noise of one element while it is made: words of 64 bits, some of them twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasShape:
-    """What decides the size of all memory, and the work of a token."""
+    """All that the size of the memory and the work of a token depend on."""
 
     num_images: int
     sampling: Sampling
     inpaints: bool
-    """Whether some bits are known beforehand."""
+    """Whether some bits are known before drawing."""
 
 
 class Canvas:
-    """A batch in the drawing: `start`, then `advance` by one token after another; `drawn` is in raster order."""
+    """Draws one batch at a time: `start`, then `advance` by one token after another; `drawn` is in raster order."""
 
     def __init__(
         self,
@@ -51,9 +51,10 @@ class Canvas:
         compiled: bool = False,
         device: torch.device | None = None,
     ) -> None:
-        """`dtype` of modulations, keys, values and contexts; `compiled` fuses what lies between the products.
+        """Take the memory.
 
-        On another `device` than the model's nothing can be drawn, but on "meta" its size be asked.
+        `dtype` is the type of modulations, keys, values and contexts. `compiled` fuses the work between the matrix
+        products. On the `device` "meta" nothing can be drawn, but the sizes can be read.
         """
         plain, config = bar.transformer, bar.transformer.config
         device = device or plain.class_token.device
@@ -104,7 +105,7 @@ class Canvas:
 
     @property
     def held_bytes(self) -> int:
-        """Of the memory that is held from token to token."""
+        """The bytes that are held from token to token."""
         request, tape = self._request, self._tape
         held = [self.drawn, self._contexts, self._keys, self._values, self._class_vectors, self._class_of_row]
         held += [*self._positions, self._modulations, tape.values, tape.confidence]
@@ -113,11 +114,11 @@ class Canvas:
 
     @property
     def passing_bytes(self) -> int:
-        """Of the memory that a token, or what is made ahead of tokens, takes besides: no more than this."""
+        """An upper bound of the bytes that a token, or what is made in advance, takes for a moment."""
         depth, num_classes = self._modulations.shape[:2]
         widest = 4 * max(self._bar.config.head.width, self._bar.config.transformer.width)
         num_elements = self._noise_shape[1]
-        # Kernels without strides would copy a layer's keys and values; a head doubled by guidance sees a row twice.
+        # A kernel without strides copies the keys and values of a layer. With guidance the head has every row twice.
         token = (self._keys.nbytes + self._values.nbytes) // depth
         token += 4 * len(self._contexts) * (6 * widest + 8 * num_elements)
         width = self._bar.config.transformer.width
@@ -125,7 +126,7 @@ class Canvas:
         return max(token, ahead, _PHILOX_BYTES * self._tape.confidence.numel())
 
     def start(self, request: Request, prefixes: Prefixes) -> None:
-        """Take up a batch of this shape: what is left to do is the same for all of them."""
+        """Begin a batch of this shape; the work that follows is the same for all batches."""
         plain, prefix = self._bar.transformer, self._bar.transformer.config.prefix
         classes, order = request.doubled()
         self._request.order.copy_(request.order)
@@ -136,7 +137,7 @@ class Canvas:
             own.copy_(given)
         self._noise = request.noise
 
-        # On the host, once a batch: which rows are of the same kind, and of the same class.
+        # On the host, once for each batch: which rows have the same prefix, and which the same class.
         rows_of: dict[PrefixKind, list[int]] = {}
         for row, kind in enumerate(zip(classes.tolist(), order[:, 0].tolist(), strict=True)):
             rows_of.setdefault(PrefixKind(*kind), []).append(row)
@@ -160,23 +161,23 @@ class Canvas:
         self._replays(token, lambda: self.draw_token(token))
 
     def draw_token(self, token: int) -> None:
-        """The work of a token, over the memory that is held here: always the same launches, none waited for."""
+        """The work of a token: always the same launches over the same memory, none of which the host waits for."""
         bits = draw_token(token, self._bar.head, self._contexts, self._request, self.drawn)
         if token < self._bar.transformer.num_tokens - 1:
             self._contexts.copy_(self._decode(bits, token))
 
     def _decode(self, bits: Bool[Tensor, "rows bits"], token: int) -> Float[Tensor, "rows context_width"]:
-        """Append this token; the context of the one after it."""
+        """Append this token, and give the context of the next one."""
         plain = self._bar.transformer
         slot, ahead = plain.config.prefix + token, token % self._slots_ahead
         x, rotations = plain.placed(plain.bit_embedding(bits.long())[:, None], self._positions.between(slot, slot + 1))
         for block, keys, values, joined in zip(plain.layers, self._keys, self._values, self._modulations, strict=True):
             modulation = block.modulation.split(joined[:, ahead][self._class_of_row][:, None])
-            heads = self._before_attention(block, x, modulation, rotations)
-            keys[:, :, slot] = heads.keys[:, :, 0]
-            values[:, :, slot] = heads.values[:, :, 0]
+            new = self._before_attention(block, x, modulation, rotations)
+            keys[:, :, slot] = new.keys[:, :, 0]
+            values[:, :, slot] = new.values[:, :, 0]
             filled = slot + 1
-            attended = F.scaled_dot_product_attention(heads.queries, keys[:, :, :filled], values[:, :, :filled])
+            attended = F.scaled_dot_product_attention(new.queries, keys[:, :, :filled], values[:, :, :filled])
             x = self._after_attention(block, x, modulation, attended)
         return plain.contexts(x[:, 0])
 
@@ -196,12 +197,13 @@ class Canvas:
 
 
 class _Ring(NoiseTape):
-    """A tape shorter than the image, read round and round, and refilled meanwhile."""
+    """A tape that is shorter than the image; its places are used again for later tokens, after it was refilled."""
 
     def draw(self, token: int, step: int, num_elements: int) -> StepNoise:
+        """The noise of the token at unmasking step `step`, from the token's place on the tape."""
         return super().draw(token % len(self.values), step, num_elements)
 
 
 def fused(work: Callable) -> Callable:
-    """Compiled whole: where it can not be, that is said instead of running slowly."""
+    """The function compiled as one graph; a part that can't be compiled raises an error instead of running slowly."""
     return torch.compile(work, fullgraph=True)

@@ -1,9 +1,9 @@
-"""The engine: draws what the plain sampler draws, faster.
+"""The engine: draws the same tokens as the plain sampler, faster.
 
-What a token needs of its class and place alone is computed for many tokens in large products, a class's prefix once,
-noise for many tokens at once; the rest is the same work over the same memory for every batch
-(`bar_model.engine.canvas`). In bfloat16 the linear layers, keys and values are; the transformer's residual stream,
-norms, rotations, guidance and noise stay in float32.
+The prefix of a class is computed once. Modulations depend only on class and position, so they are computed for many
+tokens in one large product; noise is made for many tokens at once, too. The rest is the same work over the same memory
+for every batch (`canvas.py`). With bfloat16, only linear layers, keys and values have that type. The residual stream of
+the transformer, norms, rotations, guidance and noise stay in float32.
 """
 
 import copy
@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """A generator made ready to draw. Weights are copied: later changes of the model do not reach it.
+    """Draws with a copy of a generator; later changes of the model do not reach the copy.
 
-    The memory of a batch is kept for the next one of the same size and settings.
+    The memory of a batch is kept for the next batch of the same size and settings.
     """
 
-    # The memory that is kept from batch to batch must not belong to whoever's inference mode it was first drawn in.
+    # Tensors made in inference mode can't be written outside of it, and this memory is kept from call to call.
     @torch.inference_mode(False)
     def __init__(
         self,
@@ -47,10 +47,11 @@ class Engine:
         compiled: bool | None = None,
         prefix_bytes: int | None = None,
     ) -> None:
-        """`dtype` of weights, keys and values: by default bfloat16 where the device has it, else float32.
+        """Copy the generator.
 
-        `compiled` fuses what lies between the products (torch.compile; by default on GPUs); `prefix_bytes` are kept of
-        the prefixes of classes (by default a sixteenth of the device's memory).
+        `dtype` is the type of weights, keys and values: by default bfloat16 if the device computes in it, otherwise
+        float32. `compiled` fuses the work between the matrix products with torch.compile; by default it is on for GPUs.
+        `prefix_bytes` limits the memory for prefixes, by default to a sixteenth of the device's memory.
         """
         self._device = device = bar.transformer.class_token.device
         self.dtype = best_dtype(device) if dtype is None else dtype
@@ -77,14 +78,18 @@ class Engine:
         known: KnownBits | None = None,
         noise: SamplingNoise | None = None,
     ) -> Bool[Tensor, "batch tokens bits"]:
-        """As `Bar.generate`, and with its errors. On a GPU it returns while the last tokens are still being drawn."""
+        """Draw what `Bar.generate` draws. On a GPU this returns while the last tokens are still being drawn.
+
+        Raises:
+            BadInput: as `Bar.generate`, or not a single image fits into memory.
+        """
         with torch.inference_mode(False), torch.no_grad(), self._autocast:
             return self._bar.generate_by(
                 self._draw, labels, seed=seed, images=images, sampling=sampling, known=known, noise=noise
             )
 
     def largest_batch(self, *, sampling: Sampling | None = None, tokenizer: TokenizerConfig | None = None) -> int:
-        """The most images that can be drawn at once in the memory that is free now, and decoded if that is given.
+        """The most images that can be drawn at once in the memory that is free, and decoded if a tokenizer is given.
 
         Raises:
             BadInput: not a single image fits.
@@ -94,12 +99,12 @@ class Engine:
         return largest_batch(self._bar, free, sampling=sampling, dtype=self.dtype, tokenizer=tokenizer)
 
     def _draw(self, request: Request) -> Bool[Tensor, "batch tokens bits"]:
-        """The whole batch at once or, where it does not fit, in equal parts: with the same noise."""
+        """Draw the whole batch at once or, if it does not fit, in equal parts with the same noise."""
         batch, first, parts = len(request.classes), 0, []
         while first < batch:
             try:
                 canvas = self._canvas_for(min(batch, self._fitting or batch), request)
-                # The last part is filled up with its last image: another shape would be other work, and other sums.
+                # The last part is filled up with its last image: sums of another shape would be rounded differently.
                 rows = torch.arange(first, first + canvas.shape.num_images, device=request.classes.device)
                 parts.append(self._draw_on(canvas, request.of_rows(rows.clamp(max=batch - 1))))
                 first += canvas.shape.num_images
@@ -118,7 +123,7 @@ class Engine:
         return canvas.drawn.clone()
 
     def _canvas_for(self, num_images: int, request: Request) -> Canvas:
-        """Memory for so many images at once, or for fewer, as many as fit; that of the last batch if it suits."""
+        """Memory for this many images, or for fewer if they do not fit; that of the last batch if its shape is the same."""
         inpaints = request.known is not None
         shape = CanvasShape(num_images=num_images, sampling=request.sampling, inpaints=inpaints)
         if self._canvas is None or self._canvas.shape != shape:
@@ -144,23 +149,27 @@ class Engine:
 
 
 class FastDecoder:
-    """A tokenizer made ready to decode. Weights are copied: later changes of the tokenizer do not reach it."""
+    """Decodes with a copy of a tokenizer's decoder; later changes of the decoder do not reach the copy."""
 
     def __init__(self, tokenizer: Tokenizer, *, dtype: torch.dtype | None = None) -> None:
-        """`dtype` of the weights: by default bfloat16 where the device has it, else float32."""
+        """Copy the decoder; `dtype` is the type of its weights, by default bfloat16 if the device computes in it."""
         self.device = tokenizer.decoder.class_token.device
         self.dtype = best_dtype(self.device) if dtype is None else dtype
         self._tokenizer = tokenizer
         self._decoder, self._autocast = inference_copy(tokenizer.decoder, self.dtype, self.device)
 
     def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
-        """As `Tokenizer.decode`, and with its errors."""
+        """The images that `Tokenizer.decode` gives, up to rounding.
+
+        Raises:
+            BadInput: the bits have another shape.
+        """
         with self._autocast:
             return self._tokenizer.decode_by(self._decoder, bits).float()
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where products of it are native."""
+    """bfloat16 if the device multiplies in it, otherwise float32."""
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else can_pack(torch.bfloat16)
     return torch.bfloat16 if native else torch.float32
 
@@ -168,7 +177,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
 def inference_copy(
     module: _Module, dtype: torch.dtype, device: torch.device, *, packed: bool = True
 ) -> tuple[_Module, torch.autocast]:
-    """A copy whose linear layers hold this type, and the autocast under which it is to run."""
+    """A copy whose linear layers have this type, and the autocast under which it must run."""
     copied = copy.deepcopy(module).requires_grad_(False).eval()
     if device.type == "cpu" and packed and can_pack(dtype):
         pack(copied, dtype)
@@ -176,5 +185,6 @@ def inference_copy(
     for part in copied.modules():
         if isinstance(part, nn.Linear):
             part.to(dtype)
-    # Weights have their type already: nothing is to be remembered from one captured graph to another.
+    # Without a cache of casts: weights have their type already, and a cached tensor of one captured graph must not be
+    # used by another.
     return copied, torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False)

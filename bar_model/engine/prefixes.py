@@ -1,4 +1,4 @@
-"""The prefix of a sequence: the same for all images of a class whose first token stands at the same place."""
+"""The prefix of a sequence, which is the same for all images of a class whose first token has the same position."""
 
 from collections import OrderedDict
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from bar_model.generator.transformer import Transformer
 
 
 class PrefixKind(NamedTuple):
-    """All prefix slots look towards the first token, so its place is all that a prefix has besides the class."""
+    """What a prefix depends on: the class, and the position of the first token, which all its slots predict."""
 
     class_index: int
     first_place: int
 
 
 class Prefix(NamedTuple):
-    """What drawing goes on from: the keys and values of the prefix slots, and the context of the first token."""
+    """What drawing starts from: the keys and values of the prefix slots, and the context of the first token."""
 
     keys: Float[Tensor, "layers heads prefix head_width"]
     values: Float[Tensor, "layers heads prefix head_width"]
@@ -28,19 +28,21 @@ class Prefix(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
+        """The memory that this prefix takes."""
         return sum(part.nbytes for part in self)
 
 
 class Prefixes:
-    """Prefixes, each made once and kept while there is room: those longest unused go first, the dropped class's last.
+    """A cache of prefixes of limited size; the one that was not used for the longest time is dropped first.
 
-    Each is made alone, so that not a bit of it depends on what else was drawn, or in what order.
+    Prefixes of the dropped class are dropped last, since every guided image needs one. Each prefix is computed alone,
+    so that no bit of it depends on what else is drawn, or in which order.
     """
 
     def __init__(
         self, transformer: Transformer, *, dropped_class: int, max_bytes: int, dtype: torch.dtype = torch.float32
     ) -> None:
-        """`dtype` of keys, values and contexts."""
+        """Make an empty cache; `dtype` is the type of keys, values and contexts."""
         self._transformer = transformer
         self._dropped_class = dropped_class
         self._max_bytes = max_bytes
@@ -58,10 +60,12 @@ class Prefixes:
 
     @property
     def num_bytes(self) -> int:
+        """The memory of all prefixes that are kept."""
         return sum(prefix.num_bytes for prefix in self._kept.values())
 
     @torch.no_grad()
     def of(self, kind: PrefixKind) -> Prefix:
+        """The prefix of this kind, computed at its first use and again after it was dropped."""
         prefix = self._kept.get(kind)
         if prefix is None:
             prefix = self._kept[kind] = self._make(kind)
@@ -86,8 +90,8 @@ class Prefixes:
         condition = plain.condition(vectors, 0, prefix)
         for block, keys, values in zip(plain.layers, self._made.keys, self._made.values, strict=True):
             modulation = block.modulation(condition)
-            heads = block.before_attention(x, modulation, rotations)
-            x = block.after_attention(x, modulation, attend_causally(heads))
-            keys.copy_(heads.keys[0])
-            values.copy_(heads.values[0])
+            slots = block.before_attention(x, modulation, rotations)
+            x = block.after_attention(x, modulation, attend_causally(slots))
+            keys.copy_(slots.keys[0])
+            values.copy_(slots.values[0])
         self._made.context.copy_(plain.contexts(x[0, -1]))

@@ -1,4 +1,8 @@
-"""Causal self-attention with target-aware rotary positions, and the key/value cache of generation."""
+"""Causal self-attention with target-aware rotary positions, and the key/value cache of drawing.
+
+An image may be drawn in any order, so a slot has to know which position it predicts. Half of the query heads therefore
+rotate by that position instead of the slot's own (docs/method.md, section 3).
+"""
 
 from typing import NamedTuple
 
@@ -16,14 +20,14 @@ _SHORT = 512
 
 
 class SlotRotations(NamedTuple):
-    """How a slot's vectors turn: by its own position, and by the position that it predicts."""
+    """The rotations of some slots: by their own positions, and by the positions that they predict."""
 
     own: Rotation
     target: Rotation
 
 
 class QueryKeyValue(NamedTuple):
-    """Queries, keys and values of some slots, turned to their places."""
+    """Queries, keys and values of some slots, already rotated."""
 
     queries: Float[Tensor, "batch heads slots head_width"]
     keys: Float[Tensor, "batch heads slots head_width"]
@@ -31,18 +35,21 @@ class QueryKeyValue(NamedTuple):
 
 
 class KeyValueCache:
-    """Keys and values of the slots seen so far, in memory of fixed size: one layer of one batch."""
+    """Keys and values of the slots so far, in memory of fixed size: of one layer and one batch."""
 
     def __init__(self, shape: tuple[int, int, int, int]) -> None:
-        """`shape`: batch, heads, slots, head width. Device and type are those of the first keys."""
+        """Make an empty cache of (batch, heads, slots, head width); its first keys give device and type."""
         self.num_filled = 0
         self._shape = shape
         self._keys = torch.empty(0)
         self._values = torch.empty(0)
 
-    def attend(self, heads: QueryKeyValue) -> Float[Tensor, "batch heads new head_width"]:
-        """Append keys and values; what the queries find in all of them: the first slots, or one after the others."""
-        queries, keys, values = heads
+    def attend(self, new: QueryKeyValue) -> Float[Tensor, "batch heads new head_width"]:
+        """Append keys and values, and attend with the queries to all of them.
+
+        `new` holds either the first slots of the sequence or a single later one.
+        """
+        queries, keys, values = new
         end = self.num_filled + keys.shape[2]
         if not self.num_filled:
             self._keys, self._values = keys.new_empty(self._shape), values.new_empty(self._shape)
@@ -54,7 +61,10 @@ class KeyValueCache:
 
 
 class CausalAttention(nn.Module):
-    """Half of the query heads turn by the slot's own position, half by its target's; keys by their own."""
+    """Attention whose query heads rotate half by the slot's own position and half by the one that it predicts.
+
+    Keys always rotate by their own position. Queries and keys pass an RMSNorm for each head before the rotation.
+    """
 
     def __init__(self, width: int, heads: int, *, dropout: float) -> None:
         super().__init__()
@@ -68,10 +78,11 @@ class CausalAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations
     ) -> Float[Tensor, "batch slots width"]:
-        """Over a whole sequence; with a cache, its steps are taken one by one."""
+        """Attention over a whole sequence; drawing calls the parts one by one, with a cache between them."""
         return self.joined(attend_causally(self.queries_keys_values(x, rotations)))
 
     def queries_keys_values(self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations) -> QueryKeyValue:
+        """What these slots attend with and are attended by."""
         qkv = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         queries, keys, values = self.query_norm(qkv[0]), self.key_norm(qkv[1]), qkv[2]
         own, target = queries.chunk(2, dim=1)
@@ -79,28 +90,32 @@ class CausalAttention(nn.Module):
         return QueryKeyValue(queries, rotate(keys, rotations.own), values)
 
     def joined(self, attended: Float[Tensor, "batch heads slots head_width"]) -> Float[Tensor, "batch slots width"]:
+        """The heads side by side, through the last linear and dropout."""
         return self.dropout(self.out(rearrange(attended, "b h n d -> b n (h d)")))
 
 
-def attend_causally(heads: QueryKeyValue) -> Float[Tensor, "batch heads slots head_width"]:
-    """What each query finds in its own slot and those before."""
-    if _fused_is_slow(heads):
-        return _by_products(heads)
-    return F.scaled_dot_product_attention(*heads, is_causal=True)
+def attend_causally(slots: QueryKeyValue) -> Float[Tensor, "batch heads slots head_width"]:
+    """Attend from each slot to itself and to all slots before it."""
+    if _fused_is_slow(slots):
+        return _by_products(slots)
+    return F.scaled_dot_product_attention(*slots, is_causal=True)
 
 
-def _fused_is_slow(heads: QueryKeyValue) -> bool:
-    """Of torch's kernels for CPUs, the way back in bfloat16, for short sequences (benchmarks/attention.py)."""
-    queries = heads.queries
+def _fused_is_slow(slots: QueryKeyValue) -> bool:
+    """Whether torch's fused kernel is slower than plain products (measured in benchmarks/attention.py).
+
+    That is so for short sequences on CPUs, in the backward pass in bfloat16.
+    """
+    queries = slots.queries
     short = queries.shape[2] <= _SHORT
     return queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and queries.requires_grad and short
 
 
-def _by_products(heads: QueryKeyValue) -> Float[Tensor, "batch heads slots head_width"]:
-    """As the fused kernel, up to rounding: scores in bfloat16, their softmax in float32."""
-    queries, keys, values = (part.flatten(0, 1) for part in heads)
+def _by_products(slots: QueryKeyValue) -> Float[Tensor, "batch heads slots head_width"]:
+    """The result of the fused kernel up to rounding: scores in bfloat16, their softmax in float32."""
+    queries, keys, values = (part.flatten(0, 1) for part in slots)
     num_slots, head_width = queries.shape[1:]
     later = queries.new_full((num_slots, num_slots), -torch.inf).triu(1)
     scores = torch.baddbmm(later, queries, keys.mT, alpha=head_width**-0.5)
     attended = scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values
-    return attended.unflatten(0, heads.queries.shape[:2])
+    return attended.unflatten(0, slots.queries.shape[:2])

@@ -1,4 +1,4 @@
-"""BAR: the transformer and its head; the loss of training, and drawing."""
+"""BAR: the transformer joined with a head, its training loss, and drawing (docs/method.md, sections 3 to 5)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ from bar_model.noise import CounterNoise, SamplingNoise, Stream, normal, uniform
 
 @dataclass(frozen=True, kw_only=True)
 class BarConfig:
-    """`codes` are the tokenizer's; `patch` × `patch` of its tokens make one of the generator's.
+    """The configuration of a generator.
 
-    `sampling` holds the settings that `generate` uses unless it is given others.
+    `codes` is the shape of the tokenizer's codes. `patch` × `patch` of its tokens form one token of the generator.
+    `sampling` holds the settings that `generate` uses by default.
     """
 
     codes: CodeShape
@@ -41,7 +42,7 @@ class BarConfig:
 
     @property
     def grid(self) -> int:
-        """Generator tokens a side."""
+        """Generator tokens along a side of the image."""
         return self.codes.grid // self.patch
 
     @property
@@ -51,7 +52,7 @@ class BarConfig:
 
 
 class TrainingDraw(NamedTuple):
-    """What chance decides for a row in training."""
+    """The random choices for each row of a training batch: its order, whether its class is dropped, its masks."""
 
     order: Int64[Tensor, "batch tokens"]
     dropped: Bool[Tensor, " batch"]
@@ -59,7 +60,7 @@ class TrainingDraw(NamedTuple):
 
 
 class Bar(nn.Module):
-    """A generator of codes. Labels are 0 … num_classes − 1; `dropped_class` stands for no class at all."""
+    """A generator of codes. Labels are 0 … num_classes − 1; `dropped_class` stands for no class."""
 
     def __init__(self, config: BarConfig) -> None:
         super().__init__()
@@ -77,6 +78,7 @@ class Bar(nn.Module):
 
     @property
     def dropped_class(self) -> int:
+        """The label that stands for no class; guidance draws with it, too."""
         return self.config.num_classes
 
     def training_draw(
@@ -88,9 +90,10 @@ class Bar(nn.Module):
         order_randomness: float,
         class_dropout: float,
     ) -> TrainingDraw:
-        """Order, class dropout and masks, as functions of (seed, epoch, row).
+        """Order, class dropout and masks of some rows, as functions of (seed, epoch, row).
 
-        `order_randomness` is the probability of a random order instead of the raster one.
+        They do not depend on the batch, so a training draws the same on any number of workers. `order_randomness` is
+        the probability of a random order instead of the raster order (docs/method.md, section 5).
         """
         num_tokens, device = self.transformer.num_tokens, rows.device
         zero = torch.zeros((), dtype=torch.int64, device=device)
@@ -113,12 +116,13 @@ class Bar(nn.Module):
         labels: Int64[Tensor, " batch"],
         order: Int64[Tensor, "batch generator_tokens"],
     ) -> Float[Tensor, "batch generator_tokens width"]:
-        """The head's context for each generator token, in generation order, given all before it."""
+        """The context of each generator token, given all tokens before it; in generation order."""
         return self.transformer(_in_order(merge_patches(bits, self.config.patch), order), labels, order)
 
     def loss(
         self, bits: Bool[Tensor, "batch tokens bits"], labels: Int64[Tensor, " batch"], chance: TrainingDraw
     ) -> Loss:
+        """The training loss of these images for the given random choices; the targets are the clean bits."""
         tokens = _in_order(merge_patches(bits, self.config.patch), chance.order)
         classes = torch.where(chance.dropped, self.dropped_class, labels)
         contexts = self.transformer(tokens, classes, chance.order)
@@ -135,10 +139,10 @@ class Bar(nn.Module):
         known: KnownBits | None = None,
         noise: SamplingNoise | None = None,
     ) -> Bool[Tensor, "batch tokens bits"]:
-        """Draw one image's codes for each label; `dropped_class` draws unconditionally.
+        """Draw the codes of one image for each label; the label `dropped_class` draws without a class.
 
         An image depends on the seed and its index in `images` (0, 1, … by default), not on its batch. `known` fixes
-        bits, in raster order; `noise` replaces the noise that follows from seed and index.
+        bits, in raster order. `noise` replaces the noise that follows from seed and index.
 
         Raises:
             BadInput: a label out of range, or an allocation that does not sum to the bits of a token.
@@ -159,7 +163,11 @@ class Bar(nn.Module):
         known: KnownBits | None,
         noise: SamplingNoise | None,
     ) -> Bool[Tensor, "batch tokens bits"]:
-        """As `generate`, the drawing being done by `draw`."""
+        """Draw as `generate` does, with another sampler: `draw` turns a request into tokens in raster order.
+
+        Raises:
+            BadInput: a label out of range, or an allocation that does not sum to the bits of a token.
+        """
         sampling = sampling or self.config.sampling
         self.head.check_allocation(sampling.allocation)
         labels = torch.as_tensor(labels, device=self.transformer.class_token.device)

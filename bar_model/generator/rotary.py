@@ -11,21 +11,21 @@ _THETA = 10_000.0
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of every angle of every slot, in float32; the angles of a pair stand side by side."""
+    """Cosine and sine of every angle of every slot, in float32; each angle stands twice, once for each of its pair."""
 
     cos: Float[Tensor, "*batch slots head_width"]
     sin: Float[Tensor, "*batch slots head_width"]
 
     def at(self, positions: Int64[Tensor, "*batch slots"]) -> "Rotation":
-        """The rotations of these positions, with an axis for the attention heads."""
+        """The rows of a table at these positions, with an axis of length 1 for the attention heads."""
         return Rotation(self.cos[positions].unsqueeze(-3), self.sin[positions].unsqueeze(-3))
 
 
 def axial_rotation(grid: int, head_width: int, *, prefix: int) -> Rotation:
-    """The table of all positions: `prefix` unrotated ones, then `grid` × `grid` in raster order.
+    """The table of all positions: `prefix` positions without rotation, then `grid` × `grid` in raster order.
 
-    The first half of a head turns by the row, the second by the column. The table is real on a CPU even where modules
-    are built on the meta device, since no checkpoint holds it.
+    The first half of a head's dimensions rotates by the row, the second half by the column. The table has its values on
+    the CPU even where modules are built on the meta device, since no checkpoint holds it.
     """
     half = head_width // 2
     frequencies = 1.0 / _THETA ** (torch.arange(0, half, 2, device="cpu").float() / half)
@@ -39,7 +39,7 @@ def axial_rotation(grid: int, head_width: int, *, prefix: int) -> Rotation:
 
 
 def rotate(x: Float[Tensor, "*batch slots head_width"], by: Rotation) -> Float[Tensor, "*batch slots head_width"]:
-    """Turn each adjacent pair of `x` by its angle, in float32."""
+    """Rotate each adjacent pair of dimensions of `x` by its angle, in float32; the result has the type of `x`."""
     exact = x.float()
     even, odd = exact.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((-odd, even), dim=-1).flatten(-2)

@@ -1,4 +1,7 @@
-"""How an image is drawn: guidance and unmasking schedules, and the plain sampler that defines what is right."""
+"""How an image is drawn: the settings, the orders, and the plain sampler (docs/method.md, section 4).
+
+The plain sampler is short and not fast. It defines the result: the engine must draw the same tokens.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,11 +18,11 @@ from bar_model.noise import SamplingNoise, Stream, uniforms
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Settings of a drawing.
+    """The settings of drawing.
 
-    `guidance_scale` 1 draws without guidance. With the "linear" schedule the scale grows over the image from 1 to
-    `guidance_scale`, with "constant" it does not. `allocation` is the number of bits that each unmasking step decides;
-    heads that draw all bits at once ignore it.
+    `guidance_scale` 1 draws without guidance. With the "linear" schedule the scale grows over the image from 1 towards
+    `guidance_scale`; with "constant" it is the same for all tokens. `allocation` is the number of bits that each
+    unmasking step decides; heads that draw all bits at once ignore it.
     """
 
     guidance_scale: float
@@ -38,30 +41,36 @@ class Sampling:
 
     @property
     def guided(self) -> bool:
+        """Whether drawing needs the dropped class as a second condition."""
         return self.guidance_scale != 1
 
     def guidance_at(self, token: int, num_tokens: int) -> float:
-        """The guidance scale of the generator token at this place of the order."""
+        """The guidance scale of the token at this place of the order: 1 + (scale − 1) · token/num_tokens if linear.
+
+        The later tokens follow the first ones. These are drawn with little guidance, so that they stay diverse.
+        """
         if self.guidance_schedule == "constant":
             return self.guidance_scale
         return 1 + (self.guidance_scale - 1) * token / num_tokens
 
 
 def raster_order(batch: int, num_tokens: int, device: torch.device) -> Int64[Tensor, "batch tokens"]:
+    """The raster order, once for each image."""
     return torch.arange(num_tokens, device=device).expand(batch, -1)
 
 
 def random_order(seed: int, images: Int64[Tensor, " batch"], num_tokens: int) -> Int64[Tensor, "batch tokens"]:
-    """A uniformly random generation order for each image, a function of (seed, image index)."""
+    """A uniformly random order of the tokens for each image, a function of (seed, image index)."""
     zero = torch.zeros((), dtype=torch.int64, device=images.device)
     tokens = torch.arange(num_tokens, device=images.device)
     image = images[:, None]
+    # Sorting independent uniforms gives every permutation the same probability.
     return uniforms(seed, Stream.SAMPLING_ORDER, image & 0xFFFFFFFF, image >> 32, zero, tokens).a.argsort(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A batch that is to be drawn: an image a row. `known` is in raster order."""
+    """A batch to draw, one image in each row; `order` lists raster positions, and `known` is in raster order."""
 
     classes: Int64[Tensor, " batch"]
     dropped_class: int
@@ -71,6 +80,7 @@ class Request:
     known: KnownBits | None = None
 
     def of_rows(self, rows: Int64[Tensor, " some"]) -> "Request":
+        """The request for some images of the batch."""
         return replace(
             self,
             classes=self.classes[rows],
@@ -80,7 +90,7 @@ class Request:
         )
 
     def doubled(self) -> tuple[Int64[Tensor, " rows"], Int64[Tensor, "rows tokens"]]:
-        """Class and order of the rows that the transformer sees: with guidance, all again with the dropped class."""
+        """Class and order of each row of the transformer: with guidance, all images again with the dropped class."""
         if not self.sampling.guided:
             return self.classes, self.order
         dropped = torch.full_like(self.classes, self.dropped_class)
@@ -89,7 +99,7 @@ class Request:
 
 @torch.no_grad()
 def draw(transformer: Transformer, head: Head, request: Request) -> Bool[Tensor, "batch tokens bits"]:
-    """Draw the generator's tokens one by one; they come in raster order."""
+    """Draw the generator's tokens one after the other; the result is in raster order."""
     batch, num_tokens = request.order.shape
     drawn = torch.zeros(batch, num_tokens, head.bits, dtype=torch.bool, device=request.order.device)
     contexts, state = transformer.prefill(*request.doubled())
@@ -107,7 +117,10 @@ def draw_token(
     request: Request,
     drawn: Bool[Tensor, "batch tokens bits"],
 ) -> Bool[Tensor, "rows bits"]:
-    """Draw the token at this place of the order into `drawn`; its bits, for each of the transformer's rows."""
+    """Draw the token at this place of the order, write it into `drawn`, and give its bits for each transformer row.
+
+    With guidance the rows of the dropped class continue with the same bits: both conditions see the same image.
+    """
     sampling, known = request.sampling, request.known
     batch, num_tokens = request.order.shape
     rows, place = torch.arange(batch, device=contexts.device), request.order[:, token]

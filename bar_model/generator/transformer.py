@@ -1,4 +1,8 @@
-"""The causal transformer: a class and the codes so far → one context for each token to come."""
+"""The causal transformer: from a class and the tokens so far to the context of the next token.
+
+Tokens can stand in any order, random in training and usually raster in drawing. Each slot therefore has two positions:
+its own, and the one that it predicts (docs/method.md, section 3).
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -13,16 +17,19 @@ from bar_model.generator.attention import CausalAttention, KeyValueCache, QueryK
 from bar_model.generator.rotary import Rotation, axial_rotation
 from bar_model.layers import BitEmbedding, Modulation, RMSNorm, SwiGLU, modulate
 
-# The published tables are larger than the sequence, and the published checkpoints hold the surplus rows.
+# The published tables have more rows than the sequence has slots, and the published checkpoints hold them.
 _SURPLUS_POSITIONS = 128
 _SURPLUS_SLOTS = 100
-# Rows of the class table before the first class: the published model keeps them for the values of a bit.
+# Rows of the class table before the first class: the published model reserves them for the values of a bit.
 _FIRST_CLASS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """`class_repeats`: how often the class vector stands in the prefix, after the class token."""
+    """The size of the transformer.
+
+    `class_repeats` says how often the class vector stands in the prefix, after the class token.
+    """
 
     width: int
     depth: int
@@ -41,11 +48,12 @@ class TransformerConfig:
 
     @property
     def prefix(self) -> int:
+        """Slots before the first image token: the class token and the repeats of the class vector."""
         return 1 + self.class_repeats
 
 
 class TransformerBlock(nn.Module):
-    """Attention and SwiGLU, each modulated and gated by the class and the slot (adaLN-zero)."""
+    """Attention and SwiGLU, both residual and both modulated and gated by the class and the slot (adaLN-zero)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -62,10 +70,13 @@ class TransformerBlock(nn.Module):
         rotations: SlotRotations,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch slots width"]:
-        """With a cache, `x` is either the first slots of the sequence or the one slot after those in the cache."""
+        """The block over some slots.
+
+        With a cache, `x` is either the first slots of the sequence or the one slot after those in the cache.
+        """
         modulation = self.modulation(condition)
-        heads = self.before_attention(x, modulation, rotations)
-        attended = attend_causally(heads) if cache is None else cache.attend(heads)
+        slots = self.before_attention(x, modulation, rotations)
+        attended = attend_causally(slots) if cache is None else cache.attend(slots)
         return self.after_attention(x, modulation, attended)
 
     def before_attention(
@@ -74,6 +85,7 @@ class TransformerBlock(nn.Module):
         modulation: tuple[Float[Tensor, "batch slots width"], ...],
         rotations: SlotRotations,
     ) -> QueryKeyValue:
+        """What comes before attention, which mixes slots: norm, modulation, queries, keys and values."""
         shift, scale, *_ = modulation
         return self.attention.queries_keys_values(modulate(self.attention_norm(x), shift, scale), rotations)
 
@@ -83,23 +95,25 @@ class TransformerBlock(nn.Module):
         modulation: tuple[Float[Tensor, "batch slots width"], ...],
         attended: Float[Tensor, "batch heads slots head_width"],
     ) -> Float[Tensor, "batch slots width"]:
+        """What comes after attention: its gate, then the residual SwiGLU."""
         _, _, gate1, shift2, scale2, gate2 = modulation
         x = x + gate1 * self.attention.joined(attended)
         return x + gate2 * self.feed_forward(modulate(self.feed_forward_norm(x), shift2, scale2))
 
 
 class Positions(NamedTuple):
-    """For each slot, the raster position where it stands and the one that it predicts (prefix included)."""
+    """The position of each slot and the position that it predicts; image positions are counted after the prefix."""
 
     own: Int64[Tensor, "batch slots"]
     target: Int64[Tensor, "batch slots"]
 
     def between(self, start: int, stop: int) -> "Positions":
+        """The positions of the slots from `start` to before `stop`."""
         return Positions(self.own[:, start:stop], self.target[:, start:stop])
 
 
 class GenerationState(NamedTuple):
-    """What the transformer remembers while it generates: classes, positions, and one cache a layer."""
+    """The state between two tokens of drawing: class vectors, positions, and one cache for each layer."""
 
     class_vectors: Float[Tensor, "batch width"]
     positions: Positions
@@ -107,10 +121,10 @@ class GenerationState(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """[class token, class vector × repeats, image tokens in generation order] → contexts.
+    """Turns [class token, class vector × repeats, image tokens in generation order] into contexts.
 
-    The last class position predicts the first image token; the slot of the last image token predicts nothing and is
-    left out. Classes are 0 … num_classes − 1; `num_classes` itself is the dropped class.
+    The last repeat of the class vector predicts the first image token. The slot of the last image token predicts
+    nothing and is left out. Classes are 0 … num_classes − 1; `num_classes` itself is the dropped class.
     """
 
     cos: Float[Tensor, "positions head_width"]
@@ -119,7 +133,7 @@ class Transformer(nn.Module):
     def __init__(
         self, config: TransformerConfig, *, grid: int, bits: int, num_classes: int, context_width: int
     ) -> None:
-        """`grid` and `bits` are those of the generator's own tokens, after patches are merged."""
+        """Make the layers; `grid` and `bits` are those of the generator's own tokens, after patches are merged."""
         super().__init__()
         width, num_tokens = config.width, grid**2
         self.config = config
@@ -141,6 +155,7 @@ class Transformer(nn.Module):
 
     @property
     def layers(self) -> list[TransformerBlock]:
+        """The blocks, with their type."""
         return cast("list[TransformerBlock]", list(self.blocks))
 
     def forward(
@@ -149,7 +164,7 @@ class Transformer(nn.Module):
         classes: Int64[Tensor, " batch"],
         order: Int64[Tensor, "batch tokens"],
     ) -> Float[Tensor, "batch tokens context_width"]:
-        """The context of every token, teacher forced; `tokens` and the contexts are in generation order."""
+        """The context of every token, given the true tokens before it; all in generation order."""
         class_vectors = self.class_vectors(classes)
         x = torch.cat((self.prefix(class_vectors), self.bit_embedding(tokens[:, :-1].long())), dim=1)
         hidden = self._run(x, class_vectors, self.positions(order), first=0)
@@ -158,7 +173,7 @@ class Transformer(nn.Module):
     def prefill(
         self, classes: Int64[Tensor, " batch"], order: Int64[Tensor, "batch tokens"]
     ) -> tuple[Float[Tensor, "batch context_width"], GenerationState]:
-        """The context of the first token, and the state from which `decode` goes on."""
+        """The context of the first token, and the state with which `decode` continues."""
         class_vectors, (batch, width) = self.class_vectors(classes), (classes.shape[0], self.config.width)
         num_slots = self.config.prefix + self.num_tokens - 1
         shape = (batch, self.config.heads, num_slots, width // self.config.heads)
@@ -168,21 +183,27 @@ class Transformer(nn.Module):
         return self.contexts(hidden[:, -1]), state
 
     def decode(self, token: Bool[Tensor, "batch bits"], state: GenerationState) -> Float[Tensor, "batch context_width"]:
-        """Append the token just drawn; the context of the one after it."""
+        """Append the token that was drawn, and give the context of the next one."""
         x = self.bit_embedding(token.long())[:, None]
         slot = state.caches[0].num_filled
         hidden = self._run(x, state.class_vectors, state.positions, first=slot, caches=state.caches)
         return self.contexts(hidden[:, -1])
 
     def class_vectors(self, classes: Int64[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
+        """The class vector of each image."""
         return self.class_embedding(classes + _FIRST_CLASS)
 
     def prefix(self, class_vectors: Float[Tensor, "batch width"]) -> Float[Tensor, "batch prefix width"]:
+        """The input of the prefix slots: the class token, then the class vector several times."""
         class_token = repeat(self.class_token, "1 width -> batch 1 width", batch=class_vectors.shape[0])
         repeats = repeat(class_vectors, "batch width -> batch repeats width", repeats=self.config.class_repeats)
         return torch.cat((class_token, repeats), dim=1)
 
     def positions(self, order: Int64[Tensor, "batch tokens"]) -> Positions:
+        """The positions of all slots, when the tokens come in this order of raster positions.
+
+        Every prefix slot predicts the first token.
+        """
         prefix = self.config.prefix
         own = torch.arange(prefix, device=order.device).expand(order.shape[0], -1)
         first_target = order[:, :1].expand(-1, prefix)
@@ -200,7 +221,7 @@ class Transformer(nn.Module):
         first: int,
         caches: list[KeyValueCache] | None = None,
     ) -> Float[Tensor, "batch slots width"]:
-        """The blocks over the slots from `first` on."""
+        """The output of the blocks for the slots from `first` on."""
         last = first + x.shape[1]
         x, rotations = self.placed(x, positions.between(first, last))
         condition = self.condition(class_vectors, first, last)
@@ -211,7 +232,7 @@ class Transformer(nn.Module):
     def placed(
         self, x: Float[Tensor, "batch slots width"], positions: Positions
     ) -> tuple[Float[Tensor, "batch slots width"], SlotRotations]:
-        """The input of the first block for slots at these positions, and how their vectors turn."""
+        """The input of the first block for slots at these positions, and their rotations."""
         own, target = positions
         table = Rotation(self.cos, self.sin)
         x = x + self.position_embedding(own) + self.target_embedding(target)
@@ -220,8 +241,9 @@ class Transformer(nn.Module):
     def condition(
         self, class_vectors: Float[Tensor, "batch width"], first: int, last: int
     ) -> Float[Tensor, "batch slots width"]:
-        """What the slots from `first` to before `last` are modulated by."""
+        """What modulates the slots from `first` to before `last`: the class vector plus the embedding of the slot."""
         return class_vectors[:, None] + self.slot_embedding.weight[first:last]
 
     def contexts(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch context_width"]:
+        """The output of the blocks as contexts for the head."""
         return self.context(self.norm(hidden))

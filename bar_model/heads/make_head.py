@@ -1,4 +1,4 @@
-"""Which heads there are."""
+"""The heads by name."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,11 @@ from bar_model.heads.masked_bit import MaskedBitHead
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """`width` is also that of the contexts; `depth` counts the residual blocks of the masked bit head."""
+    """The kind of a head and its size; the defaults are the published head (docs/method.md, section 4).
+
+    `width` is also the width of the contexts. `depth` counts the residual blocks of the masked bit head; the other
+    heads have none.
+    """
 
     kind: Literal["masked_bit", "bit", "linear"] = "masked_bit"
     width: int = 2048
@@ -18,6 +22,11 @@ class HeadConfig:
 
 
 def make_head(config: HeadConfig, *, bits: int) -> Head:
+    """A new head of the configured kind for tokens of this many bits.
+
+    Raises:
+        BadInput: a linear head whose weights do not fit into memory.
+    """
     match config.kind:
         case "masked_bit":
             return MaskedBitHead(bits, width=config.width, depth=config.depth)

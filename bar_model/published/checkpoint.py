@@ -1,4 +1,4 @@
-"""Published checkpoints: told apart by their keys and shapes, checked to the last one, never unpickled."""
+"""Published checkpoints, read and written: recognised by their keys and shapes, checked completely, never unpickled."""
 
 import os
 import pickle
@@ -27,7 +27,7 @@ def read_published(file: Path) -> dict[str, Tensor]:
     """The state dict of a `.bin` file, without unpickling anything but tensors.
 
     Raises:
-        BadInput: it is no such file.
+        BadInput: the file is damaged, or holds something other than named tensors.
     """
     if not zipfile.is_zipfile(file):
         raise BadInput(f"{file}: is no PyTorch file, or only a part of one; download it again")
@@ -43,8 +43,8 @@ def read_published(file: Path) -> dict[str, Tensor]:
 def import_published(state: Mapping[str, Tensor], config: BarConfig | None = None) -> Bar | Tokenizer:
     """The model of a published state dict.
 
-    A tokenizer's configuration follows from its shapes. A generator is the preset whose keys and shapes it has, unless
-    `config` says what it is.
+    The configuration of a tokenizer follows from its shapes. That of a generator is the preset with the same keys and
+    shapes, unless `config` is given.
 
     Raises:
         BadInput: keys are missing, unexpected or of another shape than in the nearest configuration; it names them.
@@ -64,10 +64,10 @@ def import_published(state: Mapping[str, Tensor], config: BarConfig | None = Non
 
 
 def export_published(model: Bar | Tokenizer, frozen: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The published state dict of a model: what `import_published` was given, bit for bit.
+    """The published state dict of a model: the one that `import_published` would read, bit for bit.
 
-    A tokenizer's also holds SigLIP 2, which our tokenizer does without: `frozen` is that of the file that the tokenizer
-    came from (`import_tokenizer(…).frozen`), or `siglip_as_published` of SigLIP 2's own weights.
+    That of a tokenizer also holds SigLIP 2, which our tokenizer does not store. `frozen` is the SigLIP 2 of the file
+    that the tokenizer came from (`import_tokenizer(…).frozen`), or `siglip_as_published` of SigLIP 2's own weights.
 
     Raises:
         BadInput: a tokenizer without `frozen`, or with one that does not fit it.
@@ -82,7 +82,11 @@ def export_published(model: Bar | Tokenizer, frozen: Mapping[str, Tensor] | None
 
 
 def write_published(model: Bar | Tokenizer, file: Path, frozen: Mapping[str, Tensor] | None = None) -> None:
-    """`export_published` as a `.bin` file, whole or not at all."""
+    """Write what `export_published` gives as a `.bin` file, whole or not at all.
+
+    Raises:
+        BadInput: a tokenizer without `frozen`, or with one that does not fit it.
+    """
     state = export_published(model, frozen)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""The published generators' state dicts, in and out (docs/method.md, section 7)."""
+"""The state dicts of the published generators, imported and exported (docs/method.md, section 7)."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ _NAMES = {
     "blocks.*.attn.q_norm": "transformer.blocks.*.attention.query_norm",
     "blocks.*.attn.k_norm": "transformer.blocks.*.attention.key_norm",
     "blocks.*.attn.proj": "transformer.blocks.*.attention.out",
-    # Constants, which no parameter of ours holds; they stand here for their place in the order.
+    # Constants, which are no parameters here; they stand in the table for their place in the order.
     "blocks.*.attn.rope.freqs_cos": "transformer.cos",
     "blocks.*.attn.rope.freqs_sin": "transformer.sin",
     "blocks.*.norm2": "transformer.blocks.*.feed_forward_norm",
@@ -54,10 +54,10 @@ _RENAMING = Renaming(_NAMES)
 
 
 def import_generator(published: Mapping[str, Tensor], config: BarConfig) -> dict[str, Tensor]:
-    """Our state dict from a published one; its rotary tables are checked against ours and dropped.
+    """Our state dict from a published one; its rotary tables are compared with ours and left out.
 
     Raises:
-        BadInput: a rotary table that is not the one that this configuration computes.
+        BadInput: a rotary table differs from the one of this configuration.
     """
     constants = published_constants(config)
     ours: dict[str, Tensor] = {}
@@ -72,7 +72,7 @@ def import_generator(published: Mapping[str, Tensor], config: BarConfig) -> dict
 
 
 def export_generator(ours: Mapping[str, Tensor], config: BarConfig) -> dict[str, Tensor]:
-    """The published state dict of ours, in its order, with the rotary tables of every block."""
+    """The published state dict from ours, in the published order, with the rotary tables of every block."""
     published = published_constants(config)
     for key, tensor in ours.items():
         name = _RENAMING.theirs(key) or key
@@ -81,7 +81,7 @@ def export_generator(ours: Mapping[str, Tensor], config: BarConfig) -> dict[str,
 
 
 def published_constants(config: BarConfig) -> dict[str, Tensor]:
-    """The rotary tables that a published state dict holds, once a block."""
+    """The rotary tables that a published state dict holds, once for each block."""
     transformer = config.transformer
     table = axial_rotation(config.grid, transformer.width // transformer.heads, prefix=transformer.prefix)
     blocks = range(transformer.depth)
@@ -89,7 +89,7 @@ def published_constants(config: BarConfig) -> dict[str, Tensor]:
 
 
 def published_name(ours: str) -> str:
-    """What the published code calls a parameter of ours; our own name where it has none (the baseline heads)."""
+    """The published name of our parameter; our own name if it has none, as in the baseline heads."""
     return _RENAMING.theirs(ours) or ours
 
 

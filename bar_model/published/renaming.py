@@ -1,4 +1,4 @@
-"""The names that another code gives to our parameters, and back."""
+"""A table between the parameter names of the published code and ours, used in both directions."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,9 +7,9 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 class Renaming:
-    """A table of their names → ours, used both ways.
+    """Renames parameters by a table of published names → ours.
 
-    "*" stands for a block's number. A name stands for itself, or for the weight and the bias below it.
+    "*" stands for the number of a block. A name stands for itself, or for the weight and the bias below it.
     """
 
     def __init__(self, table: Mapping[str, str]) -> None:
@@ -19,15 +19,19 @@ class Renaming:
         self._groups = {name: min(p for n, p in self._places.items() if _group(n) == _group(name)) for name in table}
 
     def ours(self, key: str) -> str | None:
-        """Our name of their parameter; None if the table has none."""
+        """Our name of a published parameter; None if the table has none."""
         return _rename(key, self._ours)
 
     def theirs(self, key: str) -> str | None:
-        """Their name of our parameter; None if the table has none."""
+        """The published name of our parameter; None if the table has none."""
         return _rename(key, self._theirs)
 
     def in_their_order(self, keys: Iterable[str]) -> list[str]:
-        """Their keys in the order of the table, one block after the other."""
+        """Published keys in the order of the table, one block after the other.
+
+        Raises:
+            KeyError: the table has no such key.
+        """
         return sorted(keys, key=self._place)
 
     def _place(self, key: str) -> tuple[int, int, int]:
@@ -39,12 +43,12 @@ class Renaming:
 
 
 def _group(name: str) -> str:
-    """What the rows of one kind of block have in common."""
+    """The part of a name before the block's number, which all rows of one list of blocks share."""
     return name.partition("*")[0]
 
 
 def _find(key: str, table: Mapping[str, str]) -> tuple[str, list[str], str] | None:
-    """The row of this key, the numbers at its stars, and what follows it (".weight", ".bias" or nothing)."""
+    """The row of this key, the block number at its star, and its ending (".weight", ".bias" or nothing)."""
     stem, dot, last = key.rpartition(".")
     for name, suffix in ((key, ""), (stem, dot + last)):
         # A digit in a name may be a block's number or part of the name ("mlp.0"), so both readings are tried.

@@ -1,4 +1,4 @@
-"""Whether a state dict has the keys and shapes that it should have."""
+"""The keys and shapes of a state dict, and whether they are the expected ones."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,11 +12,16 @@ _NAMED_AT_MOST = 4
 
 
 def tensor_shapes(state: Mapping[str, Tensor]) -> Shapes:
+    """The shape of each tensor of a state dict."""
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
 def require_shapes(found: Shapes, expected: Shapes, what: str) -> None:
-    """Raises BadInput where a key is missing, unexpected or of another shape than that of `what`; it names them."""
+    """Check that the keys and shapes are those of `what`, the nearest configuration.
+
+    Raises:
+        BadInput: a key is missing, unexpected or of another shape; the message names them.
+    """
     wrong = {
         "missing": expected.keys() - found.keys(),
         "unexpected": found.keys() - expected.keys(),

@@ -1,8 +1,8 @@
-"""The published tokenizers' state dicts, in and out (docs/method.md, section 7).
+"""The state dicts of the published tokenizers, imported and exported (docs/method.md, section 7).
 
-A published file also holds SigLIP 2's own stack, under two names, and its unused pooling head. Our tokenizer has none
-of these: importing hands them over as they are, exporting asks for them back, and `siglip_as_published` makes them from
-SigLIP 2's own weights for a tokenizer that was trained here.
+A published file also holds SigLIP 2's own layers, under two names, and its unused pooling head. Our tokenizer has none
+of these. Importing gives them back as they are, and exporting needs them again. For a tokenizer that was trained here,
+`siglip_as_published` makes them from SigLIP 2's own weights.
 """
 
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ _POSITIONS = "decoder.positional_embedding"
 
 
 class PublishedTokenizer(NamedTuple):
-    """`weights` are the state dict of `Tokenizer(config)`; `frozen` is SigLIP 2, under its published names."""
+    """A published file taken apart: the state dict of `Tokenizer(config)`, and SigLIP 2 under its published names."""
 
     config: TokenizerConfig
     weights: dict[str, Tensor]
@@ -81,15 +81,15 @@ class PublishedTokenizer(NamedTuple):
 
 
 def is_tokenizer(published: Mapping[str, Tensor]) -> bool:
-    """Whether this state dict is a published tokenizer's, complete or not."""
+    """Whether this state dict is that of a published tokenizer, complete or not."""
     return _BITS in published and _POSITIONS in published
 
 
 def import_tokenizer(published: Mapping[str, Tensor]) -> PublishedTokenizer:
-    """Sort a published state dict into our tokenizer's and SigLIP 2's.
+    """Divide a published state dict into that of our tokenizer and SigLIP 2.
 
     Raises:
-        BadInput: a key that is missing, unexpected or of another shape.
+        BadInput: a key is missing, unexpected or of another shape.
     """
     num_tokens = len(published[_POSITIONS]) - 1
     config = bar_fsq(bits=len(published[_BITS]), image_size=16 * round(num_tokens**0.5))
@@ -99,7 +99,7 @@ def import_tokenizer(published: Mapping[str, Tensor]) -> PublishedTokenizer:
         f"bar_fsq of {config.bits} bits at {config.image_size} px",
     )
     names = {key: _RENAMING.ours(key) or key for key in published}
-    # What keeps its published name has no place in our tokenizer.
+    # Parameters that keep their published name are not part of our tokenizer.
     return PublishedTokenizer(
         config,
         weights={name: published[key] for key, name in names.items() if name != key},
@@ -108,13 +108,13 @@ def import_tokenizer(published: Mapping[str, Tensor]) -> PublishedTokenizer:
 
 
 def export_tokenizer(weights: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published state dict of our tokenizer's weights and SigLIP 2's, in the published order."""
+    """The published state dict from our tokenizer's weights and SigLIP 2, in the published order."""
     published = {_RENAMING.theirs(name) or name: tensor for name, tensor in weights.items()} | dict(frozen)
     return {key: published[key] for key in _RENAMING.in_their_order(published)}
 
 
 def siglip_as_published(tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a published file holds besides our tokenizer, from the state dict of SigLIP 2's vision tower."""
+    """The part of a published file beside our tokenizer, from the state dict of SigLIP 2's vision tower."""
     frozen = {f"encoder.siglip.{key}": tensor for key, tensor in tower.items() if not key.startswith("embeddings.")}
     again = {
         f"encoder.frozen_{key}": tensor for key, tensor in tower.items() if not key.startswith(("embeddings.", "head."))

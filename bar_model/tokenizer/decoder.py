@@ -1,4 +1,7 @@
-"""The tokenizer's decoder: a ViT from quantised tokens to pixels, with the projector of the semantic loss."""
+"""The tokenizer's decoder: a ViT from quantised tokens to pixels, with a branch for the semantic loss.
+
+See docs/method.md, section 2.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +17,7 @@ from bar_model.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticConfig:
-    """Where, and how wide, the decoder predicts the frozen encoder's features for the semantic loss."""
+    """After which block the decoder predicts the frozen encoder's features, and how wide that branch is."""
 
     after_block: int
     hidden_width: int
@@ -22,7 +25,7 @@ class SemanticConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """A pre-norm ViT with an MLP of four times its width; `semantic` is None where no semantic loss is trained."""
+    """The size of the decoder, a pre-norm ViT; `semantic` is None if no semantic loss is trained."""
 
     width: int
     depth: int
@@ -37,14 +40,14 @@ class DecoderConfig:
 
 
 class DecoderOutput(NamedTuple):
-    """Images, not clamped, and the predicted features of the frozen encoder, where they were asked for."""
+    """Images, not clamped, and on request the predicted features of the frozen encoder."""
 
     images: Float[Tensor, "batch 3 height width"]
     semantics: Float[Tensor, "batch tokens features"] | None
 
 
 class Decoder(nn.Module):
-    """Tokens in raster order -> images, not clamped."""
+    """Turns tokens in raster order into images, which are not clamped."""
 
     def __init__(self, config: DecoderConfig, *, grid: int, patch: int, feature_width: int) -> None:
         super().__init__()
@@ -65,7 +68,7 @@ class Decoder(nn.Module):
         self.apply(_initialize)
 
     def forward(self, tokens: Float[Tensor, "batch tokens width"], *, semantics: bool) -> DecoderOutput:
-        """`semantics` asks for the predicted features too, which only the semantic loss needs."""
+        """The images of these tokens; with `semantics` also the predicted features, which only training needs."""
         predicted = None
         class_token = self.class_token.expand(len(tokens), -1, -1).to(tokens.dtype)
         x = self.norm_in(torch.cat([class_token, tokens], dim=1) + self.positions)
@@ -92,6 +95,7 @@ class DecoderBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Float[Tensor, "batch slots width"]) -> Float[Tensor, "batch slots width"]:
+        """The block over the class token and all tokens, each of which attends to all."""
         qkv = rearrange(self.qkv(self.norm_attention(x)), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
         x = x + self.attention_out(rearrange(attended, "b h n d -> b n (h d)"))
@@ -109,7 +113,7 @@ def _projector(width: int, hidden_width: int, feature_width: int) -> nn.Sequenti
 
 
 def _initialize(module: nn.Module) -> None:
-    """As published: truncated normal 0.02 for linears and convolutions, biases 0."""
+    """The published initialisation: truncated normal of deviation 0.02 for linears and convolutions, biases 0."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""The tokenizer's encoder: the vision tower of SigLIP 2 (NaFlex), as transformers has it, without its pooling head."""
+"""The tokenizer's encoder: the vision tower of SigLIP 2 (NaFlex) without pooling head (docs/method.md, section 2)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,10 @@ from bar_model.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """A SigLIP 2 vision tower; its `position_grid`² learned positions are resized to the image's own grid."""
+    """The size of a SigLIP 2 vision tower.
+
+    It has `position_grid`² learned positions, which are resized to the grid of the image.
+    """
 
     width: int
     depth: int
@@ -20,7 +23,7 @@ class EncoderConfig:
     mlp_width: int
     position_grid: int
     frozen_embeddings: bool
-    """True where SigLIP 2's own embeddings are kept, which the semantic target shares; False from scratch."""
+    """True to keep SigLIP 2's own embeddings, which the semantic target shares; False to train from scratch."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -28,7 +31,7 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Images in [-1, 1] -> one feature vector a patch, in raster order, after the tower's last LayerNorm."""
+    """Turns images in [-1, 1] into one feature vector for each patch, in raster order."""
 
     def __init__(self, config: EncoderConfig, *, grid: int, patch: int) -> None:
         super().__init__()
@@ -38,16 +41,20 @@ class Encoder(nn.Module):
         self.tower.get_submodule("embeddings").requires_grad_(not config.frozen_embeddings)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens features"]:
+        """The features after the tower's last LayerNorm."""
         pattern = "b c (row pr) (column pc) -> b (row column) (pr pc c)"
         patches = rearrange(images, pattern, pr=self.patch, pc=self.patch)
-        # One shape for the whole batch: given one an image, the tower would resize its positions once an image.
+        # One shape for the whole batch: with one shape for each image, the tower would resize its positions each time.
         shape = torch.tensor([[self.grid, self.grid]])
         return self.tower(pixel_values=patches, pixel_attention_mask=None, spatial_shapes=shape).last_hidden_state
 
 
 def vision_tower(config: EncoderConfig, *, patch: int, pooling_head: bool) -> nn.Module:
-    """transformers' own class; SigLIP 2 has a pooling head, which nothing here uses."""
-    # Imported here since it takes seconds, and a command's --help needs none of it.
+    """The tower as `transformers` implements it.
+
+    Published files also hold the pooling head, which nothing here computes with.
+    """
+    # Imported here because it takes seconds, and the --help of a command does not need it.
     from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
     return Siglip2VisionModel(

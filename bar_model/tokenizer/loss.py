@@ -1,6 +1,8 @@
-"""What BAR-FSQ is trained on: six losses, four of which look through frozen networks (docs/method.md, section 2).
+"""The losses of the tokenizer and of its discriminator (docs/method.md, section 2).
 
-A term of weight 0 is off, and a network is wanted only by the terms that are on.
+Errors of pixels (L1, L2) alone give blurred images. The other terms compare images through frozen networks: as a person
+sees them (LPIPS, ConvNeXt), by their textures (Gram), by their content (semantic), and by what distinguishes them from
+real images (adversarial). A term of weight 0 is off, and its network is not needed.
 """
 
 import math
@@ -36,7 +38,7 @@ _CLASSIFIER_SIZE = (224, 224)
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerLossConfig:
-    """The weight of each term, as published; the published perceptual loss is `lpips` and `convnext` together."""
+    """The weight of each term; the defaults are published. The published perceptual loss is `lpips` plus `convnext`."""
 
     l1: float = 0.1
     l2: float = 1.0
@@ -60,7 +62,7 @@ class TokenizerLossConfig:
         return self.adversarial > 0 and step >= self._first_adversarial(num_steps)
 
     def updates_discriminator(self, step: int, num_steps: int) -> bool:
-        """Whether this step trains the discriminator and not the tokenizer: from the start on, every second one."""
+        """Whether this step trains the discriminator instead of the tokenizer: every second one once the loss is on."""
         return self.is_adversarial(step, num_steps) and (step - self._first_adversarial(num_steps)) % 2 == 1
 
     def _first_adversarial(self, num_steps: int) -> int:
@@ -69,7 +71,7 @@ class TokenizerLossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenNetworks:
-    """What the losses look through, on the images' device, in evaluation mode and without gradients of its own."""
+    """The networks of the losses, on the images' device, in evaluation mode, their parameters without gradients."""
 
     lpips: Callable[[ImageBatch, ImageBatch], Tensor] | None = None
     """Two batches in [-1, 1] -> the LPIPS distance of each pair (VGG-16)."""
@@ -78,22 +80,22 @@ class FrozenNetworks:
     convnext: Callable[[ImageBatch], Float[Tensor, "batch classes"]] | None = None
     """Normalised images of 224 px -> the logits of ConvNeXt-S."""
     siglip: Callable[[ImageBatch], TokenFeatures] | None = None
-    """Images in [-1, 1] -> the features of the tokenizer's encoder as it was before training."""
+    """Images in [-1, 1] -> the features of the tokenizer's encoder before training."""
     dino: DinoFeatures | None = None
 
 
 class LossTerms(NamedTuple):
-    """The weighted sum to minimise, and for the log each term that was on, unweighted and detached."""
+    """The weighted sum to minimise, and each term that is on for the log, unweighted and detached."""
 
     total: Scalar
     terms: dict[str, Scalar]
 
 
 class TokenizerLoss(nn.Module):
-    """The tokenizer's loss and its discriminator's; the discriminator's heads are its only parameters."""
+    """The losses of the tokenizer and of its discriminator; only the discriminator's heads are parameters."""
 
     def __init__(self, config: TokenizerLossConfig, networks: FrozenNetworks, *, seed: int = 0) -> None:
-        """`seed`: of the windows that the discriminator looks at.
+        """Choose the terms that are on; `seed` decides the crops that the discriminator receives.
 
         Raises:
             BadInput: a term is on, and its network is missing.
@@ -102,21 +104,26 @@ class TokenizerLoss(nn.Module):
         self.config = config
         self._seed = seed
         self._terms = _reconstruction_terms(config, networks)
+        # This name is part of the training checkpoints' keys.
         self._critic = None
         if config.adversarial > 0:
             self._critic = Discriminator(_required(networks.dino, "adversarial", "dino"))
 
     @property
     def discriminator_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the discriminator; none if the adversarial loss is off."""
         return list(self.parameters())
 
     def update_norms(self) -> None:
-        """Of the discriminator, before each of its steps (`Discriminator.update_norms`)."""
+        """Update the spectral norms of the discriminator; to be called before each of its steps."""
         if self._critic is not None:
             self._critic.update_norms()
 
     def generator(self, output: TokenizerOutput, images: ImageBatch, *, step: int | None, num_steps: int) -> LossTerms:
-        """The tokenizer's loss; no gradient reaches the discriminator, which is not asked outside of steps (None)."""
+        """The tokenizer's loss; no gradient reaches the discriminator.
+
+        `step` is None outside of training, where the adversarial term is left out.
+        """
         terms = {name: term(output, images) for name, term in self._terms.items()}
         if self._critic is not None and step is not None and self.config.is_adversarial(step, num_steps):
             with without_parameter_gradients(self._critic):
@@ -128,7 +135,7 @@ class TokenizerLoss(nn.Module):
         """The discriminator's loss on images and their reconstructions; no gradient reaches the tokenizer.
 
         Raises:
-            BadInput: the adversarial loss is off, so that there is none.
+            BadInput: the adversarial loss is off, so there is no discriminator.
         """
         if self._critic is None:
             raise BadInput("the adversarial loss has weight 0: there is no discriminator to train")
@@ -140,7 +147,7 @@ class TokenizerLoss(nn.Module):
 
 
 def convnext_loss(network: Callable[[ImageBatch], Tensor], reconstruction: ImageBatch, images: ImageBatch) -> Scalar:
-    """Mean squared error of the logits of a classifier."""
+    """The mean squared error of a classifier's logits, on images resized to 224 px."""
 
     def logits(x: ImageBatch) -> Tensor:
         resized = F.interpolate(x, size=_CLASSIFIER_SIZE, mode="bicubic", antialias=True)
@@ -152,7 +159,7 @@ def convnext_loss(network: Callable[[ImageBatch], Tensor], reconstruction: Image
 
 
 def gram_loss(vgg: nn.Sequential, reconstruction: ImageBatch, images: ImageBatch) -> Scalar:
-    """Mean squared error of the Gram matrices, summed over the layers of VGG-16's `features`."""
+    """The mean squared error of the Gram matrices, summed over the layers of VGG-16's `features`."""
     with torch.no_grad():
         targets = gram_matrices(vgg, images)
     pairs = zip(gram_matrices(vgg, reconstruction), targets, strict=True)
@@ -162,8 +169,9 @@ def gram_loss(vgg: nn.Sequential, reconstruction: ImageBatch, images: ImageBatch
 def gram_matrices(vgg: nn.Sequential, images: ImageBatch) -> list[Float[Tensor, "batch channels channels"]]:
     """The Gram matrix of every layer's output, divided by channels · height · width.
 
-    Each ReLU overwrites the convolution's output in place, in the published code too, where therefore both layers give
-    the rectified matrix; here it is computed once and listed twice.
+    A Gram matrix says which channels respond together, wherever in the image: it describes texture without place.
+    In the published code each ReLU overwrites the output of the convolution before it, so both layers give the
+    rectified matrix. Here that matrix is computed once and listed twice.
     """
     x = imagenet_normalized(F.interpolate(images, size=_CLASSIFIER_SIZE, mode="bilinear"))
     grams = []
@@ -180,10 +188,10 @@ def gram_matrices(vgg: nn.Sequential, images: ImageBatch) -> list[Float[Tensor, 
 def semantic_loss(
     network: Callable[[ImageBatch], TokenFeatures], predicted: TokenFeatures | None, images: ImageBatch
 ) -> Scalar:
-    """Mean squared error of the frozen encoder's features as the decoder predicts them.
+    """The mean squared error of the frozen encoder's features as the decoder predicts them.
 
     Raises:
-        BadInput: the decoder predicts none.
+        BadInput: the decoder predicts no features.
     """
     if predicted is None:
         raise BadInput("the semantic loss is on, but the decoder predicts no features: set decoder.semantic")
@@ -195,7 +203,7 @@ def semantic_loss(
 def _reconstruction_terms(
     config: TokenizerLossConfig, networks: FrozenNetworks
 ) -> dict[str, Callable[[TokenizerOutput, ImageBatch], Scalar]]:
-    """The terms that are on, but for the adversarial one, which begins later."""
+    """The terms that are on, except the adversarial one, which begins later."""
     terms: dict[str, Callable[[TokenizerOutput, ImageBatch], Scalar]] = {}
     if config.l1 > 0:
         terms["l1"] = lambda output, images: F.l1_loss(output.reconstruction, images)

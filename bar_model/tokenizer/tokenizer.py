@@ -1,4 +1,4 @@
-"""BAR-FSQ: image <-> bits (docs/method.md, section 2)."""
+"""The tokenizer BAR-FSQ: from images to bits and back (docs/method.md, section 2)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,12 +14,15 @@ from bar_model.tokenizer.encoder import Encoder, EncoderConfig
 from bar_model.tokenizer.quantizer import BinaryQuantizer, bits_to_signs, quantize, signs_to_bits
 
 BROKEN_IMAGES = "images hold NaN: the weights or the sampling that made them are broken"
-"""What is raised instead of making colours of them."""
+"""The message that is raised for NaN, which a byte would turn into a colour."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """Square images of `image_size` pixels, one token of `bits` bits for each `patch` × `patch` pixels."""
+    """The configuration of a tokenizer.
+
+    Images are square with `image_size` pixels a side. Each `patch` × `patch` pixels become one token of `bits` bits.
+    """
 
     image_size: int
     patch: int
@@ -37,11 +40,12 @@ class TokenizerConfig:
 
     @property
     def codes(self) -> CodeShape:
+        """The shape of the codes that this tokenizer makes."""
         return CodeShape(grid=self.image_size // self.patch, bits=self.bits)
 
 
 class TokenizerOutput(NamedTuple):
-    """What training sees of a batch; `semantics` is the frozen encoder's features as the decoder predicts them."""
+    """What the losses need of a batch; `semantics` are the frozen encoder's features as the decoder predicts them."""
 
     reconstruction: Float[Tensor, "batch 3 height width"]
     bits: Bool[Tensor, "batch tokens bits"]
@@ -49,14 +53,14 @@ class TokenizerOutput(NamedTuple):
 
 
 class Tokenizer(nn.Module):
-    """Images in [-1, 1] <-> bits in raster order; `decode_only` leaves out the encoder, most of the parameters.
+    """Turns images in [-1, 1] into bits in raster order, and bits into images.
 
-    The frozen copy of the encoder that gives the semantic loss its target is one of that loss's frozen networks
-    (`tokenizer_loss.FrozenNetworks`), no part of the tokenizer: it is neither stored here nor needed to encode.
+    `decode_only` leaves out the encoder, which has most of the parameters. The frozen copy of the encoder, the target
+    of the semantic loss, is not part of the tokenizer but of the loss (`FrozenNetworks` in `loss.py`).
     """
 
     encoder: Encoder
-    """Missing where the tokenizer only decodes."""
+    """Missing if the tokenizer only decodes."""
 
     def __init__(self, config: TokenizerConfig, *, decode_only: bool = False) -> None:
         super().__init__()
@@ -71,28 +75,46 @@ class Tokenizer(nn.Module):
 
     @property
     def only_decodes(self) -> bool:
+        """Whether the tokenizer was made without its encoder."""
         return "encoder" not in self._modules
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> TokenizerOutput:
-        """Reconstruct, with gradients straight through the rounding."""
+        """Reconstruct images; gradients pass the rounding unchanged.
+
+        Raises:
+            BadInput: the images have another size, or the tokenizer only decodes.
+        """
         signs = quantize(self.pre_quantise(images))
         decoded = self.decoder(self.quantizer.tokens(signs), semantics=True)
         return TokenizerOutput(decoded.images, signs_to_bits(signs), decoded.semantics)
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Bool[Tensor, "batch tokens bits"]:
+        """The bits of images in [-1, 1].
+
+        Raises:
+            BadInput: the images have another size, or the tokenizer only decodes.
+        """
         return signs_to_bits(quantize(self.pre_quantise(images)))
 
     @torch.no_grad()
     def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
-        """Images around [-1, 1], not clamped."""
+        """The images of these bits, around [-1, 1] and not clamped.
+
+        Raises:
+            BadInput: the bits have another shape.
+        """
         return self.decode_by(self.decoder, bits)
 
     @torch.no_grad()
     def decode_by(
         self, decoder: Decoder, bits: Bool[Tensor, "batch tokens bits"]
     ) -> Float[Tensor, "batch 3 height width"]:
-        """As `decode`, by a decoder that stands for this tokenizer's own."""
+        """Decode as `decode` does, with a decoder that replaces this tokenizer's own.
+
+        Raises:
+            BadInput: the bits have another shape.
+        """
         expected = (self.config.codes.num_tokens, self.config.bits)
         if bits.shape[1:] != expected:
             raise BadInput(
@@ -101,7 +123,11 @@ class Tokenizer(nn.Module):
         return decoder(self.quantizer.tokens(bits_to_signs(bits)), semantics=False).images
 
     def pre_quantise(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens bits"]:
-        """The float32 values z whose signs about the quantiser's threshold are the bits."""
+        """The float32 values z; a bit says whether z reaches the quantiser's threshold.
+
+        Raises:
+            BadInput: the images have another size, or the tokenizer only decodes.
+        """
         size = self.config.image_size
         if images.shape[1:] != (3, size, size):
             raise BadInput(f"images of shape {tuple(images.shape)}: this tokenizer encodes (batch, 3, {size}, {size})")
@@ -111,6 +137,6 @@ class Tokenizer(nn.Module):
 
 
 def to_uint8(images: Float[Tensor, "batch 3 height width"]) -> UInt8[Tensor, "batch height width 3"]:
-    """[-1, 1] -> 0 … 255, clamped and truncated: the rule of the published FID protocol."""
+    """Images in [-1, 1] as bytes, clamped and truncated as for the published figures (docs/method.md, section 4)."""
     scaled = ((images.float() + 1) / 2).clamp(0, 1) * 255
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -54,7 +54,7 @@ def test_a_model_is_never_overwritten(tmp_path: Path) -> None:
 def test_each_kind_is_loaded_by_its_name(tmp_path: Path) -> None:
     save(make_bar(tiny_config()), tmp_path / "model")
     assert isinstance(load_bar(tmp_path / "model"), Bar)
-    with pytest.raises(BadInput, match="holds a generator; a tokenizer is wanted"):
+    with pytest.raises(BadInput, match="holds a generator; give a tokenizer"):
         load_tokenizer(tmp_path / "model")
 
 

@@ -16,7 +16,7 @@ __all__ = ["Engine", "Sampling", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """What a notebook needs, imported at its first use: counting bits or moving files takes no PyTorch."""
+    """Import what a notebook needs at its first use, so that counting bits or moving files loads no PyTorch."""
     if name == "load":
         from bar_model.checkpoint import load
 

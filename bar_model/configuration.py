@@ -1,6 +1,6 @@
 """Configurations as JSON and as text.
 
-`plain` makes JSON of any configuration, `from_dict` reads it back and checks it, `digest` tells configurations apart,
+`plain` makes JSON of any configuration, `from_dict` reads it back and checks it, `digest` distinguishes configurations,
 and `parameters` lists their values by dotted names.
 """
 

@@ -25,7 +25,7 @@ _MAX_STEPS = 1 << 12
 
 
 class Stream(IntEnum):
-    """What the numbers are used for. The streams of one seed are independent of each other."""
+    """The uses of the numbers. The streams of one seed are independent of each other."""
 
     SAMPLING = 0
     SAMPLING_ORDER = 1

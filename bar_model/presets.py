@@ -17,7 +17,7 @@ from bar_model.tokenizer.tokenizer import TokenizerConfig
 
 
 def bar_b() -> BarConfig:
-    """ImageNet 256 px, 415 M parameters. Published: FID 1.13, IS 289.0, sFID 4.69."""
+    """BAR-B for ImageNet at 256 px: 415 M parameters. Published: FID 1.13, IS 289.0, sFID 4.69."""
     return BarConfig(
         codes=CodeShape(grid=16, bits=16),
         num_classes=1000,
@@ -27,7 +27,7 @@ def bar_b() -> BarConfig:
 
 
 def bar_b_patch2() -> BarConfig:
-    """ImageNet 256 px in 64 tokens of 64 bits: six times the speed of bar-b. Published: FID 1.35, IS 293.4."""
+    """BAR-B at 256 px in 64 tokens of 64 bits, six times as fast as bar-b. Published: FID 1.35, IS 293.4."""
     return BarConfig(
         codes=CodeShape(grid=16, bits=16),
         patch=2,
@@ -38,7 +38,7 @@ def bar_b_patch2() -> BarConfig:
 
 
 def bar_b_patch4() -> BarConfig:
-    """ImageNet 256 px in 16 tokens of 256 bits: eighteen times the speed of bar-b. Published: FID 2.34, IS 274.7."""
+    """BAR-B at 256 px in 16 tokens of 256 bits, eighteen times as fast as bar-b. Published: FID 2.34, IS 274.7."""
     return BarConfig(
         codes=CodeShape(grid=16, bits=16),
         patch=4,
@@ -49,7 +49,7 @@ def bar_b_patch4() -> BarConfig:
 
 
 def bar_l() -> BarConfig:
-    """ImageNet 256 px, 1.1 B parameters. Published: FID 0.99, IS 296.9, sFID 4.67."""
+    """BAR-L for ImageNet at 256 px: 1.1 B parameters. Published: FID 0.99, IS 296.9, sFID 4.67."""
     return BarConfig(
         codes=CodeShape(grid=16, bits=16),
         num_classes=1000,
@@ -59,7 +59,7 @@ def bar_l() -> BarConfig:
 
 
 def bar_l_512() -> BarConfig:
-    """ImageNet 512 px, 1.1 B parameters, 1,024 tokens. Published: FID 1.09, IS 311.1, sFID 4.40."""
+    """BAR-L for ImageNet at 512 px: 1.1 B parameters, 1,024 tokens. Published: FID 1.09, IS 311.1, sFID 4.40."""
     return BarConfig(
         codes=CodeShape(grid=32, bits=10),
         num_classes=1000,
@@ -69,7 +69,7 @@ def bar_l_512() -> BarConfig:
 
 
 def bar_s() -> BarConfig:
-    """ImageNet 256 px, 28 M parameters, for a small GPU: bar-b's tokens and settings. Its FID is not measured."""
+    """A generator of 28 M parameters for a small GPU, otherwise as bar-b. Its FID is not measured."""
     return BarConfig(
         codes=CodeShape(grid=16, bits=16),
         num_classes=1000,
@@ -80,7 +80,7 @@ def bar_s() -> BarConfig:
 
 
 def digits() -> BarConfig:
-    """The handwritten digits at 32 px in 16 tokens, 1.2 M parameters: trains in minutes on two cores.
+    """A generator of 1.2 M parameters for handwritten digits at 32 px in 16 tokens; trains in minutes on two cores.
 
     Of 25 pairs of guidance and temperature, this one has the smallest Frechet distance between its samples and the
     validation scans (`benchmarks/digits_settings.py`).
@@ -173,7 +173,7 @@ def bar_fsq_256() -> TokenizerConfig:
 
 
 def digits_tokenizer() -> TokenizerConfig:
-    """The handwritten digits at 32 px in 16 tokens of 16 bits, from scratch; needs no downloaded weights.
+    """A tokenizer for handwritten digits at 32 px: 16 tokens of 16 bits, trained from scratch without downloads.
 
     1,200 steps of 32 rows on L1 and L2 alone take about 50 s of one core. A reader then recognises 99 % of held-out
     digits from their reconstructions, whose PSNR is 27 dB.

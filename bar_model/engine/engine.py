@@ -123,7 +123,7 @@ class Engine:
         return canvas.drawn.clone()
 
     def _canvas_for(self, num_images: int, request: Request) -> Canvas:
-        """Memory for this many images, or for fewer if they do not fit; that of the last batch if its shape is the same."""
+        """Memory for this many images, or for fewer if they do not fit; the last one if its shape is the same."""
         inpaints = request.known is not None
         shape = CanvasShape(num_images=num_images, sampling=request.sampling, inpaints=inpaints)
         if self._canvas is None or self._canvas.shape != shape:

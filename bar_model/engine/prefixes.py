@@ -13,14 +13,14 @@ from bar_model.generator.transformer import Transformer
 
 
 class PrefixKind(NamedTuple):
-    """What a prefix depends on: the class, and the position of the first token, which all its slots predict."""
+    """All that a prefix depends on: the class, and the position of the first token, which all its slots predict."""
 
     class_index: int
     first_place: int
 
 
 class Prefix(NamedTuple):
-    """What drawing starts from: the keys and values of the prefix slots, and the context of the first token."""
+    """The start of drawing: the keys and values of the prefix slots, and the context of the first token."""
 
     keys: Float[Tensor, "layers heads prefix head_width"]
     values: Float[Tensor, "layers heads prefix head_width"]

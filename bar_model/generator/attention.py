@@ -82,7 +82,7 @@ class CausalAttention(nn.Module):
         return self.joined(attend_causally(self.queries_keys_values(x, rotations)))
 
     def queries_keys_values(self, x: Float[Tensor, "batch slots width"], rotations: SlotRotations) -> QueryKeyValue:
-        """What these slots attend with and are attended by."""
+        """The rotated queries, the rotated keys, and the values of these slots."""
         qkv = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         queries, keys, values = self.query_norm(qkv[0]), self.key_norm(qkv[1]), qkv[2]
         own, target = queries.chunk(2, dim=1)

@@ -85,7 +85,7 @@ class TransformerBlock(nn.Module):
         modulation: tuple[Float[Tensor, "batch slots width"], ...],
         rotations: SlotRotations,
     ) -> QueryKeyValue:
-        """What comes before attention, which mixes slots: norm, modulation, queries, keys and values."""
+        """The part before attention, which treats each slot alone: norm, modulation, queries, keys and values."""
         shift, scale, *_ = modulation
         return self.attention.queries_keys_values(modulate(self.attention_norm(x), shift, scale), rotations)
 
@@ -95,7 +95,7 @@ class TransformerBlock(nn.Module):
         modulation: tuple[Float[Tensor, "batch slots width"], ...],
         attended: Float[Tensor, "batch heads slots head_width"],
     ) -> Float[Tensor, "batch slots width"]:
-        """What comes after attention: its gate, then the residual SwiGLU."""
+        """The part after attention: its gate, then the residual SwiGLU."""
         _, _, gate1, shift2, scale2, gate2 = modulation
         x = x + gate1 * self.attention.joined(attended)
         return x + gate2 * self.feed_forward(modulate(self.feed_forward_norm(x), shift2, scale2))
@@ -241,7 +241,7 @@ class Transformer(nn.Module):
     def condition(
         self, class_vectors: Float[Tensor, "batch width"], first: int, last: int
     ) -> Float[Tensor, "batch slots width"]:
-        """What modulates the slots from `first` to before `last`: the class vector plus the embedding of the slot."""
+        """The condition of the slots from `first` to before `last`: the class vector plus the embedding of the slot."""
         return class_vectors[:, None] + self.slot_embedding.weight[first:last]
 
     def contexts(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch context_width"]:

@@ -50,7 +50,7 @@ class Loss(NamedTuple):
 
 
 class Contexts(NamedTuple):
-    """What a token is drawn from: the context of its class and, with guidance, that of the dropped class."""
+    """The input of drawing a token: the context of its class and, with guidance, that of the dropped class."""
 
     conditional: Float[Tensor, "batch width"]
     unconditional: Float[Tensor, "batch width"] | None = None
@@ -92,7 +92,7 @@ class Head(nn.Module, ABC):
         """Draw one token for each row; known bits keep their values."""
 
     def noise_shape(self, allocation: Sequence[int]) -> tuple[int, int]:
-        """For how many unmasking steps of a token noise is drawn, and for how many elements in each of them."""
+        """The number of unmasking steps of a token that need noise, and the number of elements of each step."""
         return 1, self.bits
 
     def check_allocation(self, allocation: Sequence[int]) -> None:

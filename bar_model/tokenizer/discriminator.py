@@ -29,7 +29,7 @@ DinoFeatures = Callable[[Float[Tensor, "batch 3 224 224"]], list[Float[Tensor, "
 
 
 class Crop(NamedTuple):
-    """Where a window of DINO's size begins, as fractions of the possible places."""
+    """The place of a window of DINO's size in an image, as fractions of the possible places."""
 
     top: float
     left: float
@@ -38,7 +38,7 @@ class Crop(NamedTuple):
 def draw_crop(*entropy: int) -> Crop | None:
     """A random crop in half of the draws, and None in the others, which stands for the whole image, resized.
 
-    It is a function of the numbers given, so that all workers look at the same window.
+    It is a function of the numbers given, so that all workers crop the same window.
     """
     whole, top, left = np.random.default_rng(entropy).random(3)
     return None if whole > 0.5 else Crop(top, left)

@@ -45,7 +45,7 @@ class TokenizerConfig:
 
 
 class TokenizerOutput(NamedTuple):
-    """What the losses need of a batch; `semantics` are the frozen encoder's features as the decoder predicts them."""
+    """The input of the losses; `semantics` are the frozen encoder's features as the decoder predicts them."""
 
     reconstruction: Float[Tensor, "batch 3 height width"]
     bits: Bool[Tensor, "batch tokens bits"]

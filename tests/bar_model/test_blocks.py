@@ -80,5 +80,5 @@ for recompute in (False, True):
 
 @pytest.mark.slow
 def test_compiled_blocks_differ_by_rounding_and_are_compiled_once_for_all_layers() -> None:
-    """In a process of its own, where shapes are not checked at run time: Dynamo can't trace the checks."""
+    """The code runs in another process without run-time checks of shapes, which Dynamo can't trace."""
     subprocess.run([sys.executable, "-c", COMPILED], check=True)

@@ -48,7 +48,7 @@ def test_what_a_row_costs_in_training_is_what_torch_counts() -> None:
     assert 2 * training_operations(bar) == pytest.approx(training.get_total_flops(), rel=0.03)
 
 
-def test_what_a_picture_costs_in_training_is_what_torch_counts() -> None:
+def test_what_an_image_costs_in_training_is_what_torch_counts() -> None:
     config = replace(
         digits_tokenizer(),
         decoder=replace(digits_tokenizer().decoder, semantic=SemanticConfig(after_block=0, hidden_width=48)),

@@ -1,4 +1,4 @@
-"""What `import bar_model` gives."""
+"""The names at the top of bar_model, and what importing it loads."""
 
 import subprocess
 import sys

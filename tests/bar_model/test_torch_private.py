@@ -46,7 +46,7 @@ def test_a_block_is_recomputed_on_the_way_back_and_copies_are_not() -> None:
 
 
 def test_ddp_splits_no_graph() -> None:
-    """In a process of its own: the switch holds for the whole process."""
+    """The code runs in another process, since the switch holds for the whole process."""
     code = (
         "import torch; from bar_model.torch_private import split_no_graph_for_ddp as off; "
         "assert torch._dynamo.config.optimize_ddp; off(); assert not torch._dynamo.config.optimize_ddp"

@@ -20,7 +20,7 @@ class OnTheDeviceAlone(TorchDispatchMode):
 
 @pytest.mark.parametrize("kind", ["masked_bit", "bit", "linear"])
 def test_no_token_waits_for_its_device(kind: str) -> None:
-    """On tensors without data: whatever asks for a value, or has a shape that depends on one, raises."""
+    """On tensors without data: an operation that reads a value, or has a shape that depends on one, raises."""
     bar = bar_of(kind=kind).to("meta")
     shape = CanvasShape(num_images=3, sampling=bar.config.sampling, inpaints=True)
     with OnTheDeviceAlone(), torch.no_grad():

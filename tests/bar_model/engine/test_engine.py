@@ -79,7 +79,7 @@ assert (Engine(bar, dtype=torch.float32, compiled=True).generate(labels) == expe
 
 @pytest.mark.slow
 def test_what_is_compiled_is_compiled_whole_and_once_for_all_layers() -> None:
-    """In a process of its own, where shapes are not checked at run time: Dynamo can't trace the checks."""
+    """The code runs in another process without run-time checks of shapes, which Dynamo can't trace."""
     subprocess.run([sys.executable, "-c", COMPILED], check=True)
 
 

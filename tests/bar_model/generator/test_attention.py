@@ -8,7 +8,7 @@ from bar_model.generator.rotary import axial_rotation
 
 
 def test_half_of_the_query_heads_turn_by_the_target() -> None:
-    """Where the predicted place moves, the first half of the heads attends as before, the second does not."""
+    """If the predicted position moves, the first half of the heads attends as before, the second does not."""
     from bar_model.generator.attention import SlotRotations
 
     attention, table = CausalAttention(32, 4, dropout=0.0).eval(), axial_rotation(4, 8, prefix=1)
@@ -30,9 +30,9 @@ def test_where_training_attends_by_products_it_is_as_exact_as_bfloat16_allows(sl
     expected = attend_causally(QueryKeyValue(*exact))
     found = attend_causally(QueryKeyValue(*rounded))
     assert found.dtype == torch.bfloat16
-    wanted = torch.autograd.grad(expected, exact, towards.double())
+    slopes = torch.autograd.grad(expected, exact, towards.double())
     gradients = torch.autograd.grad(found, rounded, towards)
-    for name, one, other in zip(("out", "q", "k", "v"), (found, *gradients), (expected, *wanted), strict=True):
+    for name, one, other in zip(("out", "q", "k", "v"), (found, *gradients), (expected, *slopes), strict=True):
         # Half a unit in the last place is 0.2 %; scores, probabilities and results are each rounded once.
         assert (one - other).norm() <= 0.006 * other.norm() + 1e-6, name
 

@@ -40,7 +40,7 @@ def test_shares_of_random_orders_and_dropped_classes() -> None:
 
 
 def test_the_loss_is_a_sum_over_rows() -> None:
-    """Whatever the micro-batches, totals and weights add up to those of the whole batch."""
+    """Totals and weights of micro-batches add up to those of the whole batch."""
     bar, bits, labels = make_bar(tiny_config()), random_bits(4, 16, 6), torch.tensor([0, 1, 2, 3])
     rows = torch.arange(4)
 

@@ -70,7 +70,7 @@ def test_sampled_tokens_have_the_enumerated_distribution(bits: int, guidance: fl
     tokens = sorted(expected)
     observed = [counts[token] for token in tokens]
     assert stats.chisquare(observed, [20_000 * expected[token] for token in tokens]).pvalue > 1e-3
-    # The test can fail: independent bits of the same marginals would be told apart.
+    # The test can fail: it rejects independent bits of the same marginals.
     marginals = drawn.double().mean(0)
     independent = [
         20_000 * math.prod(m if v else 1 - m for m, v in zip(marginals.tolist(), token, strict=True))

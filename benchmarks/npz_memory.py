@@ -3,7 +3,7 @@
     python benchmarks/npz_memory.py --images 50000 --size 256
 
 Shards of pictures are written as a worker does, into a temporary folder that is removed in the end (raw: twice the
-pixels, 20 GB for 50,000 × 256 px). Then `python -m pipeline.samples.npz` reads them, and its memory is watched: the sum
+pixels, 20 GB for 50,000 × 256 px). Then `python jobs/write_npz.py` reads them, and its memory is watched: the sum
 of the proportional set sizes of it and its children.
 """
 
@@ -36,6 +36,7 @@ from pipeline.samples.shard import Drawing
 from pipeline.storage import Folder
 
 LOOK_EVERY_S = 0.05
+WRITE_NPZ = Path(__file__).parents[1] / "jobs" / "write_npz.py"
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
         write_shards(folder, keeping, arguments.images, arguments.size, arguments.unit_size)
         print(f"{arguments.images:,} pictures as {keeping}: {time.monotonic() - began:,.0f} s", flush=True)
         began = time.monotonic()
-        peak = peak_bytes([sys.executable, "-m", "pipeline.samples.npz", temporary])
+        peak = peak_bytes([sys.executable, str(WRITE_NPZ), temporary])
         num_bytes = Path(temporary, NPZ).stat().st_size
         print(
             f"{num_bytes / 1e9:.2f} GB of npz in {time.monotonic() - began:,.0f} s; peak of memory {peak / 1e6:,.0f} MB"

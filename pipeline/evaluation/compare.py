@@ -1,10 +1,6 @@
-"""Results beside each other: ranked where they were measured alike, else side by side with what sets them apart.
-
-python -m pipeline.evaluation.compare REPORT …    of the folders of several reports
-"""
+"""Results beside each other: ranked where they were measured alike, else side by side with what sets them apart."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -16,7 +12,6 @@ from rich.table import Table
 
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
-from pipeline.command.job import run_module
 from pipeline.evaluation.fid_protocol import PUBLISHED_FIGURES
 from pipeline.reports.report import REPORT, Report
 from pipeline.storage import Folder
@@ -62,12 +57,12 @@ class CompareConfig:
             raise BadInput("reports: none; name folders of reports")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run_module(_compare, CompareConfig, arguments)
+def compare_reports(config: CompareConfig) -> None:
+    """Prints the results of several reports beside each other.
 
-
-def _compare(config: CompareConfig) -> None:
+    Raises:
+        BadInput: a folder holds no report, or one that is not of samples.
+    """
     show(comparison_table("Results", {url: _read(url) for url in config.reports}))
 
 
@@ -115,7 +110,3 @@ def _cell(name: str, values: Mapping[str, float]) -> str:
 
 def _values(report: Report) -> dict[str, float]:
     return {figure.name: value for figure, value in report.results}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

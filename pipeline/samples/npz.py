@@ -1,17 +1,11 @@
-"""Samples as one npz file, `arr_0` (N, H, W, 3) uint8 by image index, which the published FID evaluation reads.
+"""Samples as one npz file, `arr_0` (N, H, W, 3) uint8 by image index, which the published FID evaluation reads."""
 
-python -m pipeline.samples.npz FOLDER [--tokenizer PATH]    of samples that were drawn before, or of their codes alone
-"""
-
-import sys
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tyro
 
-from pipeline.command.job import run_module
 from pipeline.samples.folder import SampleFolder
 
 NPZ = "samples.npz"
@@ -44,16 +38,12 @@ class NpzConfig:
     """The tokenizer that they were drawn with, where no pictures were kept: a model folder or a published .bin file."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run_module(_write, NpzConfig, arguments)
+def write_samples_npz(config: NpzConfig) -> None:
+    """Writes samples that were drawn before, or what their codes decode to, as npz into their folder.
 
-
-def _write(config: NpzConfig) -> None:
+    Raises:
+        BadInput: there are no finished samples, or they are codes alone and the tokenizer is missing or another one.
+    """
     samples = SampleFolder.open(config.folder, config.tokenizer)
     write_npz(samples, NPZ)
     print(f"{samples.folder.path(NPZ)}: {samples.manifest.rows:,} images")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

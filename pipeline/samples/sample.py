@@ -102,7 +102,7 @@ class SampleConfig:
         keeping = self.keeping
         if self.npz and not keeping.has_pixels:
             raise BadInput(
-                "npz: holds pictures, but images is none; keep them, or write it later with pipeline.samples.npz"
+                "npz: holds pictures, but images is none; keep them, or write it later with jobs/write_npz.py"
             )
 
     @property

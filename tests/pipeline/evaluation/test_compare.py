@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
-from pipeline.evaluation.compare import comparison_table, main, ranked
+from pipeline.evaluation.compare import CompareConfig, compare_reports, comparison_table, ranked
 from pipeline.evaluation.fid_protocol import FidProtocol, Measurement, fid_report
 from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.reports.report import Goal, Report
@@ -57,12 +57,12 @@ def test_reports_are_compared_from_their_files(
     monkeypatch.chdir(tmp_path)
     for name, fid in (("one", 2.0), ("two", 1.0)):
         report(fid).publish(Folder(name), {"which": name}, {}, num_inputs=1)
-    assert main(["one", "two"]) == 0
+    compare_reports(CompareConfig(reports=("one", "two")))
     shown = capsys.readouterr().out
     assert shown.index("two") < shown.index("one")
-    for wrong, message in (["one", "three"], "three holds no report.json"), ([], "reports: none"):
-        assert main(wrong) == 2
-        assert capsys.readouterr().err.startswith(f"error: {message}")
+    for wrong, message in (("one", "three"), "three holds no report.json"), ((), "reports: none"):
+        with pytest.raises(BadInput, match=message):
+            compare_reports(CompareConfig(reports=wrong))
 
 
 def test_a_published_figure_is_met_within_its_tolerance_or_the_seeds_spread() -> None:

@@ -49,7 +49,7 @@ def test_samples_come_back_the_same_however_they_are_kept(
     for one, other in zip(folder.read(), expected, strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
-    assert npz.main([config.out, "--tokenizer", config.tokenizer]) == 0
+    npz.write_samples_npz(npz.NpzConfig(folder=config.out, tokenizer=config.tokenizer))
     data = Path(config.out, npz.NPZ).read_bytes()
     with np.load(io.BytesIO(data)) as archive:
         np.testing.assert_array_equal(archive["arr_0"], expected.images)
@@ -90,4 +90,3 @@ def test_codes_alone_want_the_tokenizer_that_they_were_drawn_for(config: SampleC
     checkpoint.save(make_tokenizer(), tmp_path / "other")
     with pytest.raises(BadInput, match=r"is tokenizer \w+, but .* wants \w+"):
         read_samples(config.out, str(tmp_path / "other"))
-    assert npz.main([config.out]) == 2

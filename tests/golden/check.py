@@ -1,7 +1,8 @@
 """Compare this project with golden outputs of the published model:  python tests/golden/check.py FILE…
 
 The files hold outputs on weights and inputs that are functions of their names (`weights.py`), so any size can be
-checked. One line a tensor; exit code 1 where one differs by more than 5e-5, a bit differs, or a tensor was not checked.
+checked. Prints one line for each tensor. The exit code is 1 if a tensor differs by more than 5e-5, if a bit differs, or
+if a tensor was not checked.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def fill(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 class Golden:
-    """A golden file, and what has become of each of its tensors."""
+    """A golden file, and the result of the check of each of its tensors."""
 
     def __init__(self, file: Path) -> None:
         with safe_open(file, "pt") as opened:
@@ -71,7 +72,7 @@ class Golden:
         return self._line(name, difference <= TOLERANCE, f"largest difference {difference:.1e}")
 
     def compare_bits(self, name: str, ours: Tensor, *, undecided: Tensor | None = None) -> None:
-        """`undecided` marks bits that may differ."""
+        """Compare bits; `undecided` marks those that may differ."""
         differ = ours != self.tensors[name.partition(" ")[0]].bool()
         allowed = torch.zeros_like(differ) if undecided is None else undecided
         text = f"{differ.sum().item()} of {differ.numel()} bits differ"
@@ -90,7 +91,10 @@ class Golden:
 
 
 def check(file: Path, fill: Fill = fill) -> bool:
-    """Print a line for each tensor of the file; whether all agree. `fill` gives the weights of a published name."""
+    """Print a line for each tensor of the file, and return whether all agree.
+
+    `fill` gives the weights of a published name.
+    """
     golden = Golden(file)
     with torch.no_grad():
         if "images" in golden.metadata:
@@ -210,13 +214,13 @@ def check_tokenizer(golden: Golden, fill: Fill) -> None:
 
 
 def every(text: str) -> int:
-    """ "every 37th token" → 37; 1 where nothing is left out."""
+    """The number in "every 37th token"; 1 if nothing is left out."""
     found = re.search(r"every (\d+)", text)
     return int(found[1]) if found else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a golden .safetensors file")
     results = [check(file) for file in parser.parse_args(arguments).files]

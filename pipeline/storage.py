@@ -12,25 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast, overload
+from typing import BinaryIO, cast, overload
 
-import fsspec
 from fsspec.core import split_protocol
 
 from bar_model.errors import BadInput
+from pipeline.filesystem import Entry, describe_file, fresh_filesystem, list_folder, open_filesystem
 
 # Object stores whose put can be made conditional ("only if the name is free"). Elsewhere fsspec would imitate it by
 # looking first and writing then, so that two writers could both succeed.
 CONDITIONAL_PROTOCOLS = ("s3", "s3a")
 BUSY_RETRIES = 8
-
-
-class Entry(NamedTuple):
-    """A file of a folder. `name` is relative to the folder; `version` (ETag or time) changes when the content does."""
-
-    name: str
-    size: int
-    version: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ class Folder:
         """Whether the file is there; without a name, whether the folder is (in an object store: holds any file)."""
         if self.is_local:
             return Path(self.path(name)).exists()
-        return _fresh_filesystem(self.url).exists(self.path(name))
+        return fresh_filesystem(self.url).exists(self.path(name))
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -82,7 +74,7 @@ class Folder:
         """
         if self.is_local:
             return Path(self.path(name)).read_bytes()
-        return cast(bytes, _filesystem(self.url).cat_file(self.path(name)))
+        return cast(bytes, open_filesystem(self.url).cat_file(self.path(name)))
 
     def read_part(self, name: str, start: int, end: int) -> bytes:
         """The bytes [start, end) of a file, without reading the rest.
@@ -94,7 +86,7 @@ class Folder:
             with Path(self.path(name)).open("rb") as file:
                 file.seek(start)
                 return file.read(end - start)
-        return cast(bytes, _filesystem(self.url).cat_file(self.path(name), start=start, end=end))
+        return cast(bytes, open_filesystem(self.url).cat_file(self.path(name), start=start, end=end))
 
     @contextmanager
     def open(self, name: str, *, read_ahead: int | None = None) -> Iterator[BinaryIO]:
@@ -109,9 +101,9 @@ class Folder:
         if self.is_local:
             opened = Path(path).open
         elif read_ahead is None:
-            opened = partial(_filesystem(self.url).open, path)
+            opened = partial(open_filesystem(self.url).open, path)
         else:
-            opened = partial(_filesystem(self.url).open, path, block_size=read_ahead, cache_type="readahead")
+            opened = partial(open_filesystem(self.url).open, path, block_size=read_ahead, cache_type="readahead")
         with opened("rb") as file:
             yield cast(BinaryIO, file)
 
@@ -121,13 +113,13 @@ class Folder:
             with _written_aside(Path(self.path(name)), data) as aside:
                 aside.replace(self.path(name))
         else:
-            _filesystem(self.url).pipe_file(self.path(name), data)
+            open_filesystem(self.url).pipe_file(self.path(name), data)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """A stream for a block; its file appears, whole, when the block ends, and not at all after an error."""
         if not self.is_local:
-            with _filesystem(self.url).open(self.path(name), "wb") as file:
+            with open_filesystem(self.url).open(self.path(name), "wb") as file:
                 try:
                     yield cast(BinaryIO, file)
                 except BaseException:
@@ -168,7 +160,7 @@ class Folder:
         if self.is_local:
             Path(self.path(name)).unlink()
         else:
-            _filesystem(self.url).rm_file(self.path(name))
+            open_filesystem(self.url).rm_file(self.path(name))
 
     def check_writable(self) -> None:
         """Looks whether outputs can go into a folder of an object store, without writing anything.
@@ -180,7 +172,7 @@ class Folder:
         if protocol not in CONDITIONAL_PROTOCOLS:
             raise BadInput(f"{self.url}: {protocol}:// has no conditional put, which outputs need; use a disk or s3://")
         bucket = path.partition("/")[0]
-        if not _fresh_filesystem(self.url).exists(bucket):
+        if not fresh_filesystem(self.url).exists(bucket):
             raise BadInput(f"{self.url}: there is no bucket {bucket!r}, or not for these credentials: make it first")
 
     def walk(self) -> Iterator[Entry]:
@@ -193,15 +185,17 @@ class Folder:
 
     def folders(self) -> tuple[str, ...]:
         """The names of the folders directly in this one, in order."""
-        return tuple(name for name, info in _infos(self, "") if info["type"] == "directory")
+        return tuple(
+            name for name, info in list_folder(self.url, is_local=self.is_local) if info["type"] == "directory"
+        )
 
     def list(self, pattern: str = "*") -> list[Entry]:
         """The files directly in this folder that match the pattern, by name; none if the folder isn't there."""
         try:
-            infos = _infos(self, "")
+            infos = list_folder(self.url, is_local=self.is_local)
         except FileNotFoundError:
             return []
-        entries = (_entry(name, info) for name, info in infos if info["type"] == "file")
+        entries = (describe_file(name, info) for name, info in infos if info["type"] == "file")
         return [entry for entry in entries if fnmatch.fnmatchcase(entry.name, pattern)]
 
 
@@ -237,9 +231,9 @@ def local_copy(url: str) -> Path:
         raise BadInput(f"{folder.url} is not there: check the path, or the bucket and its credentials")
     if folder.is_local:
         return Path(folder.url)
-    filesystem = _filesystem(folder.url)
+    filesystem = open_filesystem(folder.url)
     is_file = filesystem.isfile(folder.url)
-    entries = [_entry("", filesystem.info(folder.url))] if is_file else list(folder.walk())
+    entries = [describe_file("", filesystem.info(folder.url))] if is_file else list(folder.walk())
     identity = hashlib.sha256(repr((folder.url, entries)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bar"
     target = cache / identity / folder.url.rsplit("/", 1)[-1]
@@ -258,27 +252,12 @@ def local_copy(url: str) -> Path:
     return target
 
 
-def _filesystem(url: str) -> fsspec.AbstractFileSystem:
-    protocol = split_protocol(url)[0]
-    try:
-        return fsspec.filesystem(protocol)
-    except (ValueError, ImportError) as error:
-        raise BadInput(f"{url}: can't use {protocol}:// ({error}); use a path, s3:// or hf://") from error
-
-
-def _fresh_filesystem(url: str) -> fsspec.AbstractFileSystem:
-    """A file system without cached listings: other processes write to the same folders."""
-    filesystem = _filesystem(url)
-    filesystem.invalidate_cache()
-    return filesystem
-
-
 def _create_remote(folder: Folder, name: str, data: bytes) -> bool:
     if split_protocol(folder.url)[0] not in CONDITIONAL_PROTOCOLS:
         folder.check_writable()  # Which says why not.
     for attempt in range(BUSY_RETRIES):
         try:
-            _filesystem(folder.url).pipe_file(folder.path(name), data, mode="create")
+            open_filesystem(folder.url).pipe_file(folder.path(name), data, mode="create")
             return True
         except OSError as error:
             if folder.exists(name):
@@ -296,43 +275,12 @@ def _walk(folder: Folder, below: str, parents: frozenset[Path]) -> Iterator[Entr
         if real in parents:
             return
         parents = parents | {real}
-    for base, info in _infos(folder, below):
+    for base, info in list_folder(folder.path(below), is_local=folder.is_local):
         name = f"{below}/{base}" if below else base
         if info["type"] == "directory":
             yield from _walk(folder, name, parents)
         elif info["type"] == "file":
-            yield _entry(name, info)
-
-
-def _infos(folder: Folder, below: str) -> list[tuple[str, dict]]:
-    """(name, description) of what lies directly in a folder, by name, without hidden names."""
-    if folder.is_local:
-        try:
-            with os.scandir(folder.path(below)) as found:
-                infos = [(entry.name, _local_info(entry)) for entry in found]
-        except PermissionError as error:
-            raise BadInput(f"{folder.path(below)} can't be listed: let this user read it, or leave it out") from error
-    else:
-        listing = _fresh_filesystem(folder.url).ls(folder.path(below), detail=True)
-        # S3 lists a folder's own marker, an empty object `folder/`, among its contents.
-        infos = [(info["name"].rsplit("/", 1)[-1], info) for info in listing if not info["name"].endswith("/")]
-    seen = ((name, info) for name, info in infos if not name.startswith("."))
-    # A name that is no UTF-8 is sorted as it is shown. In an object store a file and a folder may have the same name.
-    return sorted(seen, key=lambda pair: (pair[0].encode(errors="backslashreplace"), pair[1]["type"] == "directory"))
-
-
-def _entry(name: str, info: dict) -> Entry:
-    version = next((info[key] for key in ("ETag", "etag", "blob_id", "mtime", "LastModified") if info.get(key)), "")
-    return Entry(name, int(info["size"]), str(version).strip('"'))
-
-
-def _local_info(entry: os.DirEntry[str]) -> dict:
-    try:
-        status = entry.stat()
-    except OSError:
-        return {"type": "dangling link"}
-    kind = "directory" if entry.is_dir() else "file" if entry.is_file() else "other"
-    return {"type": kind, "size": status.st_size, "mtime": status.st_mtime_ns}
+            yield describe_file(name, info)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bar_model.errors import BadInput
+from pipeline.filesystem import Entry
 from pipeline.images.codec import BadImage
 from pipeline.images.source import LabelMap, ListedImage, StoredImage
-from pipeline.storage import Entry, Folder
+from pipeline.storage import Folder
 from pipeline.tables import TypeCheck, check_types, is_bytes, is_number_or_text, is_text, open_parquet
 
 ROWS_LISTED, ROWS_READ = 8192, 64

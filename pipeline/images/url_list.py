@@ -12,11 +12,12 @@ import pyarrow as pa
 from pyarrow import csv
 
 from bar_model.errors import BadInput
+from pipeline.filesystem import Entry
 from pipeline.images.class_folders import READS_AT_ONCE, read_file
 from pipeline.images.codec import BadImage
 from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
 from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
-from pipeline.storage import Entry, Folder
+from pipeline.storage import Folder
 from pipeline.tables import is_number_or_text, is_text
 
 URL_COLUMN = "url"

@@ -9,7 +9,7 @@ from pipeline.images.parquet import ParquetImages
 from pipeline.images.source import LabelMap, Source
 from pipeline.images.tar import TarImages
 from pipeline.images.url_list import UrlList
-from pipeline.storage import Folder
+from pipeline.storage import Folder, read_url
 
 FILES = {".parquet": (ParquetImages, UrlList), ".tar": (TarImages,), ".csv": (UrlList,)}
 """Kinds of sources by the end of their files' names. The first kind that recognises the files takes them."""
@@ -46,10 +46,8 @@ def read_classes(url: str) -> dict[str, int]:
     Raises:
         BadInput: the file is missing, or is no such map.
     """
-    directory, _, name = url.rpartition("/")
-    folder = Folder(directory or ".")
     try:
-        classes = json.loads(folder.read(name))
+        classes = json.loads(read_url(url))
     except (FileNotFoundError, ValueError) as error:
         raise BadInput(f"{url}: is no JSON file of labels by class name ({error})") from error
     if not isinstance(classes, dict) or not all(

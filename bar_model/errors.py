@@ -3,3 +3,8 @@
 
 class BadInput(ValueError):
     """A configuration, file or argument that can't be used; the message is one line: what, where, what to do."""
+
+
+def one_line(message: object) -> str:
+    """The text of an error of a library, which may have several lines, in one line."""
+    return " ".join(str(message).split())

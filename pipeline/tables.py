@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 
 TypeCheck = Callable[[pa.DataType], bool]
 
@@ -53,7 +53,7 @@ def open_parquet(
     try:
         table = pq.ParquetFile(file, pre_buffer=pre_buffer, arrow_extensions_enabled=False)
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{where} is no {kind}, or damaged ({_one_line(error)})") from error
+        raise BadInput(f"{where} is no {kind}, or damaged ({one_line(error)})") from error
     for field in table.schema_arrow:
         if not is_plain(field.type):
             table.close()
@@ -71,7 +71,7 @@ def read_parquet(data: bytes, where: str, *, kind: str = "Parquet file") -> pa.T
         try:
             return table.read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise BadInput(f"{where} is no {kind}, or damaged ({_one_line(error)})") from error
+            raise BadInput(f"{where} is no {kind}, or damaged ({one_line(error)})") from error
 
 
 def check_types(schema: pa.Schema, wanted: Mapping[str, TypeCheck], where: str) -> None:
@@ -134,7 +134,3 @@ def _read_footer(file: BinaryIO | pa.NativeFile, where: str, kind: str) -> bytes
         raise BadInput(f"{where} is no {kind}, or damaged (it does not end with a whole footer)")
     file.seek(size - ending - length)
     return file.read(length)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int32, UInt8
 
 from bar_model.bits import CodeShape
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Contents, Row
@@ -129,7 +129,7 @@ def decode_shard(data: bytes, where: str) -> Shard:
     except BadInput:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{where} is no code shard, or damaged ({' '.join(str(error).split())})") from error
+        raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
     if not table.schema.equals(_schema(metadata, {})):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than code shards have")
     column = table.column("codes").combine_chunks()

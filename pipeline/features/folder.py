@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.execution.manifest import Manifest, Quarantined, read_checked
 from pipeline.execution.unit import Contents, Row
 from pipeline.metrics.frechet import Moments, RunningMoments
@@ -129,7 +129,7 @@ def decode_features(data: bytes, where: str) -> FeatureShard:
         found = about["format"]
         features = load(data)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{where} is no feature shard, or damaged ({' '.join(str(error).split())})") from error
+        raise BadInput(f"{where} is no feature shard, or damaged ({one_line(error)})") from error
     if found != FORMAT:
         raise BadInput(f"{where} has feature format {found}, but this version reads {FORMAT}: update this software")
     if any(len(each) != len(about["keys"]) for each in features.values()):

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from bar_model.errors import one_line
 from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 
 CROP_RULE = "box-halvings bicubic centre-crop"
@@ -63,7 +64,7 @@ def decode(data: bytes) -> Image.Image:
         except (BadImage, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders raise nearly anything where the data is malformed.
-            raise BadImage(" ".join(f"can't be decoded: {error or type(error).__name__}".split())) from error
+            raise BadImage(one_line(f"can't be decoded: {error or type(error).__name__}")) from error
 
 
 def crop(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.filesystem import Entry
 from pipeline.images.codec import BadImage
 from pipeline.images.source import LabelMap, ListedImage, StoredImage
@@ -133,7 +133,7 @@ def stream_columns(
             for batch in table.iter_batches(rows, columns=list(columns)):
                 yield batch.select(list(columns))
     except pa.ArrowException as error:
-        raise BadInput(f"{where} is damaged ({_one_line(error)}): restore it") from error
+        raise BadInput(f"{where} is damaged ({one_line(error)}): restore it") from error
 
 
 def _is_image(kind: pa.DataType) -> bool:
@@ -151,7 +151,3 @@ def _stored_image(file: str, listed: ListedImage, value: dict[str, Any] | None) 
     path = value.get("path") if value is not None else None
     where = f"{file}, row {listed.at}" + (f" ({path})" if path else "")
     return StoredImage(listed.key, listed.label, where, BadImage("holds no bytes") if data is None else data)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

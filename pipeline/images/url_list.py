@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.filesystem import Entry
 from pipeline.images.class_folders import READS_AT_ONCE, read_file
 from pipeline.images.codec import BadImage
@@ -104,8 +104,7 @@ class UrlList:
                 parse = csv.ParseOptions(newlines_in_values=True)
                 yield from csv.open_csv(file, parse_options=parse, convert_options=convert)
         except (pa.ArrowException, KeyError) as error:
-            message = " ".join(str(error).split())
-            raise BadInput(f"{where} is no CSV file with columns {', '.join(columns)} ({message})") from error
+            raise BadInput(f"{where} is no CSV file with columns {', '.join(columns)} ({one_line(error)})") from error
 
 
 def _problem(url: str) -> str:

@@ -1,6 +1,6 @@
 import pickle
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 
 
 def test_its_line_survives_the_way_to_another_process() -> None:
@@ -8,3 +8,7 @@ def test_its_line_survives_the_way_to_another_process() -> None:
     assert isinstance(error, BadInput)
     assert isinstance(error, ValueError)
     assert str(error) == "patch 3: must divide the grid"
+
+
+def test_an_error_of_several_lines_becomes_one() -> None:
+    assert one_line(ValueError("first\n\tsecond  third\n")) == "first second third"

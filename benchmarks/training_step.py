@@ -150,7 +150,7 @@ def timed(step: Callable[[], object], in_a_row: int) -> Seconds:
 def ours(arguments: argparse.Namespace) -> Steps:
     device, config = here(), configured(arguments)
     learner = GeneratorLearner(config, {"codes": random_codes(config)}, Ranks(), device)
-    arrange_blocks(learner.players[0].model, compiled=config.workers.compiled, recompute=config.workers.recompute)
+    arrange_blocks(learner.trainees[0].model, compiled=config.workers.compiled, recompute=config.workers.recompute)
 
     def facts() -> dict[str, Any]:
         memory = peak_memory(device)

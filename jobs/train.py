@@ -4,7 +4,7 @@ from pipeline import cluster
 from pipeline.command import job as command
 from pipeline.presets.training import TRAINING
 from pipeline.tracking.start import start_run
-from pipeline.training.fit import dry_run
+from pipeline.training.dry_run import dry_run
 from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.output import GENERATOR_STAGE
 from pipeline.training.train_generator import prepare, train

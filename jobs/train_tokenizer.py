@@ -4,7 +4,7 @@ from pipeline import cluster
 from pipeline.command import job as command
 from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
 from pipeline.tracking.start import start_run
-from pipeline.training.fit import dry_run
+from pipeline.training.dry_run import dry_run
 from pipeline.training.learners.tokenizer import TrainTokenizerConfig
 from pipeline.training.output import TOKENIZER_STAGE
 from pipeline.training.train_tokenizer import prepare, train_tokenizer

@@ -1,4 +1,4 @@
-"""The progress of a training, from the worker that makes it to the terminal where it was started."""
+"""The progress of a training, from the worker that makes it to the terminal of the driver, and the request to stop."""
 
 import threading
 from collections.abc import Iterator
@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from pipeline.execution.progress import Progress
 
 READ_EVERY_S = 0.5
-LINE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class StepStatus:
     """How far a training is; without figures until the first are known."""
 
     step: int
@@ -23,44 +21,47 @@ class Note:
 
     @property
     def figures(self) -> str:
+        """The figures as a text, such as "loss 5.3100, 120 rows/s"; "starting" where there are none."""
         loss = None if self.loss is None else f"loss {self.loss:.4f}"
         rate = None if self.rows_per_s is None else f"{self.rows_per_s:,.0f} rows/s"
         return ", ".join(filter(None, (loss, rate))) or "starting"
 
 
 class Board:
-    """Where the worker leaves its last note and the driver finds it, and may leave the word that it is to stop.
+    """What the first worker reports and the driver reads, and the driver's request to stop.
 
-    An actor, since they may be on two machines.
+    It is a Ray actor, since driver and worker may be on two machines.
     """
 
     def __init__(self) -> None:
-        self._note: Note | None = None
+        self._status: StepStatus | None = None
         self._is_to_stop = False
 
-    def write(self, note: Note) -> bool:
-        """Whether the worker is to stop."""
-        self._note = note
+    def report(self, status: StepStatus) -> bool:
+        """Keeps the worker's status and returns whether the worker is to stop."""
+        self._status = status
         return self._is_to_stop
 
-    def stop(self) -> None:
+    def request_stop(self) -> None:
+        """Makes each later `report` return True."""
         self._is_to_stop = True
 
-    def read(self) -> Note | None:
-        return self._note
+    def read(self) -> StepStatus | None:
+        """The status that was reported last; None before the first."""
+        return self._status
 
 
 @contextmanager
-def shown(title: str, num_steps: int) -> Iterator[Any]:
-    """The handle of a board whose notes show as a bar on a terminal, or as a line now and then in a log."""
+def board_with_progress(title: str, num_steps: int) -> Iterator[Any]:
+    """The handle of a board; while the block lasts, a thread shows what is reported to it."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # Beside the driver, without which nothing goes on anyway.
+    # On the driver's machine: without the driver nothing goes on anyway.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(board, title, num_steps, ended), name="progress", daemon=True)
+    watcher = threading.Thread(target=_show, args=(board, title, num_steps, ended), name="progress", daemon=True)
     watcher.start()
     try:
         yield board
@@ -70,38 +71,24 @@ def shown(title: str, num_steps: int) -> Iterator[Any]:
         ray.kill(board)
 
 
-def _watch(board: Any, title: str, num_steps: int, ended: threading.Event) -> None:
+def _show(board: Any, title: str, num_steps: int, ended: threading.Event) -> None:
+    """Shows the board's status until the training has ended."""
     import ray
     from ray.exceptions import RayError
 
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    silent_s = 0.0
-    with bar:
-        task = bar.add_task(title, total=num_steps, figures="starting")
-        last: Note | None = None
-        while True:
+    with Progress(title, "steps", total=num_steps, figures="starting") as progress:
+        last: StepStatus | None = None
+        over = False
+        while not over:
             over = ended.wait(READ_EVERY_S)
             try:
-                note: Note | None = ray.get(board.read.remote(), timeout=10)
+                status: StepStatus | None = ray.get(board.read.remote(), timeout=10)
             except RayError:
-                return  # The cluster is going away: what is wrong is told elsewhere.
-            silent_s += READ_EVERY_S
-            if note is not None and note != last:
-                figures = note.figures
-                bar.update(task, completed=note.step, figures=figures)
-                if not console.is_terminal and (silent_s >= LINE_EVERY_S or note.step == num_steps):
-                    console.print(f"{title}: step {note.step:,} of {num_steps:,}, {figures}")
-                    silent_s = 0.0
-                last = note
-            if over:
-                return
+                return  # The cluster is shutting down; the driver's own error says why.
+            if status is None or status == last:
+                continue
+            if last is None:
+                progress.resume(status.step, status.figures)  # The steps before were done earlier or go uncounted.
+            else:
+                progress.show(status.step, status.figures)
+            last = status

@@ -1,4 +1,4 @@
-"""What every training is told: how long, how large, how often, and on what."""
+"""The configuration that every training has: how long, how large, how often, and on what."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import Precision
 
 TRACED_STEPS = 3
-"""Of a trace, after one that warms the profiler up."""
+"""Steps in a trace, after one that warms the profiler up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cadence:
-    """What is done every so many steps, and after the last one; 0: only then. It changes no weight."""
+    """What is done every so many steps and after the last one; 0 means only then. None of it changes a weight."""
 
     log_every: int = 50
     """Steps from one point of the curves to the next: means over them."""
@@ -42,7 +42,7 @@ class Cadence:
         if self.keep_checkpoints < 1 or self.keep_best < 0:
             raise BadInput(
                 f"cadence.keep_checkpoints {self.keep_checkpoints} and keep_best {self.keep_best}: "
-                "the newest has to be kept, and no fewer than 0 of the best"
+                "keep at least the newest one, and 0 or more of the best"
             )
 
 
@@ -78,16 +78,17 @@ class WorkersConfig:
         if isinstance(self.micro_batch, int) and self.micro_batch < 1:
             raise BadInput(f"workers.micro_batch {self.micro_batch}: at least 1 row is needed")
         if self.sharded and self.micro_batch == 1:
-            raise BadInput("workers.micro_batch 1: sharded workers, which need as many each, need at least 2 rows")
+            raise BadInput("workers.micro_batch 1: sharded workers need at least 2, for equal numbers of micro-batches")
 
     @property
     def most(self) -> int:
+        """The largest number of workers."""
         return self.num if self.max_num is None else self.max_num
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What every training is told."""
+    """What every training needs to know."""
 
     out: str
     """Folder for the model (below `model`) and the checkpoints; the same again goes on where it stopped."""
@@ -127,18 +128,18 @@ class TrainingConfig:
             raise BadInput(f"seed {self.seed}: must be between 0 and {2**32 - 1}")
 
     def for_workers(self) -> Self:
-        """The same, as it is understood in another working directory."""
+        """The same with absolute paths, for workers in another working directory."""
         return dataclasses.replace(self, out=absolute(self.out), init=absolute(self.init))
 
     def share(self, num_rows: int, ranks: Ranks) -> Share:
-        """A worker's part of every batch."""
+        """A worker's share of every batch."""
         shuffle = Shuffle(num_rows=num_rows, batch=self.batch, seed=self.seed)
         given = self.workers.micro_batch
-        micro_batch = None if given == "auto" else given  # Found out where the workers run (micro_batch.py).
+        micro_batch = None if given == "auto" else given  # Found out on the workers (micro_batch.py).
         return Share(shuffle=shuffle, worker=ranks.rank, num_workers=ranks.num, micro_batch=micro_batch)
 
     def recipe(self, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
-        """All that determines the weights, as JSON values; fields named in `besides` don't."""
+        """All fields that determine the weights, as JSON values, without those named in `besides`."""
         free = {"out", "init", "resume", "dry_run", "cadence", "workers", "cluster", "tracking", *besides}
         fields = [each.name for each in dataclasses.fields(self) if each.name not in free]
         return {name: plain(getattr(self, name)) for name in fields}

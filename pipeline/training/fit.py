@@ -2,56 +2,55 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from bar_model import checkpoint
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import Inputs, Manifest, open_stage
 from pipeline.storage import Folder
 from pipeline.tracking.lineage import Judged
 from pipeline.tracking.run import Run
-from pipeline.training.checkpoints.listing import FOLDER, Listed, drop_damaged, listed_in, ray_storage, tidy
+from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry, drop_damaged, listed_in, tidy
 from pipeline.training.checkpoints.state import check_state
 from pipeline.training.config import TrainingConfig
-from pipeline.training.dry_run import DryRun, try_out
-from pipeline.training.initial_weights import load_initial, new_classes
+from pipeline.training.initial_weights import announce_initial
 from pipeline.training.learners.learner import Training
 from pipeline.training.output import MODEL, MODEL_FILES, RESULTS, Trained, read_trained, write_file
-from pipeline.training.ray_train import check_room, run_workers
+from pipeline.training.ray_train import check_workers_fit, run_workers
 from pipeline.training.sigterm import EXIT_CODE
 from pipeline.training.step.guard import Diverged
-from pipeline.training.worker import Outcome, work
+from pipeline.training.worker import Outcome, train_in_worker
 
 
 def fit(training: Training, run: Run | None) -> Trained:
-    """Train inside a Ray session, from the last checkpoint in `config.out` if there is one; does nothing if finished.
+    """Trains inside a Ray session, from the last checkpoint in `config.out` if there is one.
+
+    A finished training is returned as it is.
 
     Raises:
-        BadInput: `config.out` was made by another recipe, or is damaged; the model to begin with is another one; or the
-            workers don't fit into the cluster or lack a compiler.
-        Diverged: losses stopped being finite.
-        SystemExit: SIGTERM came, and what was done is saved.
+        BadInput: `config.out` was made by another recipe or is damaged, the model to begin with does not fit the
+            configuration, or the workers do not fit into the cluster or lack a compiler.
+        Diverged: the losses were no longer finite.
+        SystemExit: SIGTERM came, and a checkpoint was saved.
     """
     stage, config, recipe = training.stage, training.config, dict(training.recipe)
     if config.init is not None:
-        recipe["init"] = _announce_initial(config.init, config, run)
+        recipe["init"] = announce_initial(config.init, config.model, run)
     out = Folder(config.out)
     if Manifest.newest(out) is None:
-        check_room(config.workers)
+        check_workers_fit(config.workers)
     if (published := open_stage(out, stage, recipe)) is not None:
         _check_complete(out, published)
         trained = read_trained(out)
-        print(f"{out}: trained before, nothing to do", flush=True)
+        print(f"{out}: the training is finished, nothing to do", flush=True)
     else:
         listed = _listed(out, config)
-        outcome: Outcome = run_workers(training, work, out, run, listed)
+        outcome = run_workers(training, train_in_worker, out, run, listed=listed, stops_on_sigterm=True)
         if outcome.refused:
             raise BadInput(outcome.refused)
         if outcome.diverged:
             raise Diverged(outcome.diverged)
         if outcome.stopped_after:
-            print(f"{out}: saved after step {outcome.stopped_after:,}; the same command goes on from there", flush=True)
+            print(f"{out}: saved after step {outcome.stopped_after:,}; run the same command again to go on", flush=True)
             raise SystemExit(EXIT_CODE)
         trained = _publish(out, stage, recipe, training.inputs, outcome)
         print(f"{out}: trained for {config.steps:,} steps", flush=True)
@@ -65,61 +64,35 @@ def fit(training: Training, run: Run | None) -> Trained:
 
 
 def expect_checkpoint(config: TrainingConfig) -> None:
-    """Before anything is begun.  Raises: BadInput: there is none to go on from, though one is asked for."""
-    if config.resume is not None and not listed_in(Folder(config.out)):
-        raise BadInput(f"{config.out} has no checkpoint to go on from: correct --out, or begin anew without --resume")
-
-
-def dry_run(training: Training) -> None:
-    """A few steps by the workers, inside a Ray session, and a line on what they took; `config.out` is left alone.
+    """Checks, before anything begins, that there is a checkpoint where `config.resume` needs one.
 
     Raises:
-        BadInput: the model to begin with is another one, the workers don't fit into the cluster, or lack a compiler or
-            memory.
+        BadInput: there is none.
     """
-    # Whoever does not fit is not tried again.
-    config = replace(training.config, workers=replace(training.config.workers, max_failures=0))
-    if config.init is not None:
-        _announce_initial(config.init, config, None)
-    check_room(config.workers)
-    scratch = Folder(f"{config.out.rstrip('/')}.dry-run")
-    try:
-        found: DryRun | Outcome = run_workers(replace(training, config=config), try_out, scratch, None, [])
-    finally:
-        if scratch.exists():
-            filesystem, path = ray_storage(scratch)
-            filesystem.delete_dir(path)
-    if isinstance(found, Outcome):
-        raise BadInput(found.refused)
-    print(found.told(batch=config.batch), flush=True)
+    if config.resume is not None and not listed_in(Folder(config.out)):
+        raise BadInput(
+            f"{config.out} has no checkpoint to go on from: correct --out, or leave --resume out to begin anew"
+        )
 
 
-def _announce_initial(url: str, config: TrainingConfig, run: Run | None) -> str:
-    """The fingerprint of the model to begin with, and a line on what of it is not taken over."""
-    initial = load_initial(url, config.model)
-    fingerprint = checkpoint.fingerprint(initial)
-    num_new = new_classes(initial, config.model)
-    new = f"the vectors of {num_new:,} classes are drawn anew, all else is" if num_new else "all weights are"
-    print(f"{url}: {new} taken over", flush=True)
-    if run is not None:
-        run.input("init", url, fingerprint)
-    return fingerprint
+def _listed(out: Folder, config: TrainingConfig) -> list[CheckpointEntry]:
+    """The checkpoints that are there, from the oldest to the newest.
 
-
-def _listed(out: Folder, config: TrainingConfig) -> list[Listed]:
-    """The checkpoints there are.  Raises: BadInput: the newest is not whole, as far as its sizes show."""
+    Raises:
+        BadInput: the newest is not whole, by the sizes of its files.
+    """
     if config.resume == "last-whole":
         drop_damaged(out)
     listed = tidy(out)
     step = check_state(out / FOLDER / listed[-1].name, contents=False)["step"] if listed else 0
     print(f"{out}: {f'going on after step {step:,}' if listed else 'no checkpoint yet, beginning'}", flush=True)
     if 0 < config.cadence.trace_at < step:
-        print(f"nothing will be traced: step {config.cadence.trace_at:,} (cadence.trace_at) is done", flush=True)
+        print(f"no trace will be made: step {config.cadence.trace_at:,} (cadence.trace_at) is already done", flush=True)
     return listed
 
 
 def _publish(out: Folder, stage: str, recipe: Mapping[str, Any], inputs: Inputs, outcome: Outcome) -> Trained:
-    """The manifest, last: it makes the training a finished one."""
+    """Writes the results and then the manifest, which makes the training a finished one."""
     results = {"fingerprint": outcome.fingerprint, "metrics": outcome.metrics}
     document = write_file(out, RESULTS, (json.dumps(results, indent=1) + "\n").encode())
     Manifest(

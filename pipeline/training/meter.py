@@ -1,4 +1,4 @@
-"""What the steps of a training take: time, the wait for data, memory, and the share of what the device could do."""
+"""What the steps of a training take: time, the wait for data, memory, and the share of the device's peak (MFU)."""
 
 import resource
 import time
@@ -12,10 +12,10 @@ Item = TypeVar("Item")
 
 
 class Meter:
-    """Runs from one reading to the next; what is done in `pausing` does not count."""
+    """A clock that runs from one reading to the next; what is done in `pausing` does not count."""
 
     def __init__(self, *, batch: int, device: torch.device, num_devices: int) -> None:
-        """`batch` rows a step, over all devices."""
+        """A meter of steps of `batch` rows each, over all devices."""
         self._batch = batch
         self._device = device
         peak = peak_operations(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
@@ -23,12 +23,15 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
+        """Begins a new reading now."""
         self._since, self._paused_s, self._waited_s = time.perf_counter(), 0.0, 0.0
 
-    def read(self, row_operations: Sequence[int]) -> dict[str, float]:
-        """Of the steps since the last reading, given what a row of each costs; the caller has waited for the device.
+    def read(self, row_operations: Sequence[int | None]) -> dict[str, float]:
+        """The figures of the steps since the last reading; the caller has waited for the device.
 
-        `data_share`: the part of the time in which this process made micro-batches ready.
+        `row_operations` holds the operations for a row of each step, None where that is not known. The figures are
+        `rows_per_s`, `data_share` (the part of the time in which this process prepared micro-batches), `memory_gib`,
+        and `mfu` where the operations and the device's peak are known.
         """
         seconds = time.perf_counter() - self._since - self._paused_s
         rows_per_s = len(row_operations) * self._batch / seconds
@@ -37,19 +40,21 @@ class Meter:
             "data_share": self._waited_s / seconds,
             "memory_gib": peak_memory(self._device) / 2**30,
         }
-        if self._peak is not None:
-            values["mfu"] = sum(row_operations) * self._batch / seconds / self._peak
+        known = [each for each in row_operations if each is not None]
+        if self._peak is not None and len(known) == len(row_operations):
+            values["mfu"] = sum(known) * self._batch / seconds / self._peak
         self.restart()
         return values
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
+        """Leaves the time of a block out of the reading."""
         began = time.perf_counter()
         yield
         self._paused_s += time.perf_counter() - began
 
     def waiting(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items; the time that each takes to come counts as waiting."""
+        """The same items; the time until each is there counts as a wait for data."""
         source = iter(items)
         while True:
             began = time.perf_counter()
@@ -63,7 +68,7 @@ class Meter:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has had of the GPU, or of the machine's memory where there is none."""
+    """The most bytes that this process has held of the GPU, or of the machine's memory where there is no GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.
@@ -87,11 +92,11 @@ _PEAK_TFLOPS = {
 
 
 _LESS = {"Laptop", "MIG", "D"}
-"""Words in the names of devices that are less than what they are called after."""
+"""Words in the names of devices that reach less than the device of the same name without them."""
 
 
 def peak_operations(device_name: str) -> float | None:
-    """Operations a second; None for a device that is not in the table."""
+    """The operations a second that a device reaches at most; None where the table does not hold the device."""
     words = device_name.replace("-", " ").split()
     if _LESS.intersection(words):
         return None

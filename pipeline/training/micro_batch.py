@@ -1,4 +1,4 @@
-"""How many rows a worker computes at once, where that follows from its memory: asked before the first step."""
+"""How many rows a worker computes at once, where its memory decides that: found out before the first step."""
 
 from dataclasses import replace
 
@@ -10,14 +10,15 @@ from pipeline.training.learners.learner import Learner
 from pipeline.training.step.ranks import Ranks
 
 _SPARE = 0.8
-"""Of free memory that is planned with: allocators round up, operations take some inside, exchanges theirs."""
+"""Share of free memory that is planned with: allocators, operations and the exchange of gradients need the rest."""
 
 
 def fit_micro_batch(learner: Learner, ranks: Ranks, device: torch.device, *, workers_here: int) -> int:
-    """How many rows, a power of two or a rank's whole share, fit on every rank; the learner then computes so many.
+    """Finds how many rows fit on every rank at once, and makes the learner compute so many.
 
-    Two rows are tried, and then twice as many as long as twice the memory is there, so that no more is tried than fits.
-    `workers_here`: on this machine, which share its memory where they have no GPUs.
+    The number is a power of two or a rank's whole share. Two rows are tried first, and then twice as many as long as
+    twice the memory is free, so that no more is tried than fits. `workers_here` workers are on this machine and share
+    its memory where they have no GPUs.
 
     Raises:
         Refused: two rows do not fit on one of the ranks.
@@ -32,7 +33,7 @@ def fit_micro_batch(learner: Learner, ranks: Ranks, device: torch.device, *, wor
     def check() -> None:
         if taken > room:
             raise BadInput(
-                f"workers.micro_batch: auto, but {chosen} rows take {readable_bytes(taken)} beside the weights, and "
+                f"workers.micro_batch: auto, but {chosen} rows need {readable_bytes(taken)} beside the weights, and "
                 f"{readable_bytes(free)} are free: add --workers.recompute or --workers.sharded, or a larger device"
             )
 
@@ -42,7 +43,7 @@ def fit_micro_batch(learner: Learner, ranks: Ranks, device: torch.device, *, wor
 
 
 def _peak(learner: Learner, num_rows: int) -> int:
-    """Of so many rows, forward and back, uncompiled, in which they take no less."""
+    """The bytes that so many rows need, forward and backward, uncompiled: compiled, they need no more."""
     rows = learner.share.shuffle.rows(0).between(0, num_rows)
     with torch.compiler.set_stance("force_eager"):
-        return peak_bytes(lambda: learner.player_at(0).try_out(learner.micro_batch(rows, 0)))
+        return peak_bytes(lambda: learner.trainee_at(0).try_out(learner.micro_batch(rows, 0)))

@@ -14,14 +14,41 @@ GENERATOR_STAGE = "train"
 TOKENIZER_STAGE = "train tokenizer"
 
 MODEL = "model"
-"""Folder of the finished model, below the output folder."""
-
-
+"""Name of the folder of the finished model, below the output folder."""
 MODEL_FILES = ("model.safetensors", "config.json")
+RESULTS = "results.json"
+"""Name of the file of fingerprint and metrics, below the output folder."""
+
+
+class Trained(NamedTuple):
+    """A finished training: the path of the model, its fingerprint, and what was measured last."""
+
+    model: str
+    fingerprint: str
+    metrics: dict[str, float]
+
+
+def read_trained(out: Folder) -> Trained:
+    """What a finished training left in its output folder."""
+    results = json.loads(out.read(RESULTS))
+    return Trained(out.path(MODEL), results["fingerprint"], results["metrics"])
+
+
+def trained_with(generator: str) -> str | None:
+    """The fingerprint of the tokenizer whose codes a generator learned.
+
+    None where the generator does not lie in the output folder of its training.
+    """
+    folder, _, name = Folder(generator).url.rpartition("/")
+    manifest = Manifest.newest(Folder(folder)) if name == MODEL else None
+    return manifest.configuration["tokenizer"] if manifest is not None and manifest.stage == GENERATOR_STAGE else None
 
 
 def save_model(model: checkpoint.Model, out: Folder, *, below: str = MODEL) -> tuple[FileEntry, ...]:
-    """On a disk as in an object store; its configuration last, without which it is no model."""
+    """Writes a model into the folder `below` the output folder, and returns an entry for each file.
+
+    The configuration is written last: without it, a folder is no model. This holds on a disk as on an object store.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / MODEL
         checkpoint.save(model, draft)
@@ -31,28 +58,6 @@ def save_model(model: checkpoint.Model, out: Folder, *, below: str = MODEL) -> t
 
 
 def write_file(out: Folder, name: str, data: bytes) -> FileEntry:
+    """Writes a file below the output folder, and returns its entry for the manifest."""
     out.write(name, data)
     return FileEntry(name, unit="", rows=0, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-RESULTS = "results.json"
-
-
-class Trained(NamedTuple):
-    """A finished training: where the model is, its fingerprint, and what was measured last."""
-
-    model: str
-    fingerprint: str
-    metrics: dict[str, float]
-
-
-def read_trained(out: Folder) -> Trained:
-    results = json.loads(out.read(RESULTS))
-    return Trained(out.path(MODEL), results["fingerprint"], results["metrics"])
-
-
-def trained_with(generator: str) -> str | None:
-    """Fingerprint of the tokenizer whose codes a generator learned; None where it doesn't lie where it was trained."""
-    folder, _, name = Folder(generator).url.rpartition("/")
-    manifest = Manifest.newest(Folder(folder)) if name == MODEL else None
-    return manifest.configuration["tokenizer"] if manifest is not None and manifest.stage == GENERATOR_STAGE else None

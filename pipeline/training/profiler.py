@@ -12,20 +12,21 @@ from pipeline.training.config import TRACED_STEPS, TrainingConfig
 from pipeline.training.step.ranks import Ranks
 
 FOLDER = "traces"
-"""Below the output folder."""
+"""Name of the folder of traces below the output folder of a training."""
 
 
-class Tracer:
-    """Traces the first rank's steps from `cadence.trace_at` on, once; without it, nothing."""
+class StepProfiler:
+    """Traces the first rank's steps from `cadence.trace_at` on, once; it does nothing where that is 0."""
 
     def __init__(self, config: TrainingConfig, ranks: Ranks, run: Run | None) -> None:
+        """The trace is written below `config.out` and, where there is a run, kept with it."""
         self._at = config.cadence.trace_at if ranks.rank == 0 else 0
         self._out = config.out
         self._run = run
         self._profile: profile | None = None
 
     def advance(self, num_done: int) -> None:
-        """After each step."""
+        """Begins, continues or ends the trace; to be called after each step with the number of steps done."""
         if self._at and num_done == self._at:
             activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
             self._profile = profile(

@@ -3,37 +3,51 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from bar_model.errors import BadInput
 from pipeline.cluster import is_fixed
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
-from pipeline.training.board import shown
-from pipeline.training.checkpoints.listing import FOLDER, Listed, ray_storage, remove, worth_keeping
+from pipeline.training.board import board_with_progress
+from pipeline.training.checkpoints.filesystem import arrow_filesystem
+from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry, remove, worth_keeping
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learners.learner import Training
-from pipeline.training.sigterm import sigterm_asks
-from pipeline.training.worker import Job, work
+from pipeline.training.ray_train_internals import make_trainer
+from pipeline.training.sigterm import stop_on_sigterm
+from pipeline.training.worker import Job
+
+Found = TypeVar("Found")
 
 RESIZE_S = 60.0
-"""How often a training with room for more workers looks whether there are more; each change costs a new start."""
-# Unless they are set: Ray Train asks its workers how they are every 2 s, and a run ends only when it has asked; its
-# watcher for machines about to be taken away is a process more to start.
+"""Seconds between checks for resources for more workers (`workers.max_num`); each change costs a new start."""
+# Used unless they are set. Ray Train checks its workers every 2 s, and a run ends only at such a check. Its watcher for
+# machines that are about to be taken away is one more process to start.
 _RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
-# Read by glibc when a worker on a CPU starts: every step takes memory of the same sizes, and what was given back to the
-# system comes back page by page, for which the step waits.
+# glibc reads these when a worker on a CPU starts. Every step allocates the same sizes. Memory that was returned to the
+# system would come back page by page, and the step would wait for it.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
 
 
 def run_workers(
-    training: Training, task: Callable[[Job], Any], out: Folder, run: Run | None, listed: list[Listed]
-) -> Any:
-    """What the first worker's `task` returns; Ray Train keeps its list and its checkpoints below `out`."""
+    training: Training,
+    task: Callable[[Job], Found],
+    out: Folder,
+    run: Run | None,
+    *,
+    listed: Sequence[CheckpointEntry] = (),
+    stops_on_sigterm: bool,
+) -> Found:
+    """Runs `task` on all workers and returns what the first one returned; checkpoints and their list are below `out`.
+
+    `listed` are the checkpoints that are there already. `stops_on_sigterm` says that the task saves a checkpoint and
+    stops when the board requests it; then the first SIGTERM to this process makes that request.
+    """
     for name, value in _RAY_TRAIN.items():
         os.environ.setdefault(name, value)
     import ray
@@ -41,8 +55,8 @@ def run_workers(
 
     config = training.config
     workers, cpus = config.workers, _cpus_each(config.workers)
-    filesystem, path = ray_storage(out)
-    with shown(training.stage, config.steps) as board:
+    filesystem, path = arrow_filesystem(out)
+    with board_with_progress(training.stage, config.steps) as board:
         job = Job(
             config=config.for_workers(),
             build=training.build,
@@ -51,7 +65,7 @@ def run_workers(
             board=board,
             num_threads=cpus,
         )
-        trainer = _make_trainer(
+        trainer = make_trainer(
             partial(task, job),
             scaling_config=train.ScalingConfig(
                 num_workers=workers.num if workers.max_num is None else (workers.num, workers.max_num),
@@ -69,22 +83,22 @@ def run_workers(
                 logging_config=train.LoggingConfig(log_level="ERROR"),
             ),
         )
-        asks = sigterm_asks(board.stop.remote) if task is work else nullcontext()
-        with asks, _sigint_as_it_was():
+        sigterm = stop_on_sigterm(board.request_stop.remote) if stops_on_sigterm else nullcontext()
+        with sigterm, _sigint_restored():
             return trainer.fit().return_value
 
 
-def _retention(out: Folder, listed: list[Listed], cadence: Cadence) -> Any:
-    """What removes checkpoints, called by Ray Train whenever there is a new one."""
+def _retention(out: Folder, listed: Sequence[CheckpointEntry], cadence: Cadence) -> Any:
+    """A callback that removes checkpoints; Ray Train calls it whenever there is a new one."""
     from ray.train import UserCallback
 
     class Retention(UserCallback):
         def __init__(self) -> None:
-            self._kept = listed
+            self._kept = list(listed)
             self._unwanted: list[str] = []
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-            there = [*self._kept, Listed.of(checkpoint.path, metrics[0])]
+            there = [*self._kept, CheckpointEntry.of(checkpoint.path, metrics[0])]
             self._kept = worth_keeping(there, newest=cadence.keep_checkpoints, best=cadence.keep_best)
             self._unwanted += [each.name for each in there if each not in self._kept]
             self._unwanted = [name for name in self._unwanted if not _removed(out, name)]
@@ -93,20 +107,26 @@ def _retention(out: Folder, listed: list[Listed], cadence: Cadence) -> Any:
 
 
 def _removed(out: Folder, name: str) -> bool:
-    """Whether a checkpoint is gone. Whatever keeps it from being removed, the training goes on."""
+    """Removes a checkpoint and returns whether it is gone; an error does not end the training."""
     try:
         remove(out, name)
     except FileNotFoundError:
         pass
     except Exception as error:
         where = (out / FOLDER).path(name)
-        print(f"{where} is no longer wanted, but can't be removed ({error}): trying again after the next", flush=True)
+        print(
+            f"{where} is no longer needed, but can't be removed ({error}): trying again after the next checkpoint",
+            flush=True,
+        )
         return False
     return True
 
 
 def _cpus_each(workers: WorkersConfig) -> int:
-    """As configured; else the CPUs that come with a GPU, or an equal part of all, on one machine in either case."""
+    """The CPUs of each worker: as configured, else those that come with a GPU, else an equal part of all CPUs.
+
+    In each case they are on one machine.
+    """
     import ray
 
     if workers.cpus is not None:
@@ -119,8 +139,14 @@ def _cpus_each(workers: WorkersConfig) -> int:
     return max(1, min(sum(cpus) // workers.most, max(cpus)))
 
 
-def check_room(workers: WorkersConfig) -> None:
-    """Ray Train would wait for what is missing, without a word."""
+def check_workers_fit(workers: WorkersConfig) -> None:
+    """Checks that the cluster is large enough for the workers, and prints what they wait for where it is not yet.
+
+    Ray Train itself would wait without a message.
+
+    Raises:
+        BadInput: the workers do not fit, and the cluster can't grow.
+    """
     import ray
 
     cpus, there, free = _cpus_each(workers), ray.cluster_resources(), ray.available_resources()
@@ -129,43 +155,27 @@ def check_room(workers: WorkersConfig) -> None:
         wanted = (("CPU", workers.num * cpus), ("GPU", workers.num * workers.gpu))
         return all(num <= resources.get(kind, 0) for kind, num in wanted)
 
-    wanted = f"workers: {workers.num} with {cpus} CPUs and {int(workers.gpu)} GPUs each"
+    needed = f"workers: {workers.num} with {cpus} CPUs and {int(workers.gpu)} GPUs each"
     if has_room(there):
         if not has_room(free):
             left = f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs"
-            print(f"{wanted}: others leave {left} of the cluster free; waiting for them (workers.cpus)", flush=True)
+            print(
+                f"{needed}: other work leaves {left} of the cluster free; waiting for it to end, or lower workers.cpus",
+                flush=True,
+            )
         return
     found = f"the cluster's {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
     if is_fixed():
-        raise BadInput(f"{wanted} do not fit into {found}: ask for less (workers.num, workers.cpus, workers.gpu)")
-    print(f"{wanted} do not fit into {found}: waiting until it has grown", flush=True)
+        raise BadInput(f"{needed} do not fit into {found}: lower workers.num or workers.cpus, or leave workers.gpu out")
+    print(f"{needed} do not fit into {found}: waiting until it grows", flush=True)
 
 
 @contextmanager
-def _sigint_as_it_was() -> Iterator[None]:
-    """Ray Train leaves a handler behind that aborts a training long over."""
+def _sigint_restored() -> Iterator[None]:
+    """Restores the handler of SIGINT: Ray Train leaves one behind that would abort a training that has ended."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)
-
-
-def _make_trainer(*arguments: Any, **options: Any) -> Any:
-    """Ray Train's trainer, without two of the actors that it starts.
-
-    One would hand out Ray datasets, of which there are none here. The other outlives the trainer to remove its workers'
-    reservations, which Ray removes with the driver's job: it asks Ray's dashboard whether it is time, so that without
-    one, as in a local cluster, it complains once a second, and does not end when the driver is killed.
-    """
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.callbacks import DatasetsCallback
-    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-
-    class Trainer(TorchTrainer):
-        def _create_default_callbacks(self) -> list[Any]:
-            unwanted = (DatasetsCallback, PlacementGroupCleanerCallback)
-            return [each for each in super()._create_default_callbacks() if not isinstance(each, unwanted)]
-
-    return Trainer(*arguments, **options)

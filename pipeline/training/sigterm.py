@@ -14,56 +14,63 @@ from torch.distributed import Work
 
 from pipeline.training.step.ranks import Ranks
 
-PATIENCE_S = 120.0
-"""How long a driver that got SIGTERM waits at least for its workers, who may not even have begun."""
-_GRACE = "RAY_JOB_STOP_WAIT_TIME_S"  # How long Ray waits before SIGKILL.
+GRACE_PERIOD_S = 120.0
+"""Seconds that a driver waits after SIGTERM, at least, for its workers, which may not even have begun."""
+_RAY_GRACE = "RAY_JOB_STOP_WAIT_TIME_S"  # Seconds that Ray waits before it sends SIGKILL to a job's driver.
 EXIT_CODE = 128 + signal.SIGTERM
 
 
-class Word:
-    """Yes or no, from the first rank to all of them, a step late: so the step waits neither for device nor network.
+class StopSignal:
+    """Whether to stop, sent from the first rank to all ranks and read one step later.
 
-    It goes from CPU to CPU beside the training's own exchange, and each rank reads in a step what was sent in the one
-    before: all find the same in the same step.
+    It travels from CPU to CPU beside the exchange of gradients. In each step a rank reads what was sent in the step
+    before, so that all ranks read the same in the same step, and no step waits for the device or the network.
     """
 
     def __init__(self, ranks: Ranks) -> None:
+        """All ranks have to call it together."""
         self._group: Any = torch.distributed.new_group(backend="gloo") if ranks.num > 1 else None
         self._sent = torch.zeros(1)
-        self._on_its_way: Work | None = None
+        self._under_way: Work | None = None
 
-    def pass_on(self, word: bool) -> bool:
-        """Send this step's word, which only the first rank's counts of; the word of the step before."""
+    def exchange(self, stop: bool) -> bool:
+        """Sends this step's answer and returns the one of the step before; only the first rank's answer counts.
+
+        With one rank alone, it returns this step's answer.
+        """
         if self._group is None:
-            return word
-        if self._on_its_way is not None:
-            self._on_its_way.wait()
-        arrived = bool(self._sent)
-        self._sent = torch.full((1,), float(word))
-        self._on_its_way = torch.distributed.broadcast(self._sent, src=0, group=self._group, async_op=True)
-        return arrived
+            return stop
+        if self._under_way is not None:
+            self._under_way.wait()
+        received = bool(self._sent)
+        self._sent = torch.full((1,), float(stop))
+        self._under_way = torch.distributed.broadcast(self._sent, src=0, group=self._group, async_op=True)
+        return received
 
 
 @contextmanager
-def sigterm_asks(ask: Callable[[], None]) -> Iterator[None]:
-    """While the block lasts, the first SIGTERM calls `ask`; a second one, or impatience, does what it did before."""
+def stop_on_sigterm(request_stop: Callable[[], None]) -> Iterator[None]:
+    """While the block lasts, the first SIGTERM calls `request_stop`; a second one does what SIGTERM did before.
+
+    After the grace period this process sends the second one to itself.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
-    patience_s = max(PATIENCE_S, float(os.environ.get(_GRACE, 0)))
-    impatience = threading.Timer(patience_s, os.kill, (os.getpid(), signal.SIGTERM))
-    impatience.daemon = True
+    grace_s = max(GRACE_PERIOD_S, float(os.environ.get(_RAY_GRACE, 0)))
+    second = threading.Timer(grace_s, os.kill, (os.getpid(), signal.SIGTERM))
+    second.daemon = True
 
     def first(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, before)
-        impatience.start()
-        ask()
-        print("SIGTERM: saving a checkpoint first; a second one ends this at once", flush=True)
+        second.start()
+        request_stop()
+        print("SIGTERM: saving a checkpoint first; a second SIGTERM ends the training at once", flush=True)
 
     signal.signal(signal.SIGTERM, first)
     try:
         yield
     finally:
-        impatience.cancel()
+        second.cancel()
         signal.signal(signal.SIGTERM, before)

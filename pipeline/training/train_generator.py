@@ -1,4 +1,4 @@
-"""Train BAR on codes: what it learns from is read and checked before any work starts."""
+"""Train the generator, BAR, on codes: its input is read and checked before any work starts."""
 
 from bar_model.checkpoint import fingerprint_of
 from bar_model.errors import BadInput
@@ -16,16 +16,16 @@ from pipeline.training.output import GENERATOR_STAGE, Trained
 
 
 def train(config: TrainConfig, run: Run | None = None) -> Trained:
-    """Train the generator, inside a Ray session; what is done already is not done again.
+    """Trains the generator inside a Ray session, from its last checkpoint where there is one.
 
     Raises:
-        BadInput: as `prepare`, or `out` is another training's.
+        BadInput: as `prepare` and `fit` raise it.
     """
     return fit(prepare(config, run), run)
 
 
 def prepare(config: TrainConfig, run: Run | None = None) -> Training:
-    """Read what the generator learns from.
+    """Reads the codes that the generator is trained on.
 
     Raises:
         BadInput: the codes, held-out codes, tokenizer and model do not fit each other.
@@ -51,7 +51,7 @@ def prepare(config: TrainConfig, run: Run | None = None) -> Training:
 
 
 def _source(config: TrainConfig, url: str, tokenizer: str | None) -> CodeSource:
-    """Where workers find the codes of a folder, which have been found to fit."""
+    """The codes of a folder, in memory or mapped, once they are found to fit the model."""
     _, manifest, metadata = open_codes(url)
     shape, wanted, num_classes = metadata.shape, config.model.codes, config.model.num_classes
     if shape != wanted:
@@ -64,7 +64,7 @@ def _source(config: TrainConfig, url: str, tokenizer: str | None) -> CodeSource:
     if config.codes_cache is not None:
         source = MappedCodes.of(url, config.codes_cache, expect_tokenizer=tokenizer)
     else:
-        check_room(url, manifest.rows * metadata.num_bytes)
+        check_object_store_fits(url, manifest.rows * metadata.num_bytes)
         table = read_codes(url, expect_tokenizer=tokenizer)
         source = Codes(table.labels, table.codes)
     labels = source.opened().labels
@@ -75,8 +75,12 @@ def _source(config: TrainConfig, url: str, tokenizer: str | None) -> CodeSource:
     return source
 
 
-def check_room(url: str, num_bytes: int) -> None:
-    """Ray would move what does not fit to the disk and back, again and again."""
+def check_object_store_fits(url: str, num_bytes: int) -> None:
+    """Checks that codes fit into Ray's object store: else Ray would move them to the disk and back, again and again.
+
+    Raises:
+        BadInput: they do not fit.
+    """
     import ray
 
     if not ray.is_initialized():

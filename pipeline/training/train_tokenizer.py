@@ -1,4 +1,4 @@
-"""Train BAR-FSQ on pictures: what it learns from is read and checked before any work starts."""
+"""Train the tokenizer, BAR-FSQ, on images: its input is read and checked before any work starts."""
 
 import torch
 
@@ -6,36 +6,36 @@ from bar_model import checkpoint
 from pipeline.pretrained.tokenizer_losses import fingerprints, load_frozen_networks, load_siglip
 from pipeline.tracking.run import Run
 from pipeline.training.fit import expect_checkpoint, fit
-from pipeline.training.learners.image_loader import Pictures, list_pictures, open_pictures
+from pipeline.training.learners.image_loader import TrainingImages, list_images, open_images
 from pipeline.training.learners.learner import Training
-from pipeline.training.learners.tokenizer import TokenizerLearner, TrainTokenizerConfig, load_rfid_inception
+from pipeline.training.learners.tokenizer import TokenizerLearner, TrainTokenizerConfig, load_rfid_network
 from pipeline.training.output import TOKENIZER_STAGE, Trained
 
 
 def train_tokenizer(config: TrainTokenizerConfig, run: Run | None = None) -> Trained:
-    """Train the tokenizer, inside a Ray session; what is done already is not done again.
+    """Trains the tokenizer inside a Ray session, from its last checkpoint where there is one.
 
     Raises:
-        BadInput: as `prepare`, or `out` is another training's.
+        BadInput: as `prepare` and `fit` raise it.
     """
     return fit(prepare(config, run), run)
 
 
 def prepare(config: TrainTokenizerConfig, run: Run | None = None) -> Training:
-    """Look at what the tokenizer learns from.
+    """Lists the images, decodes them if they fit into memory, and checks the frozen networks.
 
     Raises:
-        BadInput: no pictures, or no weights for a frozen network that the losses want.
+        BadInput: there are no images, or no weights for a frozen network that the losses need.
     """
     expect_checkpoint(config)
-    listing = list_pictures(config.source)
+    listing = list_images(config.source)
     if run is not None:
         run.input("pictures", config.source, listing.inputs.digest)
-    # Here too, and not in the workers alone: what is missing is to be said before any of them starts.
+    # The workers load the networks again. Here it shows what is missing before any worker starts.
     networks = fingerprints(load_frozen_networks(config.networks, config.loss, config.model, torch.device("cpu")))
     if config.model.encoder.frozen_embeddings and "siglip" not in networks:
         networks["siglip"] = checkpoint.fingerprint(load_siglip(config.networks.siglip, config.model))
-    load_rfid_inception(config, torch.device("cpu"))
+    load_rfid_network(config, torch.device("cpu"))
     data = {"pictures": _opened(config, config.source)}
     if config.held_out is not None:
         data["held_out"] = _opened(config, config.held_out)
@@ -50,10 +50,10 @@ def prepare(config: TrainTokenizerConfig, run: Run | None = None) -> Training:
     )
 
 
-def _opened(config: TrainTokenizerConfig, url: str) -> Pictures:
-    listing = list_pictures(url)
-    pictures, broken = open_pictures(listing, config.model.image_size, memory_gb=config.memory_gb)
+def _opened(config: TrainTokenizerConfig, url: str) -> TrainingImages:
+    listing = list_images(url)
+    images, broken = open_images(listing, config.model.image_size, memory_gb=config.memory_gb)
     if broken:
-        num = f"{len(broken):,} of {len(listing.keys):,} pictures"
-        print(f"{url}: {num} can't be used; the next ones take their places ({broken[0]}, …)", flush=True)
-    return pictures
+        num = f"{len(broken):,} of {len(listing.keys):,} images"
+        print(f"{url}: {num} can't be used; the next images take their places ({broken[0]}, …)", flush=True)
+    return images

@@ -12,7 +12,7 @@ from bar_model.blocks import arrange_blocks, check_compiler
 from pipeline.execution.manifest import FileEntry
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
-from pipeline.training.checkpoints.saver import at_hand
+from pipeline.training.checkpoints.saver import local_checkpoint
 from pipeline.training.config import TrainingConfig
 from pipeline.training.learners.learner import BuildLearner, Learner, begin
 from pipeline.training.loop import Loop
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker gets to know."""
+    """What the driver gives to each worker."""
 
     config: TrainingConfig
     build: BuildLearner
@@ -39,28 +39,28 @@ class Job:
 
 
 class Outcome(NamedTuple):
-    """What the first rank tells the driver: what was measured last, and the model that it saved or why it did not."""
+    """What a worker returns to the driver: what was measured last, and the model that it saved or why it saved none."""
 
     metrics: dict[str, float]
     fingerprint: str = ""
     files: tuple[FileEntry, ...] = ()
     diverged: str = ""
     refused: str = ""
-    """Why it can't begin, or its checkpoint can't be gone on from."""
+    """Why the training can't begin, or can't go on from its checkpoint."""
     stopped_after: int = 0
-    """The step after which it saved a checkpoint and stopped, since it was told to."""
+    """The step after which a checkpoint was saved and the training stopped, as the driver requested; else 0."""
 
 
-def work(job: Job) -> Outcome:
-    """From the last checkpoint to the end; the first rank saves the model."""
+def train_in_worker(job: Job) -> Outcome:
+    """Trains from the last checkpoint to the end; the first rank saves the model."""
     from ray import train
 
-    # Returned, since Ray Train would replace workers that raise.
+    # Refusals are returned, since Ray Train replaces a worker that raises and begins again.
     try:
-        learner, ranks, device = built(job)
+        learner, ranks, device = build_learner(job)
         loop = Loop(job.config, learner, ranks, device, job.run, job.board)
         if found := train.get_checkpoint():
-            with at_hand(found, Folder(job.config.out)) as folder:
+            with local_checkpoint(found, Folder(job.config.out)) as folder:
                 loop.resume(folder)
         loop.run()
     except Refused as error:
@@ -77,13 +77,17 @@ def work(job: Job) -> Outcome:
     return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
 
 
-def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
-    """The learner in its worker, before the first step.  Raises: Refused: a machine lacks what it is to be built of."""
+def build_learner(job: Job) -> tuple[Learner, Ranks, torch.device]:
+    """The learner as it is before the first step, with this worker's rank and device.
+
+    Raises:
+        Refused: a machine lacks a compiler, memory or data.
+    """
     import ray
     from ray import train
     from ray.train.torch import get_device
 
-    logging.getLogger().setLevel(logging.WARNING)  # Ray Train tells the terminal of every checkpoint.
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train logs every checkpoint.
     context = train.get_context()
     ranks = Ranks(rank=context.get_world_rank(), num=context.get_world_size())
     device = get_device()
@@ -97,8 +101,8 @@ def built(job: Job) -> tuple[Learner, Ranks, torch.device]:
     data = ranks.together(lambda: {name: ray.get(reference).opened() for name, reference in job.data.items()})
     learner = job.build(job.config, data, ranks, device)
     begin(learner, job.config)
-    # What is learned; a player that helps it is small.
-    arrange_blocks(learner.players[0].model, compiled=workers.compiled, recompute=workers.recompute)
+    # Of the first trainee alone: one that only helps it is small.
+    arrange_blocks(learner.trainees[0].model, compiled=workers.compiled, recompute=workers.recompute)
     if workers.micro_batch == "auto":
         chosen = fit_micro_batch(learner, ranks, device, workers_here=context.get_local_world_size())
         if ranks.rank == 0:

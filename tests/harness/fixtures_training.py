@@ -81,5 +81,5 @@ def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list
     found = []
     for step in steps:
         take_step(learner, step, seed=config.seed, rank=0)
-        found.append(learner.players[0].report()["loss"])
+        found.append(learner.trainees[0].report()["loss"])
     return found

@@ -115,7 +115,7 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
     losses = []
     for step in range(config.steps):
         take_step(learner, step, seed=config.seed, rank=rank)
-        losses.append(learner.player_at(step).report()["loss"])
+        losses.append(learner.trainee_at(step).report()["loss"])
     if rank == 0:
         found = {"losses": losses, "fingerprint": checkpoint.fingerprint(learner.result())}
         (folder / "peace.json").write_text(json.dumps(found))

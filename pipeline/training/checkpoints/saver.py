@@ -1,4 +1,4 @@
-"""Checkpoints in a worker: copied while the training waits, written beside it, listed once all ranks have written."""
+"""A worker's checkpoints: copied while the training waits, written while it goes on, listed when all ranks are done."""
 
 import socket
 import threading
@@ -14,6 +14,7 @@ from bar_model.errors import BadInput
 from pipeline.storage import Folder
 from pipeline.training.checkpoints.listing import FOLDER, checkpoint_name
 from pipeline.training.checkpoints.state import Snapshot
+from pipeline.training.ray_train_internals import run_storage
 from pipeline.training.step.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Makes one checkpoint after the other."""
+    """Writes one checkpoint after the other for this rank."""
 
     def __init__(self, out: Folder, ranks: Ranks) -> None:
-        """Raises: BadInput: this machine does not see the folder that the driver has made."""
+        """Prepares to write below the output folder `out`, which the driver has made.
+
+        Raises:
+            BadInput: this machine does not see that folder.
+        """
         self._folder = out / FOLDER
         if not self._folder.exists():
             raise BadInput(
@@ -39,38 +44,40 @@ class Saver:
     def save(
         self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, step: int, metrics: Mapping[str, float]
     ) -> None:
-        """Copy the state, and go on; all ranks have to come here after the same step.
+        """Copies the state and returns; all ranks have to call this after the same step.
 
-        Waits until the state before is written. Ray Train's thread writes this one, then tells its controller, which
-        lists the checkpoint once it was told so by all ranks: nobody has to agree on when that is.
+        It waits until the checkpoint before is written. A thread of Ray Train writes this one and then reports it to
+        Ray Train's controller, which lists the checkpoint once all ranks have reported it. So ranks need not wait for
+        each other.
         """
         from ray import train
 
         self._is_written.wait()
         self._snapshot.take(tensors, values)
         self._is_written.clear()
-        storage: Any = train.get_context().get_storage()
+        storage = run_storage()
         train.report(
             {"step": step, **metrics},
-            checkpoint=train.Checkpoint(storage.experiment_fs_path, storage.storage_filesystem),
+            checkpoint=train.Checkpoint(storage.path, storage.filesystem),
             checkpoint_dir_name=checkpoint_name(step, self._attempt),
             checkpoint_upload_mode=train.CheckpointUploadMode.ASYNC,
             checkpoint_upload_fn=self._write,
-            delete_local_checkpoint_after_upload=False,  # There is none: what is given is where it will be.
+            # There is no local checkpoint: what is passed here is the place where it will be.
+            delete_local_checkpoint_after_upload=False,
         )
 
     def _write(self, checkpoints: "Checkpoint", name: str) -> "Checkpoint":
-        """`name` is the first rank's."""
+        """Writes this rank's part; `name` is the first rank's, so that all write to one folder."""
         from ray import train
 
         self._snapshot.write(self._folder / name)
-        self._is_written.set()  # Not where it has failed: Ray Train tries again, or ends this worker.
+        self._is_written.set()  # Not after an error: then Ray Train tries again, or ends this worker.
         return train.Checkpoint(f"{checkpoints.path}/{name}", checkpoints.filesystem)
 
 
 @contextmanager
-def at_hand(found: "Checkpoint", out: Folder) -> Iterator[str]:
-    """The checkpoint's folder on this machine: where it lies, or a copy that this machine's workers share."""
+def local_checkpoint(found: "Checkpoint", out: Folder) -> Iterator[str]:
+    """A checkpoint's folder on this machine: its own place, or a copy that the workers of this machine share."""
     url = (out / FOLDER).path(Path(found.path).name)
     if out.is_local:
         yield url

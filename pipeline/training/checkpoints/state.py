@@ -1,12 +1,12 @@
 """A training's state in a folder: each rank's part of its tensors, and a document that says what they are.
 
-A rank writes its part into safetensors files and then `rank-00000.json`, which names them with their sizes and SHA-256;
-so ranks need not talk to each other, and the state is whole once all documents are there. It is read by
-torch.distributed.checkpoint, which fetches the pieces that overlap with what a process holds of each tensor: the whole
-(DDP) or a shard (FSDP), of any number of ranks.
+A rank writes its part into safetensors files and then `rank-00000.json`, which names them with their sizes and SHA-256.
+So ranks need no exchange, and the state is whole once all documents are there. torch.distributed.checkpoint (DCP) reads
+it and fetches the pieces that overlap with what a process holds of each tensor: the whole (DDP) or a shard (FSDP), of
+any number of ranks.
 
-Nothing is unpickled. DCP's usual metadata is a pickle; here it uses the form in which each file's header says where its
-pieces belong, so that there is none. Sizes and checksums are compared before any file is read.
+Nothing is unpickled. The usual metadata of DCP is a pickle. Here DCP uses a form without one, in which the header of
+each file says where its pieces belong. Sizes and checksums are compared before any file is read.
 """
 
 import hashlib
@@ -30,38 +30,46 @@ from pipeline.training.step.ranks import Ranks
 
 FORMAT = 2
 FILE_BYTES = 2**28
-"""About the size of a file: what is in memory a second time while it is written."""
+"""About the size of a file in bytes: so much is in memory a second time while it is written."""
+RESUME_REMEDY = "restore it, or go on from the last whole one with --resume last-whole"
 
-_REMEDY = "restore it, or go on from the last whole one with --resume last-whole"
 
-
-class Part(NamedTuple):
-    """What a rank writes of a tensor: a piece of it, and where that begins."""
+class TensorPiece(NamedTuple):
+    """A piece of a tensor that one rank writes, and the index at which the piece begins."""
 
     piece: Tensor
     offsets: tuple[int, ...]
 
 
-class Document(NamedTuple):
-    """What a rank says of its part: (name, size, SHA-256) of each file; of the values, the first rank's are used."""
+class StateFile(NamedTuple):
+    """A file of a state: its name, its size in bytes, and its SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class RankDocument(NamedTuple):
+    """What a rank writes about its part of a state; of the values, only the first rank's are used."""
 
     num_ranks: int
     values: dict[str, Any]
-    files: list[tuple[str, int, str]]
+    files: list[StateFile]
 
 
 class Snapshot:
-    """This rank's part of a state as it was at one moment; the next moment's takes its place in memory."""
+    """A copy of this rank's part of a state at one moment; the next copy reuses its memory."""
 
     def __init__(self, ranks: Ranks) -> None:
+        """A snapshot for this rank, without content until `take` is called."""
         self._ranks = ranks
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, TensorPiece] = {}
         self._values: dict[str, Any] = {}
 
     def take(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Copy this rank's part into this machine's memory; all ranks have to name the same tensors.
+        """Copies this rank's part into this machine's memory; all ranks have to pass the same names.
 
-        `values` are kept beside them, as JSON. Waits for the device, but for no other rank.
+        `values` are kept beside the tensors, as JSON. Waits for the device, but for no other rank.
         """
         taken = {}
         for name, (piece, offsets) in _own_parts(tensors, self._ranks).items():
@@ -69,36 +77,40 @@ class Snapshot:
             buffer = (
                 torch.empty(piece.shape, dtype=piece.dtype, pin_memory=piece.is_cuda) if before is None else before[0]
             )
-            taken[name] = Part(buffer.copy_(piece, non_blocking=True), offsets)
+            taken[name] = TensorPiece(buffer.copy_(piece, non_blocking=True), offsets)
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         self._parts, self._values = taken, dict(values)
 
     def write(self, folder: Folder) -> None:
-        """Files of about `FILE_BYTES`; this rank's document last. May be done by another thread."""
-        rank, files = self._ranks.rank, []
+        """Writes files of about `FILE_BYTES`, and this rank's document last; another thread may call it."""
+        rank = self._ranks.rank
+        files: list[StateFile] = []
         for index, names in enumerate(_in_files(self._parts)):
             offsets = {name: {"saved_offsets": self._parts[name].offsets} for name in names}
             pieces = {name: self._parts[name].piece for name in names}
             # The header by which DCP knows where the pieces belong.
             data = safetensors.torch.save(pieces, {"DCP_SHARDING_INFO": json.dumps(offsets)})
-            files.append((f"shard-{rank:05d}-{index:05d}.safetensors", len(data), hashlib.sha256(data).hexdigest()))
-            folder.write(files[-1][0], data)
-        document = {"format": FORMAT, **Document(self._ranks.num, self._values, files)._asdict()}
+            name = f"shard-{rank:05d}-{index:05d}.safetensors"
+            files.append(StateFile(name, len(data), hashlib.sha256(data).hexdigest()))
+            folder.write(name, data)
+        document = {"format": FORMAT, **RankDocument(self._ranks.num, self._values, files)._asdict()}
         folder.write(_document_name(rank), (json.dumps(document, indent=1) + "\n").encode())
 
 
 def check_state(folder: Folder, *, contents: bool) -> dict[str, Any]:
-    """The values that were kept, after a look at the sizes of all files and, with `contents`, at their checksums.
+    """The values that were kept, once the sizes of all files are checked and, with `contents`, their checksums.
 
     Raises:
-        BadInput: the state is not whole, or something else; names the file.
+        BadInput: the state is not whole, or a file does not belong to it; the message names the file.
     """
     first = _document(folder, 0)
     documents = [first, *(_document(folder, rank) for rank in range(1, first.num_ranks))]
     for rank, document in enumerate(documents):
         if (document.num_ranks, document.values.get("step")) != (first.num_ranks, first.values.get("step")):
-            raise BadInput(f"{folder.path(_document_name(rank))} is not of the same checkpoint as the first: {_REMEDY}")
+            raise BadInput(
+                f"{folder.path(_document_name(rank))} is not of the same checkpoint as the first: {RESUME_REMEDY}"
+            )
     expected = {name: (size, digest) for document in documents for name, size, digest in document.files}
     found = {entry.name: entry.size for entry in folder.list("*.safetensors")}
     for name in sorted(expected.keys() | found.keys()):
@@ -107,23 +119,25 @@ def check_state(folder: Folder, *, contents: bool) -> dict[str, Any]:
         size, digest = expected[name]
         if found.get(name) != size:
             there = f"{found[name]:,} bytes long" if name in found else "missing"
-            raise BadInput(f"{folder.path(name)} is damaged ({there}, it was {size:,} bytes long): {_REMEDY}")
+            raise BadInput(f"{folder.path(name)} is damaged ({there}, it was {size:,} bytes long): {RESUME_REMEDY}")
         if contents and _sha256(folder, name) != digest:
-            raise BadInput(f"{folder.path(name)} is damaged (its SHA-256 is not what it was): {_REMEDY}")
+            raise BadInput(f"{folder.path(name)} is damaged (its SHA-256 is not what it was): {RESUME_REMEDY}")
     return first.values
 
 
 def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
-    """All tensors of a state."""
+    """The shape of every tensor of a state, by name."""
     found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {name: tuple(each.size) for name, each in found.items() if isinstance(each, TensorStorageMetadata)}
 
 
 def load_state(folder: Path, tensors: dict[str, Tensor], *, all_of_it: bool = True) -> None:
-    """Into these tensors, whole ones or shards, what `Snapshot` wrote under their names; needs no other rank.
+    """Fills these tensors, whole ones or shards, with what `Snapshot` wrote under their names.
+
+    Needs no other rank. Without `all_of_it`, the folder may hold more tensors than these.
 
     Raises:
-        BadInput: the folder holds other tensors; without `all_of_it`, it may hold more.
+        BadInput: the folder holds other tensors.
     """
     reader = HuggingFaceStorageReader(str(folder))
     there = shapes_of(folder)
@@ -139,25 +153,25 @@ def load_state(folder: Path, tensors: dict[str, Tensor], *, all_of_it: bool = Tr
         load(tensors, storage_reader=reader, no_dist=True)
 
 
-def _own_parts(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Part]:
-    """Shards are written by who holds them; what all ranks hold is dealt out, the largest first."""
+def _own_parts(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, TensorPiece]:
+    """The pieces that this rank writes: its shards, and a share of what all ranks hold, dealt out the largest first."""
     parts, dealt = {}, [0] * ranks.num
     for name in sorted(tensors, key=lambda name: (-tensors[name].numel(), name)):
         tensor = tensors[name].detach()
         if isinstance(tensor, DTensor):
             (chunk,) = tensor.__create_chunk_list__()
             if tensor.to_local().numel():
-                parts[name] = Part(tensor.to_local(), tuple(chunk.offsets))
+                parts[name] = TensorPiece(tensor.to_local(), tuple(chunk.offsets))
             continue
         owner = dealt.index(min(dealt))
         dealt[owner] += tensor.nbytes
         if owner == ranks.rank:
-            parts[name] = Part(tensor, (0,) * tensor.ndim)
+            parts[name] = TensorPiece(tensor, (0,) * tensor.ndim)
     return parts
 
 
-def _in_files(parts: Mapping[str, Part]) -> Iterator[list[str]]:
-    """The names of each file."""
+def _in_files(parts: Mapping[str, TensorPiece]) -> Iterator[list[str]]:
+    """The names of the tensors in each file."""
     names: list[str] = []
     size = 0
     for name, (piece, _) in parts.items():
@@ -174,19 +188,21 @@ def _document_name(rank: int) -> str:
     return f"rank-{rank:05d}.json"
 
 
-def _document(folder: Folder, rank: int) -> Document:
+def _document(folder: Folder, rank: int) -> RankDocument:
     name = _document_name(rank)
     try:
         document = json.loads(folder.read(name))
         version = document.pop("format")
         if version != FORMAT:
             raise BadInput(f"{folder.path(name)} has format {version}, but this version reads {FORMAT}")
-        document = Document(**document)
-        return document._replace(files=[(str(name), int(size), str(digest)) for name, size, digest in document.files])
+        document = RankDocument(**document)
+        return document._replace(
+            files=[StateFile(str(name), int(size), str(digest)) for name, size, digest in document.files]
+        )
     except FileNotFoundError as error:
-        raise BadInput(f"{folder.url} is no whole checkpoint ({name} is missing): {_REMEDY}") from error
+        raise BadInput(f"{folder.url} is no whole checkpoint ({name} is missing): {RESUME_REMEDY}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{folder.path(name)} is damaged ({error}): {_REMEDY}") from error
+        raise BadInput(f"{folder.path(name)} is damaged ({error}): {RESUME_REMEDY}") from error
 
 
 def _sha256(folder: Folder, name: str) -> str:

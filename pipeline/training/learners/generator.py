@@ -1,4 +1,4 @@
-"""BAR in training, on codes: what its players, batches, measurements and pictures are."""
+"""The generator in training, on codes: its configuration, loss, batches, validation and images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,17 +18,18 @@ from pipeline.codes.table import Codes
 from pipeline.images.codec import from_model, to_grid
 from pipeline.storage import absolute, local_copy
 from pipeline.training.config import TrainingConfig
+from pipeline.training.learners.learner import Learner
 from pipeline.training.step.batches import CodeBatch, Rows, code_batch
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.order_annealing import OrderAnnealing
 from pipeline.training.step.ranks import Ranks
-from pipeline.training.step.trainee import Objective, Player, Tally, autocast
+from pipeline.training.step.trainee import LossSums, Objective, Trainee, autocast
 
-PLAYER = "train"
-"""What learns, in checkpoints and metrics."""
+TRAINEE = "train"
+"""Name of the trainee in checkpoints and metrics."""
 
 
-PICTURE_CLASSES, PICTURES_A_CLASS = 10, 2
+DRAWN_CLASSES, IMAGES_A_CLASS = 10, 2
 
 
 CodeSource = Codes | MappedCodes
@@ -36,7 +37,7 @@ CodeSource = Codes | MappedCodes
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(TrainingConfig):
-    """Which generator learns which codes, and how."""
+    """Which generator is trained on which codes, and how."""
 
     codes: str
     """Folder of codes: a path, s3://… or hf://…"""
@@ -50,7 +51,7 @@ class TrainConfig(TrainingConfig):
     optimization: OptimizationConfig
     order: OrderAnnealing = field(default_factory=OrderAnnealing)
     class_dropout: float = 0.1
-    """How often the class is dropped, for guidance to have something to compare with."""
+    """Share of rows whose class is dropped: guidance compares with the prediction without a class."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,11 +59,12 @@ class TrainConfig(TrainingConfig):
             raise BadInput(f"class_dropout {self.class_dropout}: must be a share of the rows, from 0 to below 1")
 
     def for_workers(self) -> Self:
+        """The same with absolute paths, for workers in another working directory."""
         return replace(super().for_workers(), tokenizer=absolute(self.tokenizer))
 
 
 class GeneratorObjective(Objective):
-    """The training loss of BAR, with chance as a function of (seed, epoch, row)."""
+    """The training loss of BAR, whose random choices are functions of (seed, epoch, row)."""
 
     num_parts = 2 * NUM_RATIO_BUCKETS
     entry = "loss"
@@ -73,7 +75,8 @@ class GeneratorObjective(Objective):
         self._seed = seed
         self._class_dropout = class_dropout
 
-    def forward(self, batch: CodeBatch, order_randomness: float) -> Tally:
+    def forward(self, batch: CodeBatch, order_randomness: float) -> LossSums:
+        """The loss of a batch; `order_randomness` is the probability of a random order."""
         chance = self.bar.training_draw(
             batch.rows,
             batch.epochs,
@@ -82,10 +85,10 @@ class GeneratorObjective(Objective):
             class_dropout=self._class_dropout,
         )
         loss = self.bar.loss(batch.bits, batch.labels, chance)
-        return Tally(loss.total, loss.weight, torch.cat((loss.correct, loss.counted)))
+        return LossSums(loss.total, loss.weight, torch.cat((loss.correct, loss.counted)))
 
     def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
-        """How many of the masked bits are read right: all, and by mask ratio in tenths."""
+        """The share of masked bits that are predicted right: of all bits, and by mask ratio in tenths."""
         correct, counted = parts[:NUM_RATIO_BUCKETS], parts[NUM_RATIO_BUCKETS:]
         by_ratio = {
             f"bit_accuracy_at/{(bucket + 1) / NUM_RATIO_BUCKETS}": correct[bucket] / counted[bucket]
@@ -95,8 +98,8 @@ class GeneratorObjective(Objective):
         return {"bit_accuracy": sum(correct) / sum(counted), **by_ratio}
 
 
-class GeneratorLearner:
-    """One player, the generator."""
+class GeneratorLearner(Learner):
+    """The learner with one trainee, the generator."""
 
     def __init__(self, config: TrainConfig, data: Mapping[str, CodeSource], ranks: Ranks, device: torch.device) -> None:
         self._config = config
@@ -106,8 +109,8 @@ class GeneratorLearner:
         self._device = device
         bar = Bar(config.model).to(device)
         objective = GeneratorObjective(bar, seed=config.seed, class_dropout=config.class_dropout)
-        self._player = Player(
-            PLAYER,
+        self._trainee = Trainee(
+            TRAINEE,
             bar,
             objective,
             config.optimization,
@@ -116,32 +119,29 @@ class GeneratorLearner:
             precision=config.precision,
             sharded=config.workers.sharded,
         )
-        self.players = (self._player,)
+        self.trainees = (self._trainee,)
         self.share = config.share(len(self._codes.labels), ranks)
         self._row_operations = training_operations(bar)
         self._tokenizer: Tokenizer | None = None
         if config.tokenizer is not None and ranks.rank == 0:
             self._tokenizer = load_tokenizer(local_copy(config.tokenizer), device=device, decode_only=True)
 
-    def player_at(self, step: int) -> Player:
-        return self._player
-
-    def kinds_of_steps(self) -> Sequence[tuple[int, int]]:
-        return [(0, self._config.steps)]
-
     def row_operations_at(self, step: int) -> int:
+        """The operations for a row, which are the same in every step."""
         return self._row_operations
 
     def micro_batch(self, rows: Rows, step: int) -> tuple[CodeBatch, float]:
+        """The codes of some rows, and the probability of a random order in this step."""
         batch = code_batch(self._codes, rows, self._config.model.codes, self._device)
         return batch, self._config.order.randomness_at(step, self._config.steps)
 
     def settings_at(self, step: int) -> dict[str, float]:
+        """The probability of a random order."""
         return {"order_randomness": self._config.order.randomness_at(step, self._config.steps)}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss and bit accuracy on the held-out codes, in raster order, with the same masks every time."""
+        """Loss and bit accuracy on the held-out codes, in raster order, with the same masks each time."""
         if self._held_out is None:
             return {}
         objective = GeneratorObjective(self.result(), seed=self._config.seed, class_dropout=0.0).eval()
@@ -154,14 +154,14 @@ class GeneratorLearner:
         total, weight, *parts = self._ranks.sum(sums).tolist()
         return {"loss": total / weight, **objective.metrics(weight, parts)}
 
-    def picture(self) -> np.ndarray | None:
-        """A column a class, drawn with the same noise every time: without guidance, and below that with it."""
+    def draw(self) -> np.ndarray | None:
+        """Images drawn with the same noise each time, one column for a class: without guidance, and below with it."""
         model = self.result().eval()
         if self._tokenizer is None:
             return None
         num_classes = self._config.model.num_classes
-        columns = torch.linspace(0, num_classes - 1, min(PICTURE_CLASSES, num_classes)).long()
-        labels = columns.repeat(PICTURES_A_CLASS).to(self._device)
+        columns = torch.linspace(0, num_classes - 1, min(DRAWN_CLASSES, num_classes)).long()
+        labels = columns.repeat(IMAGES_A_CLASS).to(self._device)
         guided = self._config.model.sampling
         bits = [
             model.generate(labels, seed=self._config.seed, sampling=sampling)
@@ -170,6 +170,7 @@ class GeneratorLearner:
         return to_grid(from_model(self._tokenizer.decode(torch.cat(bits))), columns=len(columns))
 
     def result(self) -> Bar:
-        model = self._player.evaluated()
+        """The generator, or its average where there is one, with all of its weights."""
+        model = self._trainee.evaluated()
         assert isinstance(model, Bar)
         return model

@@ -1,4 +1,4 @@
-"""How near a tokenizer's reconstructions come to their pictures: PSNR and SSIM of each, rFID of all."""
+"""How near a tokenizer's reconstructions come to their images: PSNR and SSIM of each, rFID of all."""
 
 import math
 
@@ -14,28 +14,29 @@ from pipeline.training.step.ranks import Ranks
 
 
 class ReconstructionQuality:
-    """Takes in pictures beside their reconstructions, on any number of ranks; keeps sums alone."""
+    """PSNR, SSIM and rFID of images and their reconstructions, on any number of ranks; only sums are kept."""
 
     def __init__(self, inception: Inception | None, device: torch.device) -> None:
-        """Without Inception there is no rFID."""
+        """A measurement without images yet; without Inception there is no rFID."""
         self._inception = inception
         self._device = device
-        self._pixels = torch.zeros(3, dtype=torch.float64, device=device)  # Pictures, PSNR, SSIM.
+        self._pixels = torch.zeros(3, dtype=torch.float64, device=device)  # Sums: images, PSNR, SSIM.
         self._features = [] if inception is None else [FeatureSums(DIMS, device), FeatureSums(DIMS, device)]
 
     def add(
-        self, pictures: UInt8[np.ndarray, "batch height width 3"], made: UInt8[np.ndarray, "batch height width 3"]
+        self, images: UInt8[np.ndarray, "batch height width 3"], made: UInt8[np.ndarray, "batch height width 3"]
     ) -> None:
-        both = [torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2) for images in (pictures, made)]
-        self._pixels += self._pixels.new_tensor([len(pictures), psnr(pictures, made).sum(), ssim(*both).sum().item()])
+        """Adds images and, in the same order, their reconstructions."""
+        both = [torch.from_numpy(each).to(self._device).permute(0, 3, 1, 2) for each in (images, made)]
+        self._pixels += self._pixels.new_tensor([len(images), psnr(images, made).sum(), ssim(*both).sum().item()])
         if self._inception is not None:
-            for sums, images in zip(self._features, both, strict=True):
-                sums.add(self._inception.features(images))
+            for sums, each in zip(self._features, both, strict=True):
+                sums.add(self._inception.features(each))
 
     def result(self, ranks: Ranks) -> dict[str, float]:
-        """`psnr` (dB), `ssim` and `rfid` over all ranks' pictures, those of them that can be had.
+        """The figures `psnr` (dB), `ssim` and `rfid` over the images of all ranks, as far as they can be measured.
 
-        Every rank must call, and but once.
+        All ranks have to call it together, and only once.
         """
         num, decibels, similarity = ranks.sum(self._pixels).tolist()
         result = {"psnr": decibels / num}
@@ -48,18 +49,21 @@ class ReconstructionQuality:
 
 
 class FeatureSums:
-    """What moments are made of: number, sum, and sum of outer products, in float64."""
+    """The sums from which moments are computed, in float64: number, sum, and sum of outer products of features."""
 
     def __init__(self, dims: int, device: torch.device) -> None:
+        """Sums over no features of `dims` dimensions yet."""
         self._dims = dims
         self._sums = torch.zeros(1 + dims + dims * dims, dtype=torch.float64, device=device)
 
     def add(self, features: Float[Tensor, "batch dims"]) -> None:
+        """Adds the features of some images."""
         features = features.double()
         products = (features.T @ features).flatten()
         self._sums += torch.cat((self._sums.new_tensor([len(features)]), features.sum(0), products))
 
     def moments(self, ranks: Ranks) -> Moments:
+        """The moments of all ranks' features; all ranks have to call it together."""
         sums: Float64[np.ndarray, " sums"] = ranks.sum(self._sums).cpu().numpy()
         num, mean = int(sums[0]), sums[1 : 1 + self._dims] / sums[0]
         centred = sums[1 + self._dims :].reshape(self._dims, self._dims) - num * np.outer(mean, mean)

@@ -1,7 +1,7 @@
-"""Which image is where: the rows of a step as a function of (seed, step), for any number of workers.
+"""The rows of a step as a function of (seed, step), for any number of workers.
 
-There is no iterator and no state: the orders of all epochs, put end to end, are one endless walk through the rows, and
-step s takes its places s · batch … (s + 1) · batch − 1. A worker takes a contiguous share of them, and so does a
+There is no iterator and no state. The orders of all epochs, put end to end, are one endless sequence of rows, and step
+s takes the places s · batch … (s + 1) · batch − 1 of it. A worker takes a contiguous share of these, and so does a
 micro-batch. A batch may span the end of an epoch, so no row is left out.
 """
 
@@ -21,34 +21,36 @@ from pipeline.codes.table import Codes
 
 
 class Rows(NamedTuple):
-    """Some rows: their indices, the epoch that each is seen in, and 64 random bits for each, fresh every epoch."""
+    """Some rows: their indices, the epoch in which each is seen, and 64 random bits for each, new in every epoch."""
 
     indices: Int64[np.ndarray, " rows"]
     epochs: Int64[np.ndarray, " rows"]
     chance: UInt64[np.ndarray, " rows"]
 
     def between(self, first: int, last: int) -> "Rows":
+        """The rows at the places from `first` to before `last`."""
         return Rows(*(column[first:last] for column in self))
 
     def split(self, size: int) -> "Iterator[Rows]":
-        """As few parts of at most `size` rows as there can be, of as equal sizes as there can be."""
+        """The smallest number of parts with at most `size` rows each, as equal in size as possible."""
         return self.parts(-(-len(self.indices) // size))
 
     def parts(self, num: int) -> "Iterator[Rows]":
+        """The rows in `num` parts, as equal in size as possible."""
         for part in range(num):
             yield self.between(*_share(len(self.indices), part, num))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shuffle:
-    """Each of `num_rows` rows once an epoch, in an order of its own every epoch, `batch` rows a step."""
+    """An order of `num_rows` rows: each row once an epoch, a new order in every epoch, `batch` rows in a step."""
 
     num_rows: int
     batch: int
     seed: int
 
     def rows(self, step: int, *, worker: int = 0, num_workers: int = 1) -> Rows:
-        """The rows of a step, or one worker's share of them."""
+        """The rows of a step, or the share of one worker."""
         first, last = _share(self.batch, worker, num_workers)
         epochs, places = np.divmod(np.arange(first, last) + step * self.batch, self.num_rows)
         indices, chance = np.empty_like(places), np.empty(len(places), np.uint64)
@@ -61,7 +63,7 @@ class Shuffle:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one worker sees of a shuffle, at most `micro_batch` rows at a time (None: all at once)."""
+    """One worker's share of a shuffle, at most `micro_batch` rows at once (None: its whole share)."""
 
     shuffle: Shuffle
     worker: int = 0
@@ -73,26 +75,26 @@ class Share:
             raise BadInput(f"batch {self.shuffle.batch}: too small to be shared by {self.num_workers} workers")
 
     def parts(self, step: int) -> list[Rows]:
-        """The micro-batches of a step: as many for every worker, unless one has fewer rows than that."""
+        """The micro-batches of a step: the same number for every worker, unless one has fewer rows than that."""
         rows = self.shuffle.rows(step, worker=self.worker, num_workers=self.num_workers)
         largest = -(-self.shuffle.batch // self.num_workers)
         num = -(-largest // (self.micro_batch or self.shuffle.batch))
         return list(rows.parts(min(num, len(rows.indices))))
 
     def all_once(self, num_rows: int) -> Iterator[Rows]:
-        """This worker's part of a held-out set."""
+        """This worker's part of a held-out set of `num_rows` rows, in micro-batches."""
         rows = in_order(*_share(num_rows, self.worker, self.num_workers))
         return rows.split(self.micro_batch or self.shuffle.batch)
 
 
 def in_order(first: int, last: int) -> Rows:
-    """Consecutive rows of epoch 0, with nothing left to chance."""
+    """The rows from `first` to before `last`, of epoch 0, with random bits that are all 0."""
     indices = np.arange(first, last)
     return Rows(indices, np.zeros_like(indices), np.zeros(len(indices), np.uint64))
 
 
 class CodeBatch(NamedTuple):
-    """Rows on their way into the model: one view's bits of each, chosen by chance."""
+    """Rows as the model takes them: of each, the bits of one view, which its random bits chose."""
 
     bits: Bool[Tensor, "batch tokens bits"]
     labels: Int64[Tensor, " batch"]
@@ -101,7 +103,7 @@ class CodeBatch(NamedTuple):
 
 
 def code_batch(codes: Codes, rows: Rows, shape: CodeShape, device: torch.device) -> CodeBatch:
-    """Gather rows; the bits travel packed and are unpacked on the device."""
+    """The batch of some rows on a device; the bits are copied packed, and unpacked there."""
     views = rows.chance % np.uint64(codes.packed.shape[1])
     columns = (codes.packed[rows.indices, views], codes.labels[rows.indices], rows.indices, rows.epochs)
     packed, labels, indices, epochs = (to_device(column, device) for column in columns)
@@ -110,7 +112,7 @@ def code_batch(codes: Codes, rows: Rows, shape: CodeShape, device: torch.device)
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """Without waiting for the copy to end, where the device allows it."""
+    """A copy of an array on a device; on a GPU, nothing waits for the copy to end."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 

@@ -1,4 +1,4 @@
-"""FSDP: a model's weights, gradients and optimizer state are spread over the ranks, and gathered block by block."""
+"""FSDP: weights, gradients and optimizer state of a model are sharded over the ranks, and gathered block by block."""
 
 from typing import Any, TypeVar
 
@@ -13,9 +13,10 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def shard(model: nn.Module, *, entry: str) -> None:
-    """In place; all ranks hold the same weights before. `entry`: the method by which the model is called in training.
+    """Shards a model in place over all ranks, which hold the same weights before.
 
-    Weights travel as they are kept, in float32, so that the losses are those of whole copies.
+    `entry` names the method by which the model is called in training. Weights are gathered in float32, as they are
+    kept, so that the losses are those of whole copies.
     """
     for part in (*blocks_of(model), model):
         fully_shard(part, reshard_after_forward=True)
@@ -23,7 +24,7 @@ def shard(model: nn.Module, *, entry: str) -> None:
 
 
 def whole(model: Model) -> Model:
-    """The model with all of its weights: itself, or a copy where they are spread; all ranks have to ask together."""
+    """The model with all of its weights: itself, or a whole copy of a sharded one; all ranks call it together."""
     if not isinstance(model, FSDPModule):
         return model
     make: Any = type(model)
@@ -37,10 +38,10 @@ def whole(model: Model) -> Model:
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """What this rank holds of it, in the same memory."""
+    """The part of a tensor that this rank holds, in the same memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole_tensor(tensor: Tensor) -> Tensor:
-    """All ranks have to ask together."""
+    """A tensor with all of its values, gathered where it is sharded; all ranks have to call it together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -4,20 +4,20 @@ import math
 from dataclasses import dataclass
 
 SPIKE = 10.0
-"""Standard deviations above the mean from which on a loss is a spike."""
+"""Standard deviations above the mean beyond which a loss is a spike."""
 
 
 SPIKE_MEMORY = 100
-"""Steps over which mean and deviation are taken, the older ones counting less and less."""
+"""Steps over which mean and deviation are taken; older steps count less and less."""
 
 
 class Diverged(RuntimeError):
-    """Losses or gradients stopped being finite; the message names steps and rows."""
+    """Losses or gradients are no longer finite; the message names steps and rows."""
 
 
 @dataclass
 class Guard:
-    """Watches the losses: counts the steps that were skipped, those in a row, and the spikes."""
+    """Counts skipped steps, skipped steps in a row, and spikes of the loss; its fields go into a checkpoint."""
 
     skipped: int = 0
     in_row: int = 0
@@ -27,13 +27,13 @@ class Guard:
     variance: float = 0.0
 
     def is_third_bad(self, finite: bool) -> bool:
-        """Take in the next step; whether it is the third in a row that was skipped."""
+        """Counts the next step, and returns whether it is the third in a row that was skipped."""
         self.skipped += not finite
         self.in_row = 0 if finite else self.in_row + 1
         return self.in_row == 3
 
     def deviation(self, loss: float) -> float:
-        """By how many standard deviations of the last hundred steps or so a loss exceeds their mean; 0 before."""
+        """By how many standard deviations a loss exceeds the mean of about the last hundred steps; 0 before them."""
         known = self.seen >= SPIKE_MEMORY and self.variance > 0
         deviation = (loss - self.mean) / math.sqrt(self.variance) if known else 0.0
         self.spikes += deviation > SPIKE

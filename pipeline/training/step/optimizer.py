@@ -42,7 +42,7 @@ class OptimizationConfig:
     max_gradient_norm: float = 1.0
     """A longer gradient is cut to this length."""
     average: float | None = None
-    """Decay of an exponential moving average of the weights, which is then what is validated and saved."""
+    """Decay of an exponential moving average of the weights, which is then validated and saved (else: no average)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup <= 1:
@@ -56,7 +56,7 @@ class OptimizationConfig:
             raise BadInput(f"average {self.average}: must be between 0 and 1, such as 0.999")
 
     def learning_rate_at(self, step: int, num_steps: int) -> float:
-        """The learning rate of the step after `step` others."""
+        """The learning rate of the step that comes after `step` others."""
         warmup_steps = self.warmup * num_steps
         if step < warmup_steps:
             return self.learning_rate * step / warmup_steps
@@ -68,9 +68,9 @@ class OptimizationConfig:
 def parameter_groups(
     model: nn.Module, config: OptimizationConfig, learning_rate_factor: Callable[[str], float] = lambda name: 1.0
 ) -> list[dict[str, Any]]:
-    """The trained parameters by weight decay and by the factor that applies to their learning rate.
+    """Groups of the trained parameters with the same weight decay and the same factor of the learning rate.
 
-    AdamW ignores `learning_rate_factor`; `set_learning_rate` reads it.
+    AdamW ignores the key `learning_rate_factor` of a group; `set_learning_rate` reads it.
     """
     embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
     groups: dict[tuple[float, float], dict[str, Any]] = {}
@@ -88,7 +88,7 @@ def parameter_groups(
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: OptimizationConfig) -> torch.optim.AdamW:
-    """Fused, so that a step takes its scale and whether it is skipped from the device (see players.py).
+    """Fused, so that a step takes its scale and whether it is skipped from the device (see trainees.py).
 
     Its state, which AdamW would make in its first step, is there at once: a checkpoint can be loaded into it.
     """
@@ -100,6 +100,7 @@ def make_optimizer(groups: list[dict[str, Any]], config: OptimizationConfig) -> 
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Sets the learning rate of the next step, times each group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["learning_rate_factor"]
 
@@ -108,13 +109,15 @@ class Average:
     """The exponential moving average of a model's weights, in a model of its own."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        """An average that begins with the model's present weights."""
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self._decay = decay
 
     def update(self, model: nn.Module, num_updates: int, counts: Bool[Tensor, ""]) -> None:
-        """Take in the weights after their `num_updates`-th update, if it counts; does not wait to know.
+        """Adds the weights after their `num_updates`-th update to the average, if the update `counts`.
 
-        The decay rises to its value, as in the published code, so that the start is soon forgotten in a short run.
+        `counts` stays on the device, so that nothing waits for it. The decay rises to its value, as in the published
+        code, so that a short run soon forgets its start.
         """
         decay = min(self._decay, num_updates / (num_updates + 9)) if num_updates > 1 else 0.0
         share = (1 - decay) * counts.float()

@@ -20,7 +20,7 @@ class OrderAnnealing:
             )
 
     def randomness_at(self, step: int, num_steps: int) -> float:
-        """The probability of a random order in the step after `step` others."""
+        """The probability of a random order in the step that comes after `step` others."""
         progress = step / num_steps
         if progress < self.random_until:
             return 1.0

@@ -14,34 +14,34 @@ Found = TypeVar("Found")
 
 
 class Refused(BadInput):
-    """What all ranks raise in the same place, so that none waits for another."""
+    """A refusal that all ranks raise in the same place, so that none waits for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This worker among those that train together."""
+    """This worker's rank among the `num` workers that train together."""
 
     rank: int = 0
     num: int = 1
 
     def sum(self, values: Tensor) -> Tensor:
-        """In place, over all ranks."""
+        """The sum over all ranks, in place."""
         if self.num > 1:
             torch.distributed.all_reduce(values)
         return values
 
     def least(self, value: int) -> int:
-        """Of all ranks."""
+        """The minimum over all ranks."""
         values: list[int] = [value] * self.num
         if self.num > 1:
             torch.distributed.all_gather_object(values, value)
         return min(values)
 
     def together(self, task: Callable[[], Found]) -> Found:
-        """What the task gives on this rank, once all ranks have done it.
+        """Runs a task on all ranks, and returns its result on this rank once all have done it.
 
         Raises:
-            Refused: on all ranks, where any of them raised BadInput: the others would wait for it.
+            Refused: on all ranks, if the task raised BadInput on any of them; the others would wait for that one.
         """
         found, error = None, ""
         try:

@@ -1,7 +1,7 @@
-"""A training step, which knows nothing of Ray or MLflow: micro-batches in, weights changed, sums out.
+"""A training step in PyTorch alone: a model in training takes micro-batches, changes its weights and sums its losses.
 
-The loss of a step is the sum of `total` over all of its micro-batches and ranks, divided by the sum of `weight`, so it
-is the same for any number of workers. Nothing here waits for the device until `Player.report` is asked.
+The loss of a step is the sum of `total` over all of its micro-batches and ranks, divided by the sum of `weight`. So it
+is the same for any number of workers. Nothing here waits for the device before `Trainee.report`.
 """
 
 from abc import ABC, abstractmethod
@@ -30,42 +30,42 @@ from pipeline.training.step.ranks import Ranks
 Precision = Literal["float32", "bfloat16"]
 
 
-class Tally(NamedTuple):
-    """What an objective finds in a micro-batch: a weighted sum to be made small, its weight, and sums for metrics."""
+class LossSums(NamedTuple):
+    """An objective's sums over a micro-batch: the weighted loss to minimise, its weight, and sums for metrics."""
 
     total: Float[Tensor, ""]
     weight: Float[Tensor, ""]
     parts: Float[Tensor, " parts"]
 
 
-class Step(NamedTuple):
-    """What is known of a step without waiting for the device."""
+class StepResult(NamedTuple):
+    """The result of a step, on the device: nothing has waited for it."""
 
     finite: Bool[Tensor, ""]
-    """Whether loss and gradient were: where not, the weights stayed as they were."""
+    """Whether loss and gradient were finite; if not, the step was skipped and the weights did not change."""
     loss: Float[Tensor, ""]
 
 
 class Objective(nn.Module, ABC):
-    """What a player makes small. Its trained parameters are registered; frozen networks that it asks need not be."""
+    """A loss that a trainee minimises. It registers the trained parameters; frozen networks need not be registered."""
 
     num_parts: int
-    """Length of `Tally.parts`."""
+    """Length of `LossSums.parts`."""
     entry = "forward"
-    """The method of its model that `forward` calls."""
+    """Name of the model's method that `forward` calls: FSDP gathers the weights for it."""
 
-    # Called with the learner's micro-batches, whatever they are.
-    forward: Callable[..., Tally]
+    # Its arguments are what `Learner.micro_batch` returns.
+    forward: Callable[..., LossSums]
 
     def begin_step(self) -> None:
-        """Before the first micro-batch of each step."""
+        """Called before the first micro-batch of each step; does nothing by default."""
 
     @abstractmethod
     def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
-        """What the sums over some steps say."""
+        """Metrics from the sums of weights and of `parts` over some steps."""
 
 
-class Player:
+class Trainee:
     """A model in training: its objective, its optimizer, and the average of its weights where there is one."""
 
     def __init__(
@@ -81,10 +81,10 @@ class Player:
         sharded: bool = False,
         learning_rate_factor: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
-        """`steps` are those of the run over which its schedule stretches.
+        """A trainee before its first step; all ranks have to call it together.
 
-        `sharded`: ranks hold a part of the model each (FSDP), not all of it (DDP). `learning_rate_factor`: of a
-        parameter, by its name.
+        Its schedule stretches over `steps` of the run. With `sharded`, each rank holds a part of the model (FSDP), else
+        all of it (DDP). `learning_rate_factor` gives a parameter's factor of the learning rate by its name.
         """
         self.name = name
         self.model = model
@@ -106,18 +106,19 @@ class Player:
             if ranks.num > 1 and not sharded
             else None
         )
-        # Of the steps since the last report: total, weight, gradient norm, steps, parts… Skipped ones don't count.
+        # Sums over the steps since the last report, without skipped ones: total, weight, gradient norm, steps, parts.
         self._sums = torch.zeros(4 + objective.num_parts, device=self._device)
 
     def learning_rate_at(self, step: int) -> float:
+        """The learning rate in a step of the run."""
         return self._config.learning_rate_at(step - self._steps.start, len(self._steps))
 
-    def learn(self, micro_batches: Iterable[Sequence[Any]], *, num: int, step: int) -> Step:
-        """The optimizer step over this rank's `num` micro-batches and all the others'."""
+    def learn(self, micro_batches: Iterable[Sequence[Any]], *, num: int, step: int) -> StepResult:
+        """Takes an optimizer step over the `num` micro-batches of this rank and those of all other ranks."""
         self.model.train()
         self.objective.begin_step()
         sums = self._accumulate(micro_batches, num)
-        # DDP and FSDP average over the ranks what is to be summed.
+        # DDP and FSDP average gradients over the ranks, where the sum is needed.
         scale = self._ranks.num / sums[1]
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         norm = whole_tensor(torch.nn.utils.get_total_norm(gradients)) * scale
@@ -132,24 +133,27 @@ class Player:
             self.average.update(self.model, self.num_updates, finite)
         found = torch.cat((sums[:2], torch.stack((norm, torch.ones_like(norm))), sums[2:]))
         self._sums += torch.where(finite, found, torch.zeros_like(found))
-        return Step(finite, sums[0] / sums[1])
+        return StepResult(finite, sums[0] / sums[1])
 
     def rehearse(self, micro_batch: Sequence[Any]) -> None:
-        """One backward pass to no effect, after which DDP adds up gradients in the order that it will keep.
+        """Makes DDP choose the order in which it adds up gradients, by a backward pass without any other effect.
 
-        It settles on it in the first pass of a process: without this, a resumed run would add in another order than
-        the undisturbed one in its first step, and differ in the last bit.
+        DDP chooses the order in the first pass of a process. Without this, the first step of a resumed run would add in
+        another order than the same step of an undisturbed run, and differ in the last bit.
         """
         if self._reducing is not None:
             self.try_out(micro_batch)
 
     def try_out(self, micro_batch: Sequence[Any]) -> None:
-        """Forward and back, to no effect but on memory; all ranks together."""
+        """Runs a micro-batch forward and backward without changing weights; all ranks have to call it together."""
         self._accumulate([micro_batch], 1)
         self._optimizer.zero_grad(set_to_none=True)
 
     def report(self) -> dict[str, float]:
-        """Metrics of the steps since the last report; empty where there were none. Waits for the device."""
+        """Means over the steps since the last report, without skipped ones; empty where there were none.
+
+        It waits for the device.
+        """
         total, weight, norm, steps, *parts = self._sums.tolist()
         self._sums.zero_()
         if steps == 0:
@@ -157,17 +161,20 @@ class Player:
         return {"loss": total / weight, "gradient_norm": norm / steps, **self.objective.metrics(weight, parts)}
 
     def models(self) -> Iterator[nn.Module]:
-        """What holds the weights: the model, and the average where there is one."""
+        """The modules that hold weights: the model, and the average where there is one."""
         yield self.model
         if self.average is not None:
             yield self.average.model
 
     def evaluated(self) -> nn.Module:
-        """The weights that count, the average where there is one: all of them, so all ranks have to ask together."""
+        """The model that is validated and saved: the average where there is one.
+
+        It has all of its weights on every rank, so all ranks have to call it together.
+        """
         return whole(self.model if self.average is None else self.average.model)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that a step leaves behind, but for `num_updates`: the living tensors, to be read or filled by others."""
+        """All that a step changes, except `num_updates`: the tensors themselves, not copies, for a checkpoint."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for parameter, kept in self._optimizer.state.items():
@@ -177,7 +184,7 @@ class Player:
         return {**state, "sums": self._sums}
 
     def _accumulate(self, micro_batches: Iterable[Sequence[Any]], num: int) -> Float[Tensor, " sums"]:
-        """Gradients of all micro-batches; total, weight and parts, summed over all ranks."""
+        """Adds up the gradients of all micro-batches; returns total, weight and parts, summed over all ranks."""
         sums = torch.zeros(2 + self.objective.num_parts, device=self._device)
         for index, micro_batch in enumerate(micro_batches):
             with self._exchange(last=index == num - 1):
@@ -188,14 +195,15 @@ class Player:
         return self._ranks.sum(sums)
 
     def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
-        """Ranks add up whole gradients in the last backward pass of a step alone; shards in each, to stay shards."""
+        """Lets DDP exchange gradients in the last backward pass of a step only; FSDP exchanges in each pass."""
         return nullcontext() if last or self._reducing is None else self._reducing.no_sync()
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which matrix products are computed in this precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Torch's own randomness as a function of these, so that nothing of it needs to be kept."""
+    """Seeds torch's own generator as a function of seed, step and rank, so that no checkpoint has to keep its state."""
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))

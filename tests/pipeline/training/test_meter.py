@@ -44,7 +44,7 @@ def test_mfu_is_of_all_devices(clock: SimpleNamespace, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2**30)
     metered = Meter(batch=16, device=torch.device("cuda"), num_devices=4)
     clock.now += 2
-    found = metered.read([10**12, 3 * 10**12] * 5)  # Players in turns.
+    found = metered.read([10**12, 3 * 10**12] * 5)  # Trainees in turns.
     assert found["mfu"] == pytest.approx(5 * 16 * 4e12 / 2 / (4 * 989e12))
     assert found["memory_gib"] == 1
 

@@ -50,5 +50,5 @@ def test_all_at_once_where_there_is_room_and_the_same_losses_where_there_is_not(
 
 def test_where_not_two_rows_fit_a_line_says_so(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(micro_batch, "available_bytes", lambda device: 1000)
-    with pytest.raises(BadInput, match=r"micro_batch: auto, but 2 rows take .* KiB .* and 1e\+03 B are free"):
+    with pytest.raises(BadInput, match=r"micro_batch: auto, but 2 rows need .* KiB .* and 1e\+03 B are free"):
         fit_micro_batch(learner(config), ALONE, CPU, workers_here=1)

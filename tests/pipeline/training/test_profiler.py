@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.training.config import Cadence
-from pipeline.training.profiler import Tracer
+from pipeline.training.profiler import StepProfiler
 from pipeline.training.step.ranks import Ranks
 from tests.harness.fixtures_training import ALONE, learner, losses, tiny_codes, tiny_training
 
@@ -23,11 +23,11 @@ def test_three_steps_are_traced_once(tmp_path: Path) -> None:
             kept[name] = data
 
     built = learner(config)
-    tracers = [Tracer(config, ALONE, Kept()), Tracer(config, Ranks(rank=1, num=2), None)]  # pyright: ignore[reportArgumentType]
+    profilers = [StepProfiler(config, ALONE, Kept()), StepProfiler(config, Ranks(rank=1, num=2), None)]  # pyright: ignore[reportArgumentType]
     for step in range(8):
         losses(built, config, range(step, step + 1))
-        for tracer in tracers:
-            tracer.advance(step + 1)
+        for profiler in profilers:
+            profiler.advance(step + 1)
     (file,) = Path(config.out).rglob("*.gz")
     assert str(file.relative_to(config.out)) == "traces/steps-4-6.json.gz"
     assert kept == {"traces/steps-4-6.json.gz": file.read_bytes()}

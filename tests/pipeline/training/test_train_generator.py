@@ -20,14 +20,14 @@ from bar_model.generator.bar import Bar
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.command.job import bad_input
 from pipeline.tracking.start import start_run
-from pipeline.training import export
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.fit import dry_run
+from pipeline.training.dry_run import dry_run
+from pipeline.training.export import ExportConfig, export_model
 from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.learners.learner import Learner
 from pipeline.training.output import GENERATOR_STAGE, Trained
 from pipeline.training.ray_train import KEEP_MEMORY
-from pipeline.training.train_generator import check_room, prepare, train
+from pipeline.training.train_generator import check_object_store_fits, prepare, train
 from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 from tests.pipeline.training.test_train_tokenizer import tiny_tokenizer
 
@@ -103,10 +103,9 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
         validation = curve(config, "validation/loss")
         best = min(validation, key=validation.__getitem__)
         assert set(checkpoints(config)) == {12, best}
-        assert export.main(["out", "--to", "best"]) == 0
-        assert f"best: the model of step-{best:08d}-" in capsys.readouterr().out
+        assert export_model(ExportConfig(out="out", to="best")).startswith(f"step-{best:08d}-")
         assert (checkpoint.fingerprint_of("best") == trained.fingerprint) is (best == 12)
-        assert export.main(["out", "--to", "newest", "--which", "newest"]) == 0
+        assert export_model(ExportConfig(out="out", to="newest", which="newest")).startswith("step-00000012-")
         assert checkpoint.fingerprint_of("newest") == trained.fingerprint
         curves.append({**curve(config), "validation": trained.metrics["validation/loss"]})
         assert trained.metrics.keys() >= {f"train/{name}" for name in ("rows_per_s", "data_share", "memory_gib")}
@@ -288,7 +287,7 @@ def test_workers_that_the_cluster_has_no_room_for_are_refused(ray_here: str, tmp
     for workers in (WorkersConfig(num=4), WorkersConfig(cpus=5), WorkersConfig(gpu=True)):
         assert "do not fit into the cluster's 3 CPUs and 0 GPUs" in refused(tmp_path, workers=workers)
     with pytest.raises(BadInput, match=r"codes is 931 GiB of codes, .* room for .* MiB: name a folder"):
-        check_room("codes", 10**12)
+        check_object_store_fits("codes", 10**12)
 
 
 def test_a_grid_shows_the_same_noise_without_and_with_guidance(tmp_path: Path) -> None:
@@ -303,7 +302,7 @@ def test_a_grid_shows_the_same_noise_without_and_with_guidance(tmp_path: Path) -
         generator = torch.Generator().manual_seed(1)
         for parameter in drawing.result().parameters():
             torch.nn.init.normal_(parameter, std=0.5, generator=generator)
-        grid = drawing.picture()
+        grid = drawing.draw()
         assert grid is not None
         assert grid.shape == (4 * 10 - 2, NUM_CLASSES * 10 - 2, 3)  # Two pixels lie between pictures.
         grids.append((grid[:18], grid[20:]))

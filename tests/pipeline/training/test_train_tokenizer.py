@@ -1,4 +1,4 @@
-"""The tokenizer's training: pictures and their crops, two players in turns, and the whole of it through Ray Train."""
+"""The tokenizer's training: pictures and their crops, two trainees in turns, and the whole of it through Ray Train."""
 
 import dataclasses
 from pathlib import Path
@@ -19,14 +19,14 @@ from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline.pretrained.tokenizer_losses import FrozenNetworksConfig
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learners import tokenizer as tokenizer_learner
-from pipeline.training.learners.image_loader import PictureLoader, list_pictures, open_pictures
+from pipeline.training.learners.image_loader import ImageLoader, list_images, open_images
 from pipeline.training.learners.learner import take_step
 from pipeline.training.learners.tokenizer import TokenizerLearner, TrainTokenizerConfig
-from pipeline.training.learners.tokenizer_objectives import CriticObjective, ReconstructionObjective
+from pipeline.training.learners.tokenizer_objectives import DiscriminatorObjective, ReconstructionObjective
 from pipeline.training.step.batches import Rows, in_order
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
-from pipeline.training.step.trainee import Player
+from pipeline.training.step.trainee import Trainee
 from pipeline.training.train_tokenizer import train_tokenizer
 from tests.harness.random_inception import save_inception
 
@@ -48,7 +48,7 @@ def tiny_tokenizer() -> TokenizerConfig:
 
 
 def write_pictures(folder: Path, *, num: int = 12, height: int = 8, width: int = 8) -> str:
-    """Pictures in two classes, each of one row of greys that rises to the right."""
+    """TrainingImages in two classes, each of one row of greys that rises to the right."""
     for index in range(num):
         pixels = np.broadcast_to(np.arange(width, dtype=np.uint8)[None, :, None] * 4 + index, (height, width, 3))
         path = folder / f"class-{index % 2}" / f"{index:03d}.png"
@@ -79,9 +79,9 @@ def rows(indices: list[int], chance: list[int]) -> Rows:
 
 @pytest.mark.parametrize("memory_gb", [1.0, 0.0])
 def test_crops_are_what_chance_says_from_memory_as_from_files(tmp_path: Path, memory_gb: float) -> None:
-    pictures, broken = open_pictures(list_pictures(write_pictures(tmp_path, width=12)), SIZE, memory_gb=memory_gb)
+    pictures, broken = open_images(list_images(write_pictures(tmp_path, width=12)), SIZE, memory_gb=memory_gb)
     assert (pictures.decoded is None, broken) == (memory_gb == 0, [])
-    loader = PictureLoader(pictures, flip=True)
+    loader = ImageLoader(pictures, flip=True)
     loader.announce([1, 2])
     # Bit 0 mirrors; the offset to the left is in the bits from 33 on, modulo the five places there are.
     crops = loader.crops(rows([0, 0, 0, 2], [0, 3 << 33, 1, 6 << 33]))
@@ -91,7 +91,7 @@ def test_crops_are_what_chance_says_from_memory_as_from_files(tmp_path: Path, me
     assert greys[2].tolist() == greys[0, ::-1].tolist()
     assert greys[3].tolist() == (greys[0] + 4 + 4).tolist()  # Picture 002.png is the third in its class's order.
     assert loader.centres(in_order(0, 1))[0, 0, :, 0].tolist() == (greys[0] + 8).tolist()
-    unmirrored = PictureLoader(pictures, flip=False)
+    unmirrored = ImageLoader(pictures, flip=False)
     np.testing.assert_array_equal(unmirrored.crops(rows([0], [1]))[0], crops[0])
 
 
@@ -99,16 +99,16 @@ def test_crops_are_what_chance_says_from_memory_as_from_files(tmp_path: Path, me
 def test_a_broken_picture_does_not_stop_the_training(tmp_path: Path, memory_gb: float) -> None:
     write_pictures(tmp_path)
     (tmp_path / "class-0" / "002.png").write_bytes(b"no picture")
-    pictures, broken = open_pictures(list_pictures(str(tmp_path)), SIZE, memory_gb=memory_gb)
-    loader = PictureLoader(pictures, flip=False)
+    pictures, broken = open_images(list_images(str(tmp_path)), SIZE, memory_gb=memory_gb)
+    loader = ImageLoader(pictures, flip=False)
     crops = loader.crops(in_order(0, loader.num_rows))
     assert len(crops) == 12
     np.testing.assert_array_equal(crops[1], crops[2])
     assert (len(broken), loader.num_broken) == (1 if memory_gb else 0, 1)
     for name in (path.name for path in tmp_path.rglob("*.png")):
         next(tmp_path.rglob(name)).write_bytes(b"no picture")
-    with pytest.raises(BadInput, match="none of its 12 pictures"):
-        open_pictures(list_pictures(str(tmp_path)), SIZE, memory_gb=1.0)
+    with pytest.raises(BadInput, match="none of its 12 images"):
+        open_images(list_images(str(tmp_path)), SIZE, memory_gb=1.0)
 
 
 def dino(images: Tensor) -> list[Tensor]:
@@ -124,22 +124,22 @@ def test_players_leave_each_others_weights_alone() -> None:
     loss = TokenizerLoss(config, FrozenNetworks(dino=dino))
     optimization = OptimizationConfig(learning_rate=1e-2, warmup=0, weight_decay=0)
     steps = range(8)
-    players = [
-        Player("t", tokenizer, ReconstructionObjective(tokenizer, loss, num_steps=8), optimization, steps=steps,
+    trainees = [
+        Trainee("t", tokenizer, ReconstructionObjective(tokenizer, loss, num_steps=8), optimization, steps=steps,
                ranks=Ranks(), precision="float32"),
-        Player("d", loss, CriticObjective(tokenizer, loss), optimization, steps=steps, ranks=Ranks(),
+        Trainee("d", loss, DiscriminatorObjective(tokenizer, loss), optimization, steps=steps, ranks=Ranks(),
                precision="float32"),
     ]  # fmt: skip
     images = torch.rand(8, 3, SIZE, SIZE) * 2 - 1
     for step in range(4, 8):
-        learning, waiting = players if step % 2 == 0 else players[::-1]
-        before = [[p.clone() for p in player.model.parameters()] for player in (learning, waiting)]
+        learning, waiting = trainees if step % 2 == 0 else trainees[::-1]
+        before = [[p.clone() for p in trainee.model.parameters()] for trainee in (learning, waiting)]
         assert learning.learn([(images, step)], num=1, step=step).finite
-        after = [list(player.model.parameters()) for player in (learning, waiting)]
+        after = [list(trainee.model.parameters()) for trainee in (learning, waiting)]
         assert not all(torch.equal(*pair) for pair in zip(before[0], after[0], strict=True))
         assert all(torch.equal(*pair) for pair in zip(before[1], after[1], strict=True))
         assert all(p.grad is None for p in waiting.model.parameters())
-    reports = [player.report() for player in players]
+    reports = [trainee.report() for trainee in trainees]
     assert set(reports[0]) == {"loss", "gradient_norm", "l2", "adversarial"}
     assert set(reports[1]) == {"loss", "gradient_norm", "logits_real", "logits_fake"}
 
@@ -151,13 +151,13 @@ ADVERSARIAL = dataclasses.replace(L2_ALONE, adversarial=0.1, adversarial_start=0
 def losses(config: TrainTokenizerConfig, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Of every step."""
     monkeypatch.setattr(tokenizer_learner, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
-    pictures, _ = open_pictures(list_pictures(config.source), SIZE, memory_gb=1.0)
+    pictures, _ = open_images(list_images(config.source), SIZE, memory_gb=1.0)
     torch.manual_seed(config.seed)
     learner = TokenizerLearner(config, {"pictures": pictures}, Ranks(), torch.device("cpu"))
     found = []
     for step in range(config.steps):
         take_step(learner, step, seed=config.seed, rank=0)
-        found.append(learner.player_at(step).report()["loss"])
+        found.append(learner.trainee_at(step).report()["loss"])
     return found
 
 
@@ -176,7 +176,7 @@ def test_the_discriminators_step_is_the_same_for_any_micro_batches() -> None:
         torch.manual_seed(0)
         loss = TokenizerLoss(ADVERSARIAL, FrozenNetworks(dino=dino)).train()
         before = [vector.clone() for vector in loss.buffers()]
-        CriticObjective(Tokenizer(tiny_tokenizer()), loss).begin_step()
+        DiscriminatorObjective(Tokenizer(tiny_tokenizer()), loss).begin_step()
         assert not all(map(torch.equal, before, loss.buffers()))
         for parts in zip(real.split(size), fake.split(size), strict=True):
             (loss.discriminator(*parts, step=0).total * len(parts[0])).backward()
@@ -193,11 +193,11 @@ def test_the_discriminators_step_is_the_same_for_any_micro_batches() -> None:
 def test_a_dry_run_tries_each_kind_of_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizer_learner, "load_frozen_networks", lambda *given: FrozenNetworks(dino=dino))
     config = tiny_training(tmp_path, loss=ADVERSARIAL, steps=10, source=write_pictures(tmp_path / "pictures"))
-    pictures, _ = open_pictures(list_pictures(config.source), SIZE, memory_gb=1.0)
+    pictures, _ = open_images(list_images(config.source), SIZE, memory_gb=1.0)
     learner = TokenizerLearner(config, {"pictures": pictures}, Ranks(), torch.device("cpu"))
-    tried = learner.kinds_of_steps()
+    tried = learner.kinds_of_steps(config.steps)
     assert tried == [(0, 4), (4, 3), (5, 3)]
-    assert [learner.player_at(step).name for step, _ in tried] == ["tokenizer", "tokenizer", "discriminator"]
+    assert [learner.trainee_at(step).name for step, _ in tried] == ["tokenizer", "tokenizer", "discriminator"]
     assert learner.row_operations_at(0) == 3 * learner.row_operations_at(5) > 0
 
 

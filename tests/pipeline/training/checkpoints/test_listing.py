@@ -12,22 +12,21 @@ from pyarrow.fs import copy_files
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
 from pipeline.training import ray_train
+from pipeline.training.checkpoints.filesystem import arrow_filesystem, remove_folder
 from pipeline.training.checkpoints.listing import (
     FOLDER,
-    Listed,
+    CheckpointEntry,
     checkpoint_name,
     drop_damaged,
-    ray_storage,
     tidy,
     worth_keeping,
 )
 from pipeline.training.checkpoints.state import Snapshot, check_state
 from pipeline.training.config import Cadence
+from pipeline.training.ray_train_internals import LIST_FILE
 from pipeline.training.step.ranks import Ranks
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
-
-LIST = "checkpoint_manager_snapshot.json"
 
 
 @pytest.fixture
@@ -49,17 +48,17 @@ def write_checkpoints(out: Folder, *steps: int) -> list[str]:
         "checkpoint_report_indices": list(range(len(names))),
         "latest_checkpoint_result": results[-1],
     }
-    (out / FOLDER).write(LIST, json.dumps(listing).encode())
+    (out / FOLDER).write(LIST_FILE, json.dumps(listing).encode())
     return names
 
 
 def listing_of(out: Folder) -> dict:
-    return json.loads((out / FOLDER).read(LIST))
+    return json.loads((out / FOLDER).read(LIST_FILE))
 
 
 def test_the_newest_and_the_best_are_kept() -> None:
     def kept(*scores: float | None, newest: int, best: int) -> list[int]:
-        listed = [Listed(f"step-{index}", score) for index, score in enumerate(scores)]
+        listed = [CheckpointEntry(f"step-{index}", score) for index, score in enumerate(scores)]
         return [listed.index(each) for each in worth_keeping(listed, newest=newest, best=best)]
 
     assert kept(0.5, 0.3, 0.4, 0.9, newest=1, best=1) == [1, 3]
@@ -77,15 +76,15 @@ def test_what_the_list_does_not_name_is_removed_and_what_is_gone_is_no_longer_li
     (out / FOLDER).write(".validate_storage_marker", b"")
     assert [each.name for each in tidy(out)] == names
     assert not (out / FOLDER).exists(orphan)
-    remove_folder(out, names[1])
+    remove_folder(out / FOLDER / names[1])
     assert [each.name for each in tidy(out)] == [names[0], names[2]]
     listing = listing_of(out)
     assert listing["checkpoint_report_indices"] == [0, 2]
     assert listing["latest_checkpoint_result"]["checkpoint_dir_name"] == names[2]
-    remove_folder(out, names[2])
-    with pytest.raises(BadInput, match=f"{names[2]} is missing, the newest checkpoint"):
+    remove_folder(out / FOLDER / names[2])
+    with pytest.raises(BadInput, match=f"{names[2]}, the newest checkpoint, is missing"):
         tidy(out)
-    (out / FOLDER).write(LIST, b"{")
+    (out / FOLDER).write(LIST_FILE, b"{")
     with pytest.raises(BadInput, match="damaged"):
         tidy(out)
 
@@ -100,10 +99,10 @@ def test_damaged_ones_are_passed_over_down_to_the_last_whole_one(
         file = f"{name}/shard-00000-00000.safetensors"
         data = (out / FOLDER).read(file)
         (out / FOLDER).write(file, data[:-1] + b"\1")
-    remove_folder(out, fourth)
+    remove_folder(out / FOLDER / fourth)
     drop_damaged(out)
     said = capsys.readouterr().out
-    assert said.count("passed over") == 2
+    assert said.count("a damaged checkpoint is skipped and removed") == 2
     assert f"{third}/shard-00000-00000.safetensors is damaged" in said
     assert [each.name for each in tidy(out)] == [first, second]
     assert not (out / FOLDER).exists(third)
@@ -116,8 +115,10 @@ def test_damaged_ones_are_passed_over_down_to_the_last_whole_one(
 
 def test_checkpoints_whose_list_is_gone_are_not_taken_for_remains(out: Folder) -> None:
     first, second = write_checkpoints(out, 10, 20)
-    (out / FOLDER).remove(LIST)
-    with pytest.raises(BadInput, match=f"{LIST} is missing, the list of 2 checkpoints .{first}, {second}.: restore it"):
+    (out / FOLDER).remove(LIST_FILE)
+    with pytest.raises(
+        BadInput, match=f"{LIST_FILE} is missing, the list of 2 checkpoints .{first}, {second}.: restore it"
+    ):
         tidy(out)
     assert (out / FOLDER).exists(first)
     # One alone is what a kill before the first list leaves, beside another that was being written.
@@ -143,9 +144,9 @@ def test_what_can_not_be_removed_does_not_end_the_training(
         patched.setattr(ray_train, "remove", refuse)
         for name in names[:3]:
             report(name)
-    assert f"{names[0]} is no longer wanted, but can't be removed (DeleteObject)" in capsys.readouterr().out
+    assert f"{names[0]} is no longer needed, but can't be removed (DeleteObject)" in capsys.readouterr().out
     assert len((out / FOLDER).folders()) == 4
-    remove_folder(out, names[1])
+    remove_folder(out / FOLDER / names[1])
     report(names[3])
     assert (out / FOLDER).folders() == (names[3],)
 
@@ -159,15 +160,10 @@ def test_ranks_of_different_steps_are_no_checkpoint(out: Folder) -> None:
         check_state(out, contents=False)
 
 
-def remove_folder(out: Folder, name: str) -> None:
-    filesystem, path = ray_storage(out / FOLDER)
-    filesystem.delete_dir(f"{path}/{name}")
-
-
 def test_ray_train_writes_where_the_folder_is(out: Folder, tmp_path: Path) -> None:
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / "file").write_bytes(b"content")
-    filesystem, path = ray_storage(out)
+    filesystem, path = arrow_filesystem(out)
     filesystem.create_dir(f"{path}/there")
     copy_files(str(tmp_path / "local"), f"{path}/there", destination_filesystem=filesystem)
     assert (out / "there").read("file") == b"content"
@@ -176,7 +172,7 @@ def test_ray_train_writes_where_the_folder_is(out: Folder, tmp_path: Path) -> No
 
 
 def test_an_overwritten_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) -> None:
-    filesystem, path = ray_storage(Folder(str(tmp_path)))
+    filesystem, path = arrow_filesystem(Folder(str(tmp_path)))
     (tmp_path / "list.json").write_bytes(b"old")
     with filesystem.open_output_stream(f"{path}/list.json") as stream:
         stream.write(b"new")

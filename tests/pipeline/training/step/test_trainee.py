@@ -23,7 +23,7 @@ from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.step.guard import Guard
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks, Refused
-from pipeline.training.step.trainee import Objective, Player, Tally, seed_dropout
+from pipeline.training.step.trainee import LossSums, Objective, Trainee, seed_dropout
 from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 
 
@@ -45,13 +45,13 @@ def test_micro_batches_add_up_to_the_batch(config: TrainConfig) -> None:
     assert losses(learner(workers), workers, range(12)) == pytest.approx(whole, rel=1e-5)
 
 
-def take_over(player: Player, other: Player) -> None:
+def take_over(trainee: Trainee, other: Trainee) -> None:
     """All that a checkpoint keeps of the other."""
-    ours, theirs = player.state_dict(), other.state_dict()
+    ours, theirs = trainee.state_dict(), other.state_dict()
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         tensor.copy_(theirs[name])
-    player.num_updates = other.num_updates
+    trainee.num_updates = other.num_updates
 
 
 @pytest.mark.parametrize("average", [None, 0.9])
@@ -64,7 +64,7 @@ def test_a_run_that_is_taken_up_goes_on_bit_for_bit(tmp_path: Path, average: flo
     first = learner(config)
     losses(first, config, range(5))
     second = learner(config)
-    take_over(second.players[0], first.players[0])
+    take_over(second.trainees[0], first.trainees[0])
     assert losses(second, config, range(5, 8)) == expected[5:]
     pairs = zip(second.result().parameters(), undisturbed.result().parameters(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
@@ -89,8 +89,8 @@ def _take_up(rank: int, num_ranks: int, folder: str) -> None:
     expected = losses(undisturbed, config, range(8))
     first, second = learner(config, ranks), learner(config, ranks)
     losses(first, config, range(3))
-    second.players[0].rehearse(second.micro_batch(second.share.parts(0)[0], 0))
-    take_over(second.players[0], first.players[0])
+    second.trainees[0].rehearse(second.micro_batch(second.share.parts(0)[0], 0))
+    take_over(second.trainees[0], first.trainees[0])
     assert losses(second, config, range(3, 8)) == expected[3:]
     torch.distributed.destroy_process_group()
 
@@ -153,17 +153,17 @@ def _change_hands(rank: int, num_ranks: int, folder: str, expected: list[float])
     for sharded, steps in ((True, range(20)), (False, range(20, 30)), (True, range(30, 50))):
         config = sharded_training(Path(folder), sharded=sharded)
         mine = learner(config, ranks)
-        (player,) = mine.players
-        assert isinstance(player.state_dict()["model/transformer.class_token"], DTensor) is sharded
+        (trainee,) = mine.trainees
+        assert isinstance(trainee.state_dict()["model/transformer.class_token"], DTensor) is sharded
         if before is not None:
             place = Folder(f"{folder}/{steps.start}")
             snapshot = Snapshot(ranks)
-            snapshot.take(before.players[0].state_dict(), {})
+            snapshot.take(before.trainees[0].state_dict(), {})
             snapshot.write(place)
             torch.distributed.barrier()
             check_state(place, contents=True)
-            load_state(Path(place.url), player.state_dict())
-            player.num_updates = before.players[0].num_updates
+            load_state(Path(place.url), trainee.state_dict())
+            trainee.num_updates = before.trainees[0].num_updates
             assert checkpoint.fingerprint(mine.result()) == checkpoint.fingerprint(before.result())
         found += losses(mine, config, steps)
         before = mine
@@ -180,14 +180,14 @@ class Line(Objective):
         super().__init__()
         self.slope = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
 
-    def forward(self, x: Tensor, weight: float) -> Tally:
-        return Tally(weight * (self.slope * x).sum(), torch.tensor(weight), torch.ones(1))
+    def forward(self, x: Tensor, weight: float) -> LossSums:
+        return LossSums(weight * (self.slope * x).sum(), torch.tensor(weight), torch.ones(1))
 
     def metrics(self, weight: float, parts: Sequence[float]) -> dict[str, float]:
         return {"micro_batches": parts[0]}
 
 
-def line_player(*, max_gradient_norm: float = 1.0, average: float | None = None) -> Player:
+def line_trainee(*, max_gradient_norm: float = 1.0, average: float | None = None) -> Trainee:
     objective = Line()
     config = OptimizationConfig(
         learning_rate=0.1,
@@ -198,48 +198,48 @@ def line_player(*, max_gradient_norm: float = 1.0, average: float | None = None)
         max_gradient_norm=max_gradient_norm,
         average=average,
     )
-    return Player("line", objective, objective, config, steps=range(10), ranks=Ranks(), precision="float32")
+    return Trainee("line", objective, objective, config, steps=range(10), ranks=Ranks(), precision="float32")
 
 
 def test_the_loss_is_normalised_over_the_whole_step() -> None:
-    player = line_player(max_gradient_norm=100.0)
+    trainee = line_trainee(max_gradient_norm=100.0)
     x = torch.tensor([1.0, 2.0])
-    assert player.learn([(x, 1.0), (2 * x, 3.0)], num=2, step=0).finite
-    report = player.report()
+    assert trainee.learn([(x, 1.0), (2 * x, 3.0)], num=2, step=0).finite
+    report = trainee.report()
     # Gradient (1·x + 3·2x) / (1 + 3).
     assert report["gradient_norm"] == pytest.approx((7 / 4) * 5**0.5)
     assert report["loss"] == pytest.approx((1 * 11 + 3 * 22) / 4)
     assert report["micro_batches"] == 2
-    assert player.report() == {}
+    assert trainee.report() == {}
 
 
 def test_a_long_gradient_is_cut_as_torch_would_cut_it() -> None:
     """Against plain AdamW and `clip_grad_norm_`, with an epsilon that makes the length of a gradient matter."""
-    player, reference = line_player(max_gradient_norm=0.5), Line()
+    trainee, reference = line_trainee(max_gradient_norm=0.5), Line()
     plain = torch.optim.AdamW(reference.parameters(), lr=0.1, betas=(0.0, 0.0), weight_decay=0, eps=1.0)
-    for group in player._optimizer.param_groups:
+    for group in trainee._optimizer.param_groups:
         group["eps"] = 1.0
     x = torch.tensor([5.0, -7.0])
-    player.learn([(x, 2.0)], num=1, step=0)
+    trainee.learn([(x, 2.0)], num=1, step=0)
     (reference(x, 2.0).total / 2.0).backward()
     torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
     plain.step()
-    torch.testing.assert_close(player.objective.get_parameter("slope"), reference.slope)
+    torch.testing.assert_close(trainee.objective.get_parameter("slope"), reference.slope)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
-    player = line_player(average=0.5)
+    trainee = line_trainee(average=0.5)
     x = torch.tensor([1.0, 2.0])
-    player.learn([(x, 1.0)], num=1, step=0)
-    assert player.report()["loss"] == pytest.approx(11.0)
+    trainee.learn([(x, 1.0)], num=1, step=0)
+    assert trainee.report()["loss"] == pytest.approx(11.0)
     for step in (1, 2):  # By now the average is not the model.
-        player.learn([(x, 1.0)], num=1, step=step)
-    before = copy.deepcopy(player.state_dict())
+        trainee.learn([(x, 1.0)], num=1, step=step)
+    before = copy.deepcopy(trainee.state_dict())
     assert not torch.equal(before["average/slope"], before["model/slope"])
-    assert not player.learn([(x * bad, 1.0)], num=1, step=3).finite
-    torch.testing.assert_close(player.state_dict(), before, rtol=0, atol=0)
-    assert player.report()["loss"] < 11.0
+    assert not trainee.learn([(x * bad, 1.0)], num=1, step=3).finite
+    torch.testing.assert_close(trainee.state_dict(), before, rtol=0, atol=0)
+    assert trainee.report()["loss"] < 11.0
 
 
 def test_the_guard_counts_skipped_steps_and_stops_at_the_third_in_a_row() -> None:

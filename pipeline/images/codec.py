@@ -13,6 +13,8 @@ from torch import Tensor
 from bar_model.errors import one_line
 from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 
+GRID_GAP = 2
+"""Pixels between the images of a grid."""
 CROP_RULE = "box-halvings bicubic centre-crop"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 89_478_485
@@ -115,12 +117,12 @@ def to_webp(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
 
 
 def to_grid(images: UInt8[np.ndarray, "batch height width 3"], columns: int) -> UInt8[np.ndarray, "height width 3"]:
-    """One image of several side by side, row by row, two white pixels apart."""
+    """One image of several side by side, row by row, `GRID_GAP` white pixels apart."""
     num, height, width, _ = images.shape
-    rows = -(-num // columns)
-    grid = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, np.uint8)
+    rows, down, right = -(-num // columns), height + GRID_GAP, width + GRID_GAP
+    grid = np.full((rows * down - GRID_GAP, columns * right - GRID_GAP, 3), 255, np.uint8)
     for index, image in enumerate(images):
-        top, left = index // columns * (height + 2), index % columns * (width + 2)
+        top, left = index // columns * down, index % columns * right
         grid[top : top + height, left : left + width] = image
     return grid
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from einops import rearrange
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.images.codec import GRID_GAP, to_grid
+
 BACKGROUND, INK, FADED = (255, 255, 255), (20, 20, 20), (110, 110, 110)
-GAP, GROUP_GAP, MARGIN = 2, 18, 12
+GROUP_GAP, MARGIN = 18, 12
 TITLE_SIZE, TEXT_SIZE = 18, 13
 
 
@@ -28,15 +29,15 @@ class Panel(NamedTuple):
 
 def draw_panel(panel: Panel, *, scale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
     """The panel as one picture, each pixel of its pictures as `scale` × `scale`."""
-    blocks = [_tiled(images, scale) for images in panel.groups.values()]
+    blocks = [_grid(images, scale) for images in panel.groups.values()]
     text = ImageFont.load_default(TEXT_SIZE)
-    row_height = blocks[0].shape[0] // len(panel.rows)
+    row_height = (blocks[0].shape[0] + GRID_GAP) // len(panel.rows)
     left = MARGIN + max((round(text.getlength(name)) for name in panel.rows), default=0) + MARGIN
     top = MARGIN + (TITLE_SIZE + MARGIN if panel.title else 0) + (TEXT_SIZE + MARGIN if any(panel.groups) else 0)
-    starts = left + np.cumsum([0] + [block.shape[1] + GROUP_GAP for block in blocks])
+    starts = left + np.cumsum([0] + [block.shape[1] + GRID_GAP + GROUP_GAP for block in blocks])
     title_end = MARGIN + round(ImageFont.load_default(TITLE_SIZE).getlength(panel.title))
     width = max(int(starts[-1]) - GROUP_GAP, title_end) + MARGIN
-    canvas = Image.new("RGB", (width, top + blocks[0].shape[0] + MARGIN), BACKGROUND)
+    canvas = Image.new("RGB", (width, top + blocks[0].shape[0] + GRID_GAP + MARGIN), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     draw.text((MARGIN, MARGIN), panel.title, INK, ImageFont.load_default(TITLE_SIZE))
     for row, name in enumerate(panel.rows):
@@ -57,9 +58,7 @@ def draw_page(panels: Sequence[Panel], *, scale: int = 1) -> UInt8[np.ndarray, "
     )
 
 
-def _tiled(images: UInt8[np.ndarray, "rows columns height width 3"], scale: int) -> np.ndarray:
-    """Pictures as one array, a gap behind each."""
+def _grid(images: UInt8[np.ndarray, "rows columns height width 3"], scale: int) -> np.ndarray:
+    """The images as one, each pixel as `scale` × `scale`."""
     enlarged = images.repeat(scale, axis=2).repeat(scale, axis=3)
-    gaps = ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0))
-    padded = np.pad(enlarged, gaps, constant_values=BACKGROUND[0])
-    return rearrange(padded, "rows columns h w rgb -> (rows h) (columns w) rgb")
+    return to_grid(enlarged.reshape(-1, *enlarged.shape[2:]), columns=images.shape[1])

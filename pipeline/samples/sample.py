@@ -1,9 +1,9 @@
 """Drawing many images: codes from a generator, pictures from a tokenizer, on Ray Data, in units that are done whole."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,8 +38,37 @@ from pipeline.training.output import trained_with
 MAX_SHOWN = 100
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
 @dataclass(frozen=True, kw_only=True)
-class SampleConfig:
+class DrawingOptions:
+    """How many images are drawn at once, and on what: of sampling, and of all workflows that sample."""
+
+    batch_size: int | Auto = 125
+    """Images drawn at once; another number changes some bits (auto: what memory holds, or what OUT was begun with)."""
+    unit_size: int = 500
+    """Images of a shard, a multiple of `batch_size`; 100 MB of memory at 256 px."""
+    device: Device = "auto"
+    """Where images are drawn (auto: on the cluster's GPUs, where it has any)."""
+    workers: int | None = None
+    """Copies of the models (else: one for every GPU, or for every CPU)."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "unit_size"):
+            if getattr(self, name) != "auto" and getattr(self, name) < 1:
+                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
+        if self.batch_size != "auto" and self.unit_size % self.batch_size:
+            raise BadInput(f"unit_size: {self.unit_size}; must be a multiple of batch_size, {self.batch_size}")
+
+    @property
+    def drawing_options(self) -> dict[str, Any]:
+        """These options alone, by name, as another configuration of this kind takes them."""
+        return {option.name: getattr(self, option.name) for option in fields(DrawingOptions)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(DrawingOptions):
     """Which images are drawn, by which generator, how, and on what."""
 
     generator: str
@@ -63,10 +92,6 @@ class SampleConfig:
     temperature: float | None = None
     allocation: tuple[int, ...] | None = None
     """Bits that each unmasking step decides."""
-    batch_size: int | Auto = 125
-    """Images drawn at once; another number changes some bits (auto: what memory holds, or what OUT was begun with)."""
-    unit_size: int = 500
-    """Images of a shard, a multiple of `batch_size`; 100 MB of memory at 256 px."""
     images: Encoding = "png"
     """How pictures are kept: PNG, WebP without loss, raw pixels, or (none) as codes alone."""
     files: bool = False
@@ -74,23 +99,17 @@ class SampleConfig:
     features: bool = False
     """Also keep what the networks of evaluation see in each picture: to judge samples then needs no picture."""
     networks: FeatureNetworksConfig = field(default_factory=FeatureNetworksConfig)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Of the generator's products, keys and values (auto: bfloat16 on GPUs, float32 on CPUs)."""
     npz: bool = False
     """Also write OUT/samples.npz, as the published evaluation reads it."""
-    device: Device = "auto"
-    """Where images are drawn (auto: on the cluster's GPUs, where it has any)."""
-    workers: int | None = None
-    """Copies of the models (else: one for every GPU, or for every CPU)."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "batch_size", "unit_size"):
-            if getattr(self, name) != "auto" and getattr(self, name) < 1:
-                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
-        if self.batch_size != "auto" and self.unit_size % self.batch_size:
-            raise BadInput(f"unit_size: {self.unit_size}; must be a multiple of batch_size, {self.batch_size}")
+        super().__post_init__()
+        if self.num_images < 1:
+            raise BadInput(f"num_images: {self.num_images}; at least 1 is needed")
         if self.first_index < 0:
             raise BadInput(f"first_index: {self.first_index}; images are numbered from 0")
         if not 0 <= self.seed < 2**32:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich import print as show
@@ -13,10 +13,8 @@ from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.extract import ExtractConfig
 from pipeline.evaluation.paper_results import PAPER_RESULTS
-from pipeline.execution.ray_data import Device
 from pipeline.reports.report import Goal, Report, Result, results_table
-from pipeline.samples.batch_size import Auto
-from pipeline.samples.sample import SampleConfig, sample
+from pipeline.samples.sample import DrawingOptions, Precision, SampleConfig, sample
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
@@ -29,7 +27,7 @@ the published evaluation's by 0.002 in FID and precision. A larger spread of the
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReproduceConfig:
+class ReproduceConfig(DrawingOptions):
     """Whose figures are to be reached, with which weights, against which reference."""
 
     name: Annotated[str, tyro.conf.Suppress]
@@ -45,18 +43,14 @@ class ReproduceConfig:
     tokenizer: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     num_images: int = EvaluateConfig.num_images
-    batch_size: int | Auto = SampleConfig.batch_size
-    """Images drawn at once, as published."""
-    unit_size: int = SampleConfig.unit_size
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Of the generator's products, keys and values. Published samples are float32's."""
-    device: Device = "auto"
-    workers: int | None = None
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.name not in PAPER_RESULTS:
             raise BadInput(f"name: {self.name!r}; figures are published for {', '.join(PAPER_RESULTS)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -74,11 +68,8 @@ def reproduce(config: ReproduceConfig, run: Run) -> bool:
             out=out.path(f"samples-{seed}"),
             num_images=config.num_images,
             seed=seed,
-            batch_size=config.batch_size,
-            unit_size=config.unit_size,
             precision=config.precision,
-            device=config.device,
-            workers=config.workers,
+            **config.drawing_options,
         )
         for seed in config.seeds
     ]

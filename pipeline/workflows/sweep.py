@@ -15,10 +15,8 @@ from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.compare import comparison_table, ranked
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.extract import ExtractConfig
-from pipeline.execution.ray_data import Device
 from pipeline.reports.report import Report
-from pipeline.samples.batch_size import Auto
-from pipeline.samples.sample import SampleConfig, sample
+from pipeline.samples.sample import DrawingOptions, SampleConfig, sample
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
@@ -30,7 +28,7 @@ FINAL_SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepConfig:
+class SweepConfig(DrawingOptions):
     """Which settings are tried, on what, and on how many samples."""
 
     generator: str
@@ -51,15 +49,12 @@ class SweepConfig:
     final_images: int = 20_000
     seed: int = 1000
     """None of those of final reports, which would then be chosen to please."""
-    batch_size: int | Auto = SampleConfig.batch_size
-    unit_size: int = SampleConfig.unit_size
-    device: Device = "auto"
-    workers: int | None = None
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.seed in FINAL_SEEDS:
             raise BadInput(f"seed: {self.seed}; a final report's seed would be chosen to please: take another")
         if not 1 <= self.finalists <= len(self.settings):
@@ -110,12 +105,9 @@ def _round(
             guidance_scale=setting.guidance_scale,
             temperature=setting.temperature,
             allocation=setting.allocation,
-            batch_size=config.batch_size,
-            unit_size=config.unit_size,
             features=True,
             networks=config.extract.networks,
-            device=config.device,
-            workers=config.workers,
+            **config.drawing_options,
         )
         workflow.stage(f"sample {num_images}: {name}", sample, draw)
         fid_report = EvaluateConfig(

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt8
-from rich import print as show
 
 from bar_model import checkpoint
 from bar_model.configuration import digest, plain
@@ -22,6 +21,7 @@ from pipeline.reports.report import Report, results_table
 from pipeline.samples.folder import SampleFolder
 from pipeline.samples.shard import Drawing
 from pipeline.storage import Folder, local_copy
+from pipeline.terminal import show
 from pipeline.tracking.lineage import Input, Judged
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
@@ -81,7 +81,7 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
 
     out, whose = Folder(config.out), Judged(protocol.guided.generator, protocol.name, digest(protocol))
     report = report_once("Digits that were drawn", out, configuration, inputs, find, run, judged=whose)
-    show(results_table("Results", report.results), *report.notes, sep="\n")
+    show(results_table("Results", report.results), *report.notes)
     return report
 
 

@@ -7,14 +7,15 @@ from string import ascii_uppercase
 from typing import Any
 
 import tyro
-from rich import print as show
 from rich.table import Table
+from rich.text import Text
 
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from pipeline.evaluation.fid_protocol import PUBLISHED_FIGURES
 from pipeline.reports.report import REPORT, Report
 from pipeline.storage import Folder
+from pipeline.terminal import show
 
 MEASUREMENT = "measurement"
 BY = PUBLISHED_FIGURES[0]
@@ -33,15 +34,15 @@ def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
     are_alike = len(measurements) == 1
     names = {figure.name for report in reports.values() for figure, _ in report.results}
     shown = [figure for figure in PUBLISHED_FIGURES if figure.name in names]
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
-    table.caption = _caption(measurements)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", caption_justify="left")
+    table.caption = Text(_caption(measurements))
     table.add_column("", no_wrap=True)
     for heading in ([] if are_alike else ["protocol"]) + [figure.title for figure in shown]:
         table.add_column(heading, justify="right")
     for name in ranked(reports) if are_alike else reports:
         values = _values(reports[name])
         letter = [] if are_alike else [ascii_uppercase[measurements.index(_measurement(reports[name]))]]
-        table.add_row(name, *letter, *(_cell(figure.name, values) for figure in shown))
+        table.add_row(Text(name), *letter, *(_cell(figure.name, values) for figure in shown))
     return table
 
 

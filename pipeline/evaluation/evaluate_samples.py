@@ -6,8 +6,6 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from rich import print as show
-
 from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
 from pipeline.cluster import HARDWARE_TAG, ClusterConfig
@@ -22,6 +20,7 @@ from pipeline.reports.page import Illustration
 from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Report, results_table
 from pipeline.storage import Folder
+from pipeline.terminal import show
 from pipeline.tracking.lineage import UNREADABLE, Input, Judged, Note
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
@@ -96,7 +95,7 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     find = partial(_judge, config, subject, run)
     out, judged = Folder(config.out), _register(config, sets[0], protocol, run)
     report = report_once("Samples beside real pictures", out, configuration, inputs, find, run, judged=judged)
-    show(results_table(f"Results by {protocol.measurement.name}", report.results), *report.notes, sep="\n")
+    show(results_table(f"Results by {protocol.measurement.name}", report.results), *report.notes)
     return report
 
 

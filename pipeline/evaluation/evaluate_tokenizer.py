@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from rich import print as show
 from torch import Tensor, nn
 
 from bar_model import checkpoint
@@ -31,6 +30,7 @@ from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Figure, Report, Result, results_table
 from pipeline.samples.shard import PIXEL_RULE
 from pipeline.storage import Folder, absolute, local_copy
+from pipeline.terminal import show
 from pipeline.tracking.lineage import Input, Judged
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig

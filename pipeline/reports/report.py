@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 from bar_model.configuration import plain
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
@@ -149,14 +150,14 @@ def table_rows(results: Sequence[Result]) -> tuple[TableRow, ...]:
 
 def results_table(title: str, results: Sequence[Result]) -> Table:
     """Figures beside their goals."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     table.add_column("")
     for heading in ("result", "goal", ""):
         table.add_column(heading, justify="right")
     for result in results:
         figure, value = result
         mark = {None: "", True: "[green]reached[/]", False: "[bold red]missed[/]"}[result.is_met]
-        table.add_row(figure.title, figure.shown(value), figure.goal_shown, mark)
+        table.add_row(Text(figure.title), figure.shown(value), figure.goal_shown, mark)
     return table
 
 

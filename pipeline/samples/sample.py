@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich import print as show
 
 from bar_model import checkpoint
 from bar_model.configuration import plain
@@ -31,6 +30,7 @@ from pipeline.samples.npz import NPZ, write_npz
 from pipeline.samples.shard import Drawing, encode_samples, inspect_samples
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder, absolute, local_copy
+from pipeline.terminal import show
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 from pipeline.training.output import trained_with

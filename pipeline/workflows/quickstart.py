@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from rich import print as show
-
 from pipeline.cluster import ClusterConfig
 from pipeline.codes.tokenize import tokenize
 from pipeline.digits.data import write_digits
@@ -18,6 +16,7 @@ from pipeline.presets.training import TRAINING
 from pipeline.reports.report import Report
 from pipeline.samples.sample import sample
 from pipeline.storage import Folder
+from pipeline.terminal import show
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 from pipeline.training.train_generator import train

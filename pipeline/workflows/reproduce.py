@@ -6,7 +6,6 @@ from functools import partial
 from typing import Annotated
 
 import tyro
-from rich import print as show
 
 from bar_model.errors import BadInput
 from pipeline.cluster import ClusterConfig
@@ -16,6 +15,7 @@ from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.reports.report import Goal, Report, Result, results_table
 from pipeline.samples.sample import DrawingOptions, Precision, SampleConfig, sample
 from pipeline.storage import Folder
+from pipeline.terminal import show
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 from pipeline.workflows.stages import Workflow

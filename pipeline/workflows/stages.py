@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from rich import print as show
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.execution.manifest import Manifest
 from pipeline.storage import Folder
+from pipeline.terminal import show
 from pipeline.tracking.run import Run
 
 
@@ -40,7 +41,7 @@ class Workflow:
 
     def time(self, name: str, carry_out: Callable[[], StageResult]) -> StageResult:
         """What it gives; its name is shown, and its minutes are kept."""
-        show(f"\n[bold]{name}[/]{' (finished before)' if name in self._finished_before else ''}")
+        show("", Text.assemble((name, "bold"), " (finished before)" if name in self._finished_before else ""))
         start = time.monotonic()
         result = carry_out()
         self._minutes[name] = (time.monotonic() - start) / 60
@@ -53,5 +54,5 @@ class Workflow:
         table.add_column("", footer="all")
         table.add_column("minutes", justify="right", footer=f"{sum(self._minutes.values()):.1f}")
         for name, minutes in self._minutes.items():
-            table.add_row(name, "before" if name in self._finished_before else f"{minutes:.1f}")
+            table.add_row(Text(name), "before" if name in self._finished_before else f"{minutes:.1f}")
         return table

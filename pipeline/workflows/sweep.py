@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import tyro
-from rich import print as show
 
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
@@ -18,6 +17,7 @@ from pipeline.evaluation.extract import ExtractConfig
 from pipeline.reports.report import Report
 from pipeline.samples.sample import DrawingOptions, SampleConfig, sample
 from pipeline.storage import Folder
+from pipeline.terminal import show
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 from pipeline.workflows.stages import Workflow

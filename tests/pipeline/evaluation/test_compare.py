@@ -15,6 +15,7 @@ from pipeline.reports.report import Goal, Report
 from pipeline.storage import Folder
 from pipeline.workflows.reproduce import TOLERANCES, compare
 from pipeline.workflows.sweep import SweepConfig, plot_fid
+from tests.harness.odd_paths import ODD_PATHS
 
 
 def report(*fids: float, num_images: int = 50_000) -> Report:
@@ -38,6 +39,12 @@ def test_results_of_one_protocol_are_ranked() -> None:
     rows = [line for line in shown if line[:2] in ("a ", "b ", "c ")]
     assert rows == ["b 2 0.6", "a 3.5 ± 0.71 0.6 ± 0", "c 5 0.6"]
     assert any("50,000 images; labels cyclic" in line for line in shown)
+
+
+@pytest.mark.parametrize("url", ODD_PATHS)
+def test_urls_stand_in_the_table_as_they_are(url: str) -> None:
+    shown = lines({url: report(1.0), "b": report(2.0)})
+    assert f"{url} 1 0.6" in shown
 
 
 def test_results_of_different_protocols_are_named_and_never_ranked() -> None:

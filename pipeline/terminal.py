@@ -1,0 +1,19 @@
+"""What jobs print for people: tables, and texts as they are."""
+
+import rich
+from rich.console import RenderableType
+from rich.text import Text
+
+
+def show(*parts: RenderableType) -> None:
+    """Prints each part on a line of its own.
+
+    A text is printed as it is: the brackets and colons of a path are neither markup nor emoji, and a long path stays
+    in one line.
+    """
+    console = rich.get_console()
+    for part in parts:
+        if isinstance(part, str):
+            console.print(Text(part), soft_wrap=True)
+        else:
+            console.print(part)

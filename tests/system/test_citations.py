@@ -19,7 +19,8 @@ CITED = re.compile(
 
 def citations(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each cited document, with the numbers of the sections cited; a line break may part the words."""
-    joined = re.sub(r"\s*\n\s*#?\s*", " ", text)
+    targets = re.sub(r"\[[^\]]*\]\((?=[^)]*\.md)", "(", text)  # Of a link the target counts, not its text.
+    joined = re.sub(r"\s*\n\s*#?\s*", " ", targets)
     for found in CITED.finditer(joined):
         yield found["document"], re.findall(r"\d+", found["sections"] or "")
 
@@ -70,6 +71,7 @@ def test_the_papers_core_cites_the_method(module: str, section: str) -> None:
         ("see method.md, section 4", ["method.md"]),
         ("see design.md, contract 1", ["design.md"]),
         ("see [the guide](docs/nowhere.md)", ["docs/nowhere.md"]),
+        ("see [method.md](docs/method.md)", []),
     ],
 )
 def test_what_does_not_resolve_is_found(text: str, wrong: list[str]) -> None:

@@ -21,7 +21,7 @@ from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Report, results_table
 from pipeline.storage import Folder
 from pipeline.terminal import show
-from pipeline.tracking.lineage import UNREADABLE, Input, Judged, Note
+from pipeline.tracking.lineage import Input, Judged, RunSummary, find_summary
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 
@@ -176,8 +176,8 @@ def _illustrate(
 
 def _costs(config: EvaluateConfig, report: Report) -> list[Illustration]:
     """What the samples cost, if whoever drew them has left a note of it."""
-    note = _note(config)
-    rate, hardware = note.metrics.get("images_per_s"), note.tags.get(HARDWARE_TAG)
+    summary = _summary(config)
+    rate, hardware = summary.metrics.get("images_per_s"), summary.tags.get(HARDWARE_TAG)
     fids = [value for figure, value in report.results if figure.name == "fid"]
     return [cost_shown(fid, report.protocol.measurement, rate, hardware) for fid in fids]
 
@@ -188,18 +188,15 @@ def _register(config: EvaluateConfig, image_set: ImageSet, protocol: FidProtocol
         return None
     model, measurement = image_set.samples.drawing.generator, protocol.measurement
     if run is not None:
-        for each in _note(config).inputs:
+        for each in _summary(config).inputs:
             if each.fingerprint == model:
                 run.model("bar", each.url, model)
     return Judged(model, f"{measurement.num_images:,} images, {measurement.name}", digest(measurement))
 
 
-def _note(config: EvaluateConfig) -> Note:
-    """What the run that drew the first samples has left there; an empty one where there is none."""
-    try:
-        return Note.read(Folder(config.samples[0]))
-    except UNREADABLE:
-        return Note(run="")
+def _summary(config: EvaluateConfig) -> RunSummary:
+    """The summary that the run which drew the first samples left there; an empty one if there is none."""
+    return find_summary(config.samples[0]) or RunSummary(run="")
 
 
 def _check_number(url: str, found: int, wanted: int) -> None:

@@ -1,4 +1,9 @@
-"""The beginning and the end of a run, by the process that answers for it, whatever ends it."""
+"""The beginning and the end of a run, in the one process that is its driver.
+
+A run begins with the first thing that is logged to it, or when its address is made for workers. So a job that refuses
+its input before that leaves no trace. However the driver ends, the run is closed: by the driver itself, or by another
+process of the machine after the driver's death (recovery.py).
+"""
 
 import json
 import logging
@@ -9,46 +14,47 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bar_model.configuration import parameters, plain
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
-from pipeline.tracking.lineage import NOTE_FILE, Note
-from pipeline.tracking.outbox import clear_desk
+from pipeline.tracking.address import RunAddress
+from pipeline.tracking.lineage import SUMMARY_FILE, RunSummary
+from pipeline.tracking.outbox import (
+    flush_outbox,
+    journal_header,
+    put_file,
+    put_record,
+    sender_for_ended_run,
+    take_outbox,
+)
 from pipeline.tracking.provenance import provenance
-from pipeline.tracking.recovery import DRIVER_FILE, sign_of_life, sweep_from_now_on
-from pipeline.tracking.spool import Courier, Record, remove_if_empty
-from pipeline.tracking.system_metrics import Watch
-
-if TYPE_CHECKING:
-    from pipeline.tracking.run import Run
+from pipeline.tracking.recovery import DRIVER_FILE, lock_driver_file, start_sweeping
+from pipeline.tracking.spool import remove_if_empty
+from pipeline.tracking.system_metrics import SystemMetricsMonitor
 
 logger = logging.getLogger(__name__)
+
+DRIVER_DIED = "the driver process died before it could close the run"
+"""The reason that is shown of a run that another process has closed."""
 
 
 @contextmanager
 def driving(
-    run: "Run",
-    configuration: object,
-    *,
-    out: str | None = None,
-    parent: "Run | None" = None,
-    tags: Mapping[str, str] | None = None,
-) -> Iterator["Run"]:
-    """A run for as long as the block lasts; it ends FINISHED, FAILED on an exception, KILLED on SIGTERM or Ctrl-C.
+    address: RunAddress, configuration: object, *, out: str | None = None, tags: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Makes this process the driver of a run for as long as the block lasts.
 
-    It begins with the first thing that is logged or the first worker that gets it, so a job that refuses its input
-    before that leaves no trace; `out` then keeps its key, and in the end a note of what it told (lineage.py). The
-    leaves of `configuration` (a dataclass) become parameters, the whole becomes config.json.
+    The run ends as FINISHED, as FAILED after an exception, or as KILLED after SIGTERM or Ctrl-C. If it has not begun
+    when the block raises BadInput, it never does. The leaves of `configuration` (a dataclass) become parameters, the
+    whole becomes config.json. The output folder `out` keeps the run's key, and in the end its summary (lineage.py).
     """
-    driver = Driver(run, configuration, out, parent, {**(tags or {}), **provenance()})
-    _drivers[run.key] = driver
+    driver = RunDriver(address, configuration, out, {**(tags or {}), **provenance()})
+    _drivers[address.key] = driver
     with _sigterm_raises():
         try:
-            yield run
+            yield
         except (KeyboardInterrupt, SystemExit) as stop:
             driver.end("KILLED", stop)
             raise
@@ -59,92 +65,109 @@ def driving(
         else:
             driver.end("FINISHED", None)
         finally:
-            del _drivers[run.key]
+            del _drivers[address.key]
 
 
-class Driver:
-    """The process that answers for a run: opens it, shows by a lock that it lives, and closes it."""
+class RunDriver:
+    """Opens a run, holds a lock that shows that this process lives, and closes the run."""
 
-    def __init__(
-        self, run: "Run", configuration: object, out: str | None, parent: "Run | None", tags: Mapping[str, str]
-    ) -> None:
-        self._run = run
+    def __init__(self, address: RunAddress, configuration: object, out: str | None, tags: Mapping[str, str]) -> None:
+        self._address = address
         self._configuration = configuration
         self._out = out
-        self._parent = parent
         self._tags = dict(tags)
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         self._lock: int | None = None
-        self._beginning = threading.RLock()
-        self._is_beginning = False
+        self._beginning = threading.Lock()
+        self._was_tried = False
         self.has_begun = False
-        self.note = Note(run=run.key)
-        self._watch = Watch(lambda values, step: run.metrics(values, step=step))
+        self.summary = RunSummary(run=address.key)
+        self._monitor = SystemMetricsMonitor(
+            lambda values, step: put_record(address, "metrics", values=values, step=step)
+        )
 
     def begin(self) -> None:
-        """Opens the run, unless that has been done; other threads wait, for its record must be the first."""
+        """Opens the run, unless that has been done. Other threads wait, since the record of it must be the first."""
         if self.has_begun:
             return
         with self._beginning:
-            if not self._is_beginning:
-                self._is_beginning = True
+            if not self._was_tried:
+                self._was_tried = True
                 try:
                     self._open()
                 except OSError as error:
-                    logger.warning("Run %s can't be written to %s: %s", self._run.name, self._run.folder, error)
+                    address = self._address
+                    logger.warning("Run %s can't be written to %s: %s", address.name, address.folder, error)
                 self.has_begun = True
 
     def end(self, status: str, error: BaseException | None) -> None:
-        """What the server does not get in good time waits on the disk: this process goes on trying, or the next."""
-        run = self._run
-        self._watch.stop()
+        """Closes the run. If its server does not answer in time, the records wait on the disk for another process."""
+        self.begin()
+        self._monitor.stop()
         if self._out is not None:
-            self._keep_note(Folder(self._out))
-        run.append("close", status=status, driver=self._name, reason=_one_line(error))
-        desk = clear_desk(run)
-        if desk is None:  # Its disk would not have it, and the log has said so.
+            self._save_summary(Folder(self._out))
+        address = self._address
+        put_record(address, "close", status=status, driver=self._name, reason=_one_line(error))
+        outbox = take_outbox(address)
+        if outbox is None:  # The disk can't be written, and the log has said so.
             return
-        if not desk.leave():
-            logger.warning("The end of run %s waits in %s for its server", run.name, run.folder)
+        if not outbox.close():
+            logger.warning("The end of run %s waits in %s for its server", address.name, address.folder)
         if self._lock is not None:
-            (run.folder / DRIVER_FILE).unlink(missing_ok=True)
+            (address.folder / DRIVER_FILE).unlink(missing_ok=True)
             os.close(self._lock)
-        remove_if_empty(run.folder)
+        remove_if_empty(address.folder)
 
-    def _keep_note(self, out: Folder) -> None:
+    def _save_summary(self, out: Folder) -> None:
         try:
-            self.note.keep(out)
-        except Exception as error:  # Of any file system: the work is done, and only its note is lost.
-            logger.warning("What run %s told can't be kept in %s: %s", self._run.name, out, error)
+            self.summary.save(out)
+        except Exception as error:  # A file system may raise anything: the work is done, and only its summary is lost.
+            logger.warning("The summary of run %s can't be written to %s: %s", self._address.name, out, error)
 
     def _open(self) -> None:
-        run = self._run
-        if self._parent is not None:
-            self._parent.begin()
+        address = self._address
+        if (parent := _drivers.get(address.parent or "")) is not None:
+            parent.begin()
         if self._out is not None:
-            Folder(self._out).create(NOTE_FILE, json.dumps({"run": run.key}).encode())
-        died = {"kind": "close", "status": "KILLED", "driver": self._name, "reason": "the driver died without a word"}
-        self._lock = sign_of_life(run.folder, run.header, died)
-        run.append("open", driver=self._name, tags=self._tags, parameters=parameters(self._configuration))
-        run.artifact("config.json", json.dumps(plain(self._configuration), indent=2).encode())
-        run.flush()
-        sweep_from_now_on(run.folder.parent, partial(_courier_of_another, run))
-        if self._parent is None:  # Else the same would be told of every stage.
-            self._watch.start()
+            Folder(self._out).create(SUMMARY_FILE, json.dumps({"run": address.key}).encode())
+        close = {"kind": "close", "status": "KILLED", "driver": self._name, "reason": DRIVER_DIED}
+        self._lock = lock_driver_file(address.folder, journal_header(address), close)
+        put_record(address, "open", driver=self._name, tags=self._tags, parameters=parameters(self._configuration))
+        config = json.dumps(plain(self._configuration), indent=2).encode()
+        put_file(address, "artifact", config, name="config.json")
+        flush_outbox(address)
+        start_sweeping(address.folder.parent, sender_for_ended_run)
+        if address.parent is None:  # Otherwise each stage would repeat its pipeline's values.
+            self._monitor.start()
 
 
-_drivers: dict[str, Driver] = {}  # Of the runs that this process has opened or is about to.
-os.register_at_fork(after_in_child=_drivers.clear)  # A forked child answers for none.
+_drivers: dict[str, RunDriver] = {}  # By key, of the runs that this process drives.
+os.register_at_fork(after_in_child=_drivers.clear)  # A forked child drives none.
 
 
-def driver_of(run: "Run") -> Driver | None:
-    """Where this process answers for the run."""
-    return _drivers.get(run.key)
+def begin_run(address: RunAddress) -> None:
+    """Opens the run if this process is its driver, unless that has been done."""
+    if (driver := _drivers.get(address.key)) is not None:
+        driver.begin()
+
+
+def log_record(address: RunAddress, kind: str, **content: Any) -> None:
+    """Puts a record into the run's outbox, after the run's beginning, and into the driver's summary of the run."""
+    begin_run(address)
+    if (driver := _drivers.get(address.key)) is not None:
+        driver.summary.record(kind, content)
+    put_record(address, kind, **content)
+
+
+def log_file(address: RunAddress, kind: str, data: bytes, **content: Any) -> None:
+    """Puts a record with a file into the run's outbox, after the run's beginning."""
+    begin_run(address)
+    put_file(address, kind, data, **content)
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM as SystemExit(143), so that blocks are left in order; another handler stays."""
+    """Within the block, SIGTERM raises SystemExit(143), so that blocks are left in order. Another handler stays."""
     is_ours = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     )
@@ -159,12 +182,6 @@ def _sigterm_raises() -> Iterator[None]:
 
 def _exit_on_signal(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
-
-
-def _courier_of_another(run: "Run", spool: Path, header: Record) -> Courier:
-    """For what a run that has ended left on this machine."""
-    other = run.another(spool, header)
-    return Courier(spool, other.connect(other).deliver, other.uri, quiet=True)
 
 
 def _one_line(error: BaseException | None) -> str | None:

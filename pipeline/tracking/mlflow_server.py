@@ -1,10 +1,6 @@
-"""What a pipeline did, told to MLflow; the only file that knows it.
+"""What MLflow makes of a run's records. Only this file knows MLflow.
 
-    with start_run("train", config.tracking, config, out=config.out) as run:
-        run.metrics({"loss": 0.3}, step=10)
-
-Workers get `run` and log to it by id; runs.py says how that survives a server that is away. Here is what MLflow makes
-of the records, each of which may come a second time.
+Each record may come a second time, at any age: what MLflow has already is not sent again.
 """
 
 import functools
@@ -20,8 +16,9 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from bar_model.errors import BadInput
+from pipeline.tracking.address import RunAddress
 from pipeline.tracking.lineage import Judged
-from pipeline.tracking.run import Run
 from pipeline.tracking.spool import Record
 
 if TYPE_CHECKING:
@@ -34,9 +31,10 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
 MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
 EXTERNAL = "mlflow.model.isExternal"  # Tag of a model whose files lie elsewhere.
-# What MLflow answers to a record that it will never take.
+# The error codes by which MLflow refuses a record for good.
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
-# MLflow waits 245 s for a dead server by default: the spool makes up for giving up soon. And it is talkative.
+# By default, MLflow waits 245 s for a dead server. To give up soon costs nothing, since records wait in the spool.
+# The other settings keep it from printing and from sending telemetry.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -48,10 +46,14 @@ Item = TypeVar("Item")
 
 
 class MlflowRun:
-    """A run as MLflow has it: found by our key, made by the driver's `open`, and fed with records of any age."""
+    """A run as MLflow has it. It is found by our key, and made by the driver's record `open`.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    The kinds of records are those that the methods of `Run` make, and the driver's `open` and `close`.
+    """
+
+    def __init__(self, address: RunAddress) -> None:
+        self._address = address
+        self._experiment: str | None = None
         self._id: str | None = None
         self._is_new = False
         self._steps: dict[str, set[int]] = {}
@@ -59,11 +61,15 @@ class MlflowRun:
         self._models: dict[str, str] = {}
 
     def run_id(self) -> str | None:
-        """MLflow's id of the run, None as long as it has none."""
-        return self._id or self._find(self._run.key)
+        """MLflow's id of the run. None as long as the run has not been made there."""
+        return self._id or self._find(self._address.key)
 
     def deliver(self, records: list[Record]) -> None:
-        """Sends records in their order, less what MLflow has already; raises when it can't be reached."""
+        """Sends records in their order, except what MLflow has already.
+
+        Raises:
+            Exception: Of MLflow or its client, if MLflow can't be reached.
+        """
         one_by_one = {
             "open": self._send_open,
             "figure": self._send_figure,
@@ -83,13 +89,15 @@ class MlflowRun:
 
     def _send_open(self, record: Record) -> None:
         """Makes the run, or opens it again."""
-        self._id = self._find(self._run.key)
+        self._id = self._find(self._address.key)
         self._is_new = self._id is None
         if self._id is None:
-            tags = {"bar.key": self._run.key}
-            if self._run.parent is not None:
-                tags["mlflow.parentRunId"] = self._made(self._find(self._run.parent))
-            self._id = self._client.create_run(self._experiment_id, record["time"], tags, self._run.name).info.run_id
+            tags = {"bar.key": self._address.key}
+            if self._address.parent is not None:
+                tags["mlflow.parentRunId"] = self._require(self._find(self._address.parent))
+            self._id = self._client.create_run(
+                self._experiment_id(), record["time"], tags, self._address.name
+            ).info.run_id
         else:
             self._client.update_run(self._id, status="RUNNING")
         self._send_parameters(record["parameters"])
@@ -97,10 +105,10 @@ class MlflowRun:
 
     def _send_close(self, record: Record) -> None:
         """Ends the run, unless another driver has opened it since."""
-        if self._client.get_run(self._known_id).data.tags.get("bar.driver") == record["driver"]:
+        if self._client.get_run(self._require_id()).data.tags.get("bar.driver") == record["driver"]:
             if record["reason"] is not None:
                 self._send_tags({"bar.reason": record["reason"]})
-            self._client.set_terminated(self._known_id, record["status"], record["time"])
+            self._client.set_terminated(self._require_id(), record["status"], record["time"])
 
     def _send_points(self, records: Iterable[Record]) -> None:
         from mlflow.entities import Metric
@@ -114,60 +122,62 @@ class MlflowRun:
             if record["step"] not in self._steps_of(name)
         }
         for batch in _batches(list(points.values()), MAX_METRICS):
-            _send_unless_refused(batch, lambda some: self._client.log_batch(self._known_id, metrics=some))
+            _send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), metrics=some))
             for point in batch:
                 self._steps[point.key].add(point.step)
 
     def _judged(self, of: Sequence[str | None] | None) -> dict[str, str | None]:
-        """What a point says of the checkpoint that it is a figure of, where MLflow knows that."""
+        """The checkpoint that a point is a figure of, as MLflow names it; nothing if MLflow does not know it."""
         judged = Judged(*of) if of is not None else None  # pyright: ignore[reportArgumentType]
         if judged is None or (model := self._model_of(judged.model)) is None:
             return {}
         return {"model_id": model, "dataset_name": judged.protocol, "dataset_digest": judged.digest}
 
     def _steps_of(self, name: str) -> set[int]:
-        """The steps of a metric that MLflow has: asked for once, and of a run made just now not at all."""
+        """The steps of a metric that MLflow has. It is asked once, and for a new run not at all."""
         if name not in self._steps:
-            history = [] if self._is_new else self._client.get_metric_history(self._known_id, name)
+            history = [] if self._is_new else self._client.get_metric_history(self._require_id(), name)
             self._steps[name] = {point.step for point in history}
         return self._steps[name]
 
     def _send_parameters(self, parameters: Mapping[str, str]) -> None:
-        """MLflow's can't change: what a resumed job has otherwise is tagged `changed.NAME`."""
+        """Parameters can't change in MLflow, so a resumed job's new values become tags `changed.NAME`."""
         from mlflow.entities import Param
 
         mark = "… (see config.json)"
         short = {k: v if len(v) <= MAX_VALUE else v[: MAX_VALUE - len(mark)] + mark for k, v in parameters.items()}
-        known = {} if self._is_new else self._client.get_run(self._known_id).data.params
+        known = {} if self._is_new else self._client.get_run(self._require_id()).data.params
         for batch in _batches([Param(name, value) for name, value in short.items() if name not in known], MAX_PAIRS):
-            _send_unless_refused(batch, lambda some: self._client.log_batch(self._known_id, params=some))
+            _send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), params=some))
         self._send_tags({f"changed.{name}": value for name, value in short.items() if known.get(name, value) != value})
 
     def _send_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
         for batch in _batches([RunTag(name, value) for name, value in tags.items()], MAX_PAIRS):
-            _send_unless_refused(batch, lambda some: self._client.log_batch(self._known_id, tags=some))
+            _send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), tags=some))
 
     def _send_figure(self, record: Record) -> None:
-        name, step, file = record["name"], record["step"], self._run.folder / record["file"]
+        name, step, file = record["name"], record["step"], self._address.folder / record["file"]
         if self._figures is None:
-            there = self._client.list_artifacts(self._known_id, "images")
+            there = self._client.list_artifacts(self._require_id(), "images")
             self._figures = {Path(entry.path).name.split("+timestamp+")[0] for entry in there}
         figure = f"{name.replace('/', '~')}+step+{step}"  # The beginning of the name that MLflow gives it.
         if figure not in self._figures and file.exists():
             with Image.open(file) as image:
-                self._client.log_image(self._known_id, image, key=name, step=step, timestamp=record["time"])
+                self._client.log_image(self._require_id(), image, key=name, step=step, timestamp=record["time"])
             self._figures.add(figure)
         file.unlink(missing_ok=True)
 
     def _send_artifact(self, record: Record) -> None:
-        name, file = Path(record["name"]), self._run.folder / record["file"]
+        name, file = Path(record["name"]), self._address.folder / record["file"]
         if file.exists():
             with tempfile.TemporaryDirectory() as folder:  # MLflow takes a file's name from the disk.
                 named = Path(folder, name.name)
                 named.write_bytes(file.read_bytes())
-                self._client.log_artifact(self._known_id, str(named), str(name.parent) if name.parent.name else None)
+                self._client.log_artifact(
+                    self._require_id(), str(named), str(name.parent) if name.parent.name else None
+                )
             file.unlink(missing_ok=True)
 
     def _send_input(self, record: Record) -> None:
@@ -177,23 +187,23 @@ class MlflowRun:
         source_type = urlsplit(url).scheme or "local"
         dataset = Dataset(name, fingerprint[:MAX_DIGEST], source_type, json.dumps({"uri": url}))
         tags = [InputTag("mlflow.data.context", name), InputTag("fingerprint", fingerprint)]
-        self._client.log_inputs(self._known_id, [DatasetInput(dataset, tags)])
+        self._client.log_inputs(self._require_id(), [DatasetInput(dataset, tags)])
 
     def _send_model(self, record: Record) -> None:
-        """A checkpoint lies outside of MLflow, which keeps where, what it is known by, and its figures."""
+        """A checkpoint lies outside of MLflow, which keeps its URL, its fingerprint and its figures."""
         from mlflow.entities import LoggedModelOutput
 
         if self._model_of(record["fingerprint"]) is None:
             tags = {"uri": record["url"], "fingerprint": record["fingerprint"], EXTERNAL: "true"}
             if record["sha256"] is not None:
                 tags["sha256"] = record["sha256"]
-            made = self._client.create_logged_model(self._experiment_id, record["name"], self._known_id, tags)
+            made = self._client.create_logged_model(self._experiment_id(), record["name"], self._require_id(), tags)
             self._client.finalize_logged_model(made.model_id, "READY")
-            self._client.log_outputs(self._known_id, [LoggedModelOutput(made.model_id, 0)])
+            self._client.log_outputs(self._require_id(), [LoggedModelOutput(made.model_id, 0)])
             self._models[record["fingerprint"]] = made.model_id
 
     def _model_of(self, fingerprint: str) -> str | None:
-        """MLflow's id of a checkpoint, in whichever experiment it was trained."""
+        """MLflow's id of a checkpoint from any experiment. None if MLflow does not know the checkpoint."""
         if fingerprint not in self._models:
             experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
             found = self._client.search_logged_models(experiments, f"tags.fingerprint = '{fingerprint}'")
@@ -204,40 +214,41 @@ class MlflowRun:
 
     @property
     def _client(self) -> "MlflowClient":
-        return client_of(self._run.uri)
+        return client_of(self._address.uri)
 
-    @functools.cached_property
     def _experiment_id(self) -> str:
+        """The id of the run's experiment, which is made if it is missing."""
         from mlflow.exceptions import MlflowException
 
-        name = self._run.experiment
-        if (experiment := self._client.get_experiment_by_name(name)) is not None:
-            return experiment.experiment_id
-        try:
-            return self._client.create_experiment(name, tags=EXPERIMENT_TAGS)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        return self._experiment_id  # Another process was quicker.
+        name = self._address.experiment
+        while self._experiment is None:
+            if (found := self._client.get_experiment_by_name(name)) is not None:
+                self._experiment = found.experiment_id
+                break
+            try:
+                self._experiment = self._client.create_experiment(name, tags=EXPERIMENT_TAGS)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # Else another process was first.
+                    raise
+        return self._experiment
 
-    @property
-    def _known_id(self) -> str:
-        self._id = self._made(self.run_id())
+    def _require_id(self) -> str:
+        self._id = self._require(self.run_id())
         return self._id
 
-    def _made(self, run_id: str | None) -> str:
+    def _require(self, run_id: str | None) -> str:
         if run_id is None:
-            raise ConnectionError(f"the driver of {self._run.name} has not made the run yet")
+            raise ConnectionError(f"the driver of {self._address.name} has not made the run yet")
         return run_id
 
     def _find(self, key: str) -> str | None:
-        found = self._client.search_runs([self._experiment_id], f"tags.`bar.key` = '{key}'")
+        found = self._client.search_runs([self._experiment_id()], f"tags.`bar.key` = '{key}'")
         return found[0].info.run_id if found else None
 
 
 @functools.cache
 def client_of(uri: str) -> "MlflowClient":
-    """MLflow's client that gives up soon and keeps quiet; it takes seconds to import."""
+    """MLflow's client for a server or database, which gives up soon and logs little. It takes seconds to import."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -246,12 +257,25 @@ def client_of(uri: str) -> "MlflowClient":
     return MlflowClient(uri)
 
 
+def make_tables(uri: str) -> None:
+    """Makes MLflow's tables in a database, unless they are there.
+
+    Raises:
+        BadInput: The database can't be opened.
+    """
+    try:
+        client_of(uri).search_experiments(max_results=1)
+    except Exception as error:  # SQLAlchemy's, MLflow's or the system's, of many kinds.
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"tracking.uri {uri} can't be opened ({reason}): name another database") from error
+
+
 def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _send_unless_refused(items: Sequence[Item], send: Callable[[Sequence[Item]], Any]) -> None:
-    """Sends what MLflow takes; what it refuses for good, one item of a batch perhaps, is dropped aloud."""
+    """Sends the items that MLflow takes. One that it refuses for good is skipped with a warning; the rest is sent."""
     from mlflow.exceptions import MlflowException
 
     try:

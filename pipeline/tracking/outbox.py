@@ -1,56 +1,119 @@
-"""This process's end of each run that it writes to: a journal on its own disk, and the courier that empties it."""
+"""The outbox of a run in this process: a journal on this machine's disk, and the sender that empties it.
 
+Nothing here raises because of a server or a disk: what is lost or has to wait is reported in the log.
+"""
+
+import logging
 import os
 import threading
-from typing import TYPE_CHECKING
+import time
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from pipeline.tracking.spool import Courier, Journal
+from pipeline.tracking.address import RunAddress
+from pipeline.tracking.mlflow_server import MlflowRun
+from pipeline.tracking.spool import Journal, Record, Sender
 
-if TYPE_CHECKING:
-    from pipeline.tracking.run import Run
+logger = logging.getLogger(__name__)
 
-PATIENCE_S = 60.0  # How long the beginning and the end of a run wait for a server that answers, however slowly.
+FLUSH_TIMEOUT_S = 60.0
+"""How long the beginning and the end of a run wait for a server that answers slowly."""
 
 
-class Desk:
-    """Journal, courier and server of a run; OSError where its folder can't be written."""
+class Outbox:
+    """The journal, the sender and the server of a run.
 
-    def __init__(self, run: "Run") -> None:
-        self.server = run.connect(run)
-        self.journal = Journal(run.folder, run.header)
-        self.courier = Courier(run.folder, self.server.deliver, run.uri)
-        self.courier.start()
+    Raises:
+        OSError: The run's spool can't be written.
+    """
 
-    def leave(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Sends what there is and ends; False where something has to wait on the disk."""
+    def __init__(self, address: RunAddress) -> None:
+        self.server = MlflowRun(address)
+        self.journal = Journal(address.folder, journal_header(address))
+        self.sender = Sender(address.folder, self.server.deliver, address.uri)
+        self.sender.start()
+
+    def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
+        """Sends what is left and ends. Returns False if some records have to wait on the disk."""
         self.journal.close()
-        arrived = self.courier.flush(timeout_s)
-        self.courier.stop()
+        arrived = self.sender.flush(timeout_s)
+        self.sender.stop()
         return arrived
 
 
-_desks: dict[str, Desk] = {}
+_outboxes: dict[str, Outbox] = {}
 _lock = threading.Lock()
 
 
-def desk_of(run: "Run") -> Desk:
-    """The one of this process, set up where there is none yet."""
+def outbox_of(address: RunAddress) -> Outbox:
+    """This process's outbox of the run, which is made if there is none yet.
+
+    Raises:
+        OSError: The run's spool can't be written.
+    """
     with _lock:
-        if run.key not in _desks:
-            _desks[run.key] = Desk(run)
-        return _desks[run.key]
+        if address.key not in _outboxes:
+            _outboxes[address.key] = Outbox(address)
+        return _outboxes[address.key]
 
 
-def clear_desk(run: "Run") -> Desk | None:
-    """The one of this process, which it no longer has; None where there was none."""
-    return _desks.pop(run.key, None)
+def take_outbox(address: RunAddress) -> Outbox | None:
+    """Takes this process's outbox of the run away, so that it can be closed. None if there is none."""
+    return _outboxes.pop(address.key, None)
+
+
+def put_record(address: RunAddress, kind: str, **content: Any) -> None:
+    """Puts a record into the outbox. Its kind is that of a method of `MlflowRun`."""
+    try:
+        outbox_of(address).journal.append({"kind": kind, "time": time.time_ns() // 1_000_000, **content})
+    except OSError as error:
+        logger.warning("Lost a record of run %s: %s can't be written: %s", address.name, address.folder, error)
+
+
+def put_file(address: RunAddress, kind: str, data: bytes, **content: Any) -> None:
+    """Puts a record with a file into the outbox; the record's `file` names the file in the spool."""
+    file = address.folder / f"{uuid.uuid4().hex}.data"
+    try:
+        outbox_of(address)  # Makes the folder.
+        file.write_bytes(data)
+    except OSError as error:
+        logger.warning("Lost a %s of run %s: %s can't be written: %s", kind, address.name, address.folder, error)
+    else:
+        put_record(address, kind, file=file.name, **content)
+
+
+def flush_outbox(address: RunAddress, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
+    """Sends what is in the outbox. Returns False if some records have to wait on the disk."""
+    try:
+        return outbox_of(address).sender.flush(timeout_s)
+    except OSError as error:
+        logger.warning("Run %s can't be written to %s: %s", address.name, address.folder, error)
+        return False
+
+
+def journal_header(address: RunAddress) -> Record:
+    """The first record of a journal, from which `address_in` makes the address again."""
+    return {"kind": "run", "run": asdict(address)}
+
+
+def address_in(header: Record, spool: Path) -> RunAddress:
+    """The address of the run that has left this spool on this machine, by the header of one of its journals."""
+    return RunAddress(**{**header["run"], "spool": str(spool.parent)})
+
+
+def sender_for_ended_run(spool: Path, header: Record) -> Sender:
+    """A sender for a spool that a run of another process has left on this machine."""
+    address = address_in(header, spool)
+    return Sender(spool, MlflowRun(address).deliver, address.uri, quiet=True)
 
 
 def _forget() -> None:
-    """A forked child has these but not their threads: it sets up desks of its own."""
+    """A forked child has its parent's outboxes but not their threads, so it makes outboxes of its own."""
     global _lock
     _lock = threading.Lock()
-    _desks.clear()
+    _outboxes.clear()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -1,4 +1,7 @@
-"""What ended runs of this machine have left in their spools: sent later, and closed where the driver just died."""
+"""Recovery of what ended runs have left in the spools of this machine.
+
+Their records are sent later, and a run whose driver died is closed in its place.
+"""
 
 import json
 import logging
@@ -8,19 +11,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.tracking.spool import Courier, Journal, Record, first_record, has_writer, remove_if_empty, try_lock
+from pipeline.tracking.spool import Journal, Record, Sender, first_record, has_writer, remove_if_empty, try_lock
 
 logger = logging.getLogger(__name__)
 
-SWEEP_S = 30.0  # Between two looks.
-DRIVER_FILE = "driver"  # In a spool, with the record that would close the run; locked while its driver lives.
+SWEEP_INTERVAL_S = 30.0
+DRIVER_FILE = "driver"  # In a spool; it holds the record that closes the run, and is locked while its driver lives.
 
 _swept: set[Path] = set()
 os.register_at_fork(after_in_child=_swept.clear)  # A forked child has no thread that sweeps.
 
 
-def sign_of_life(spool: Path, header: Record, close: Record) -> int | None:
-    """A lock that this process holds until it closes it or dies; then others close the run with `close`."""
+def lock_driver_file(spool: Path, header: Record, close: Record) -> int | None:
+    """Locks the spool's driver file until the returned descriptor is closed or this process dies.
+
+    Once the lock is free, another process closes the run by the record `close`. Returns None if the lock is taken.
+    """
     lock = try_lock(spool / DRIVER_FILE)
     if lock is not None:
         os.ftruncate(lock, 0)
@@ -28,29 +34,32 @@ def sign_of_life(spool: Path, header: Record, close: Record) -> int | None:
     return lock
 
 
-def sweep_from_now_on(spools: Path, courier_of: Callable[[Path, Record], Courier]) -> None:
-    """Looks after the folder of all spools in the background; `courier_of` takes a spool and its header."""
+def start_sweeping(spools: Path, sender_of: Callable[[Path, Record], Sender]) -> None:
+    """Sends what lies in the subfolders of `spools`, from now on, in the background.
+
+    `sender_of` makes a sender from a spool and its header.
+    """
     if spools not in _swept:
         _swept.add(spools)
-        threading.Thread(target=_sweep, args=(spools, courier_of), name="sweep", daemon=True).start()
+        threading.Thread(target=_sweep, args=(spools, sender_of), name="sweep", daemon=True).start()
 
 
-def _sweep(spools: Path, courier_of: Callable[[Path, Record], Courier]) -> None:
-    """Spools that somebody writes to are left to their own couriers, which would find them locked meanwhile."""
-    waiting: dict[Path, Courier] = {}  # Kept, for each says only once that its server is away.
+def _sweep(spools: Path, sender_of: Callable[[Path, Record], Sender]) -> None:
+    """A spool with a writer is left alone: its own sender would find it locked."""
+    waiting: dict[Path, Sender] = {}  # Kept, since each sender reports only once that its server is unreachable.
     while spools.exists():
         for spool in sorted(path for path in spools.iterdir() if path.is_dir()):
             try:
                 _close_abandoned(spool)
                 if not has_writer(spool) and (header := first_record(spool)) is not None:
-                    courier = waiting.pop(spool, None) or courier_of(spool, header)
-                    if not courier.turn():
-                        waiting[spool] = courier
-                    courier.release()
+                    sender = waiting.pop(spool, None) or sender_of(spool, header)
+                    if not sender.send():
+                        waiting[spool] = sender
+                    sender.release()
                 remove_if_empty(spool)
-            except (OSError, ValueError, TypeError, KeyError) as error:  # Somebody was quicker, or a file is damaged.
+            except (OSError, ValueError, TypeError, KeyError) as error:  # Another process was first, or damaged files.
                 logger.debug("%s stays: %s", spool, error)
-        time.sleep(SWEEP_S)
+        time.sleep(SWEEP_INTERVAL_S)
 
 
 def _close_abandoned(spool: Path) -> None:
@@ -58,10 +67,10 @@ def _close_abandoned(spool: Path) -> None:
     if not file.exists() or (lock := try_lock(file)) is None:
         return
     try:
-        last_sign_s = max(path.stat().st_mtime for path in spool.iterdir())
+        last_written_s = max(path.stat().st_mtime for path in spool.iterdir())
         left = json.loads(file.read_bytes())
         journal = Journal(spool, left["header"])
-        journal.append({**left["close"], "time": int(last_sign_s * 1000)})
+        journal.append({**left["close"], "time": int(last_written_s * 1000)})
         journal.close()
     finally:
         file.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""Records on their way to a server that may be away: lines on a disk, sent by one process of a machine.
+"""A spool: records that wait on a disk until the tracking server has them.
 
-A spool is a folder. Each process that has something to say appends to a journal of its own there, which takes
-microseconds, needs no server and outlives the process. Whoever holds the folder's lock sends for all of them, in
-order; when that process dies, the next one takes over. Locks are the kernel's (`flock`), so death frees them.
+A spool is a folder on one machine for one run. Each process that logs appends to a journal of its own in it, which
+takes microseconds, needs no server and outlives the process. The process that holds the folder's lock sends the
+records of all journals, in order. When that process dies, another one takes over: the locks are the kernel's
+(`flock`), which frees them at a process's death.
 """
 
 import fcntl
@@ -19,15 +20,16 @@ logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 
-TURN_S = 1.0  # How long a record waits for company.
-LONGEST_PAUSE_S = 30.0  # Between two tries while the server is away.
-SEGMENT_BYTES = 8 << 20  # A sent journal is removed once its writer has gone on to the next.
+SEND_INTERVAL_S = 1.0  # A record waits up to this long, so that several are sent together.
+MAX_RETRY_INTERVAL_S = 30.0  # Between two attempts while the server is unreachable.
+SEGMENT_BYTES = 8 << 20  # A journal goes on in a new file after this many bytes, so that the sent one can be removed.
+LOCK_FILE = "lock"  # In a spool; held by the process that sends.
 
 
 class Journal:
-    """One process's records: JSON lines in a file that stays locked as long as more may follow.
+    """The records of one process, as JSON lines in a file that stays locked as long as more may follow.
 
-    `header` is the first record of every segment, so that each can be understood alone. Thread-safe.
+    `header` is the first record of every file, so that each file can be understood alone. Journals are thread-safe.
     """
 
     def __init__(self, spool: Path, header: Record) -> None:
@@ -37,7 +39,11 @@ class Journal:
         self._open_segment()
 
     def append(self, record: Record) -> None:
-        """Puts one line at the end of the file; OSError when the disk won't have it."""
+        """Appends one line to the file.
+
+        Raises:
+            OSError: The disk is full or the file can't be written.
+        """
         line = json.dumps(record).encode() + b"\n"
         with self._lock:
             if self._size + len(line) > SEGMENT_BYTES:
@@ -46,11 +52,12 @@ class Journal:
             self._size += os.write(self._descriptor, line)
 
     def close(self) -> None:
+        """Closes and unlocks the file: the sender removes it once its records have arrived."""
         with self._lock:
             os.close(self._descriptor)
 
     def _open_segment(self) -> None:
-        """A new file, locked before it bears a name that a sender looks for; names sort by age."""
+        """A new file, locked before it gets the name that a sender looks for; names sort by age."""
         name = f"{time.time_ns():020d}-{os.getpid()}"
         self._descriptor = _create_in(self._spool, f"{name}.new")
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -58,12 +65,12 @@ class Journal:
         (self._spool / f"{name}.new").rename(self._spool / f"{name}.jsonl")
 
 
-class Courier:
-    """Hands the spool's records to `deliver`, oldest journal first, while it holds the spool's lock.
+class Sender:
+    """Passes the spool's records to `deliver`, oldest journal first, while it holds the spool's lock.
 
-    `deliver(records)` raises when the server can't be had: the records stay on the disk and come again, so it has to
-    recognise what it has seen before. The log says once that the server is away, and once that it is back; for a run
-    that ended long ago (`quiet`), only where somebody debugs.
+    `deliver(records)` raises if the server can't be reached. The records then stay on the disk and come again, so
+    `deliver` has to skip what the server has already. One log line reports that the server is unreachable, one that
+    it is back; a `quiet` sender, for a run that ended long ago, reports both at debug level only.
     """
 
     def __init__(
@@ -75,85 +82,88 @@ class Courier:
         self._server = server
         self._offsets: dict[Path, int] = {}
         self._lock: int | None = None
-        self._away = False
+        self._is_unreachable = False
         self._wake = threading.Event()
         self._stopping = False
-        self._turned = threading.Condition()
-        self._begun = self._ended = self._delivered = 0  # The number of the last turn that did so.
+        self._attempted = threading.Condition()
+        # The number of the last attempt that has begun, that has ended, and that has delivered everything.
+        self._begun = self._ended = self._delivered = 0
         self._num_failed = 0
-        self._thread = threading.Thread(target=self._work, name=f"courier {spool.name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"sender {spool.name}", daemon=True)
 
     def start(self) -> None:
-        """Begins to send in the background, every second."""
+        """Starts to send in the background, every second."""
         self._thread.start()
 
     def flush(self, timeout_s: float) -> bool:
-        """Tries at once: True as soon as all that was appended before has arrived, False if a try fails.
+        """Sends at once. Returns True as soon as all earlier records have arrived, False if an attempt fails.
 
-        A slow server is waited for, up to `timeout_s`; one that is away costs what its client takes to find that out.
+        It waits up to `timeout_s` for a slow server. If the server is unreachable, it waits until the server's client
+        gives up.
         """
-        with self._turned:
+        with self._attempted:
             before, failed_before = self._begun, self._num_failed
             self._wake.set()
-            # A turn that is under way may have read the journals already: only its failure tells anything.
-            self._turned.wait_for(lambda: self._ended > before or self._num_failed > failed_before, timeout_s)
+            # An attempt under way may have read the journals already, so only its failure counts as an answer.
+            self._attempted.wait_for(lambda: self._ended > before or self._num_failed > failed_before, timeout_s)
             return self._delivered > before
 
     def stop(self) -> None:
-        """Ends the background work and gives the lock to another; unsent records stay on the disk."""
+        """Ends the background work and gives the lock to another process; unsent records stay on the disk."""
         self._stopping = True
         self._wake.set()
-        self._thread.join(timeout=TURN_S)
+        self._thread.join(timeout=SEND_INTERVAL_S)
 
     def release(self) -> None:
-        """Lets another process send, where no background work does."""
+        """Releases the lock, so that another process can send. Only for a sender without background work."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def turn(self) -> bool:
-        """One try to send everything: True if it arrived, False if another process sends or the server is away."""
-        with self._turned:
+    def send(self) -> bool:
+        """Tries once to send everything. Returns False if another process sends or the server is unreachable."""
+        with self._attempted:
             self._begun += 1
         arrived = self._try_to_send()
-        with self._turned:
+        with self._attempted:
             self._ended = self._begun
             if arrived:
                 self._delivered = self._begun
             else:
                 self._num_failed += 1
-            self._turned.notify_all()
+            self._attempted.notify_all()
         return arrived
 
     def _work(self) -> None:
-        pause_s = TURN_S
+        pause_s = SEND_INTERVAL_S
         while not self._stopping:
             self._wake.wait(pause_s)
             self._wake.clear()
-            arrived = self.turn()
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if self._away and not arrived else TURN_S
+            arrived = self.send()
+            has_to_wait = self._is_unreachable and not arrived
+            pause_s = min(2 * pause_s, MAX_RETRY_INTERVAL_S) if has_to_wait else SEND_INTERVAL_S
         self.release()
 
     def _try_to_send(self) -> bool:
         try:
-            if not self._leads():
+            if not self._has_lock():
                 return False
             for journal in sorted(self._spool.glob("*.jsonl")):
-                self._send(journal)
-        except Exception as error:  # Whatever a server or its client may raise, the work must go on.
-            if not self._away:
+                self._send_journal(journal)
+        except Exception as error:  # A server or its client may raise anything, and the work must go on.
+            if not self._is_unreachable:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                text = "%s can't be reached; what it should get waits in %s (%s)"
+                text = "%s can't be reached; its records wait in %s (%s)"
                 logger.log(self._level, text, self._server, self._spool, reason)
-            self._away = True
+            self._is_unreachable = True
             return False
-        if self._away:
-            logger.log(self._level, "%s is back and has got what waited in %s", self._server, self._spool)
-        self._away = False
+        if self._is_unreachable:
+            logger.log(self._level, "%s is back and has the records that waited in %s", self._server, self._spool)
+        self._is_unreachable = False
         return True
 
-    def _send(self, journal: Path) -> None:
-        ended = _is_unlocked(journal)  # Asked before reading, so that nothing can follow what is read.
+    def _send_journal(self, journal: Path) -> None:
+        ended = _is_unlocked(journal)  # Checked before reading, so that nothing can follow what is read.
         records, end = _read(journal, self._offsets.setdefault(journal, 0))
         if records:
             self._deliver(records)
@@ -162,14 +172,17 @@ class Courier:
             journal.unlink()
             del self._offsets[journal]
 
-    def _leads(self) -> bool:
+    def _has_lock(self) -> bool:
         if self._lock is None:
-            self._lock = try_lock(self._spool / "lock")
+            self._lock = try_lock(self._spool / LOCK_FILE)
         return self._lock is not None
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the file's lock until it is closed or this process dies; None if another one does."""
+    """Locks a file, which is made if it is missing.
+
+    The lock lasts until the returned descriptor is closed or this process dies. Returns None if another process has it.
+    """
     descriptor = _create_in(path.parent, path.name)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,11 +193,11 @@ def try_lock(path: Path) -> int | None:
 
 
 def remove_if_empty(spool: Path) -> None:
-    """Removes the folder when nothing is left in it and nobody sends from it."""
+    """Removes the folder if nothing is left in it and no process sends from it."""
     try:
-        if any(path.name != "lock" for path in spool.iterdir()) or (lock := try_lock(spool / "lock")) is None:
+        if any(path.name != LOCK_FILE for path in spool.iterdir()) or (lock := try_lock(spool / LOCK_FILE)) is None:
             return
-        (spool / "lock").unlink()
+        (spool / LOCK_FILE).unlink()
         os.close(lock)
         spool.rmdir()
     except OSError as error:
@@ -192,12 +205,12 @@ def remove_if_empty(spool: Path) -> None:
 
 
 def has_writer(spool: Path) -> bool:
-    """Whether a living process has a journal there, and so a courier."""
+    """Whether a living process has a journal in the spool, and so a sender for it."""
     return not all(_is_unlocked(journal) for journal in spool.glob("*.jsonl"))
 
 
 def first_record(spool: Path) -> Record | None:
-    """The header of the oldest journal: whose spool this is."""
+    """The header of the spool's oldest journal, which names its run. None if there is no journal."""
     for journal in sorted(spool.glob("*.jsonl")):
         records, _ = _read(journal, 0)
         return next(iter(records), None)
@@ -224,7 +237,7 @@ def _is_unlocked(journal: Path) -> bool:
 
 
 def _read(journal: Path, offset: int) -> tuple[list[Record], int]:
-    """The whole lines from `offset` on, and where they end."""
+    """The complete lines from `offset` on, and where they end."""
     with journal.open("rb") as file:
         file.seek(offset)
         data = file.read()
@@ -236,5 +249,5 @@ def _parsed(lines: bytes, journal: Path) -> Iterator[Record]:
     for line in lines.splitlines():
         try:
             yield json.loads(line)
-        except ValueError:  # A full disk or a power cut tore it.
+        except ValueError:  # A full disk or a power cut left it incomplete.
             logger.warning("%s holds a torn line, which is lost: %r", journal, line[:80])

@@ -1,4 +1,4 @@
-"""The beginning of a job's run: where runs are kept, and whether they can be kept there.
+"""The start of a job's run: where runs are kept, and whether they can be kept there.
 
 with start_run("train", config.tracking, config, out=config.out) as run:
     run.metrics({"loss": 0.3}, step=10)
@@ -6,7 +6,8 @@ with start_run("train", config.tracking, config, out=config.out) as run:
 
 import fcntl
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +16,10 @@ from urllib.parse import urlsplit
 import tyro
 
 from bar_model.errors import BadInput
+from pipeline.tracking.address import RunAddress
 from pipeline.tracking.lifecycle import driving
-from pipeline.tracking.mlflow_server import MlflowRun, client_of
-from pipeline.tracking.run import Run, kept_key, new_key
+from pipeline.tracking.mlflow_server import client_of, make_tables
+from pipeline.tracking.run import Run, run_key
 
 SERVERS = ("http", "https", "databricks")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -25,40 +27,42 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where runs are kept: MLflow's own environment variables count, and else mlflow.db in the working folder."""
+    """Where runs are kept: as MLflow's environment variables say, or else in mlflow.db in the working folder."""
 
     uri: str | None = None
     """MLflow's server or database, http://host:5000 or sqlite:///mlflow.db (else: MLFLOW_TRACKING_URI)."""
     experiment: Annotated[str | None, tyro.conf.arg(prefix_name=False, aliases=["--tracking.experiment"])] = None
     """Experiment of the run (else: MLFLOW_EXPERIMENT_NAME, then `bar`)."""
     spool: str = "~/.cache/bar/tracking"
-    """Folder on each machine for what the server has not got yet."""
+    """Folder on each machine for records that the server does not have yet."""
 
 
-def start_run(
-    name: str, config: TrackingConfig, configuration: object, *, out: str | None = None
-) -> AbstractContextManager[Run]:
-    """A run of its own, as `driver.driving` describes; started again on the same `out`, a job continues its run.
+@contextmanager
+def start_run(name: str, config: TrackingConfig, configuration: object, *, out: str | None = None) -> Iterator[Run]:
+    """A job's run for as long as the block lasts (see `driving`).
 
-    Inside another's run (MLFLOW_RUN_ID) it is a child of that one. BadInput where runs can't be kept.
+    A job that is started again on the same `out` continues its run. Inside another program's run (MLFLOW_RUN_ID), the
+    job's run is a child of that one.
+
+    Raises:
+        BadInput: Runs can't be kept at the URI, or the spool can't be written.
     """
     uri = _absolute(config.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
     _make_ready(uri, Path(config.spool).expanduser())
-    run = Run(
-        key=kept_key(out) or new_key(),
+    address = RunAddress(
+        key=run_key(out),
         name=name,
         uri=uri,
         experiment=config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "bar",
         spool=config.spool,
-        parent=None,
-        connect=MlflowRun,
     )
     outer = os.environ.get("MLFLOW_RUN_ID")
-    return driving(run, configuration, out=out, tags={"mlflow.parentRunId": outer} if outer else None)
+    with driving(address, configuration, out=out, tags={"mlflow.parentRunId": outer} if outer else None):
+        yield Run(address)
 
 
 def _absolute(uri: str) -> str:
-    """The URI as any process of this machine understands it."""
+    """The URI in a form that does not depend on the working folder."""
     known = (*SERVERS, *DATABASES)
     if urlsplit(uri).scheme.partition("+")[0] not in known:
         raise BadInput(f"tracking.uri {uri!r} is no server or database: begin it with {':, '.join(known)}:")
@@ -67,20 +71,15 @@ def _absolute(uri: str) -> str:
 
 
 def _make_ready(uri: str, spool: Path) -> None:
-    """Makes the spool and, in a local database, the tables: of processes that race to make them, all but one fail."""
+    """Makes the spool, imports MLflow while nothing waits for it, and makes the tables of a database."""
     try:
         spool.mkdir(parents=True, exist_ok=True)
         lock = (spool / "database.lock").open("w")
     except OSError as error:
         raise BadInput(f"tracking.spool {spool} can't be written ({error.strerror}): name another folder") from error
-    if urlsplit(uri).scheme in SERVERS:
-        lock.close()
-        client_of(uri)  # Imports MLflow while nobody waits for it.
-        return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            client_of(uri).search_experiments(max_results=1)
-        except Exception as error:  # SQLAlchemy's, MLflow's or the system's, of many kinds.
-            reason = str(error).splitlines()[0]
-            raise BadInput(f"tracking.uri {uri} can't be opened ({reason}): name another database") from error
+        if urlsplit(uri).scheme in SERVERS:
+            client_of(uri)
+        else:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # Of processes that make the tables at once, all but one would fail.
+            make_tables(uri)

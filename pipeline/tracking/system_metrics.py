@@ -1,4 +1,4 @@
-"""What the machine of a run's driver does meanwhile: curves by the names that MLflow's pages show as system metrics."""
+"""What the driver's machine does during a run, under the names that MLflow's pages show as system metrics."""
 
 import threading
 import time
@@ -12,27 +12,29 @@ INTERVAL_S = 15.0
 _MEGA = 1e6
 
 
-class Watch:
-    """Tells what it sees every so many seconds, from a thread of its own; the steps are seconds since 1970.
+class SystemMetricsMonitor:
+    """Measures the machine every 15 seconds in a thread of its own, and passes the values to `log(values, step)`.
 
-    So a run that is started again goes on with steps of its own.
+    The steps are seconds since 1970, so that a run that is started again continues with new steps.
     """
 
-    def __init__(self, tell: Callable[[dict[str, float], int], None]) -> None:
-        self._tell = tell
+    def __init__(self, log: Callable[[dict[str, float], int], None]) -> None:
+        self._log = log
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="system metrics")
 
     def start(self) -> None:
+        """Starts to measure."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stops and waits for the thread. Does nothing if the monitor was never started."""
         self._is_over.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _watch(self) -> None:
-        psutil.cpu_percent()  # The first one tells of no time at all.
+        psutil.cpu_percent()  # The first value covers no time, so it is thrown away.
         before = psutil.net_io_counters()
         while not self._is_over.wait(INTERVAL_S):
             memory, disk, network = (
@@ -50,4 +52,4 @@ class Watch:
                 "network_receive_megabytes": (network.bytes_recv - before.bytes_recv) / _MEGA,
                 "network_transmit_megabytes": (network.bytes_sent - before.bytes_sent) / _MEGA,
             }
-            self._tell({f"{PREFIX}{name}": value for name, value in values.items()}, int(time.time()))
+            self._log({f"{PREFIX}{name}": value for name, value in values.items()}, int(time.time()))

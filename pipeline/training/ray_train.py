@@ -61,7 +61,7 @@ def run_workers(
             config=config.for_workers(),
             build=training.build,
             data={name: ray.put(value) for name, value in training.data.items()},
-            run=run,
+            run=run.for_workers() if run is not None else None,
             board=board,
             num_threads=cpus,
         )

@@ -11,6 +11,7 @@ from bar_model import checkpoint
 from bar_model.blocks import arrange_blocks, check_compiler
 from pipeline.execution.manifest import FileEntry
 from pipeline.storage import Folder
+from pipeline.tracking.address import RunAddress
 from pipeline.tracking.run import Run
 from pipeline.training.checkpoints.saver import local_checkpoint
 from pipeline.training.config import TrainingConfig
@@ -32,7 +33,7 @@ class Job:
     config: TrainingConfig
     build: BuildLearner
     data: Mapping[str, "ObjectRef"]
-    run: Run | None
+    run: RunAddress | None
     board: Any
     """Handle of a `Board`."""
     num_threads: int
@@ -55,10 +56,11 @@ def train_in_worker(job: Job) -> Outcome:
     """Trains from the last checkpoint to the end; the first rank saves the model."""
     from ray import train
 
+    run = Run(job.run) if job.run is not None else None
     # Refusals are returned, since Ray Train replaces a worker that raises and begins again.
     try:
         learner, ranks, device = build_learner(job)
-        loop = Loop(job.config, learner, ranks, device, job.run, job.board)
+        loop = Loop(job.config, learner, ranks, device, run, job.board)
         if found := train.get_checkpoint():
             with local_checkpoint(found, Folder(job.config.out)) as folder:
                 loop.resume(folder)
@@ -72,8 +74,8 @@ def train_in_worker(job: Job) -> Outcome:
     model = loop.learner.result()
     if ranks.rank > 0:
         return Outcome(loop.metrics)
-    if job.run is not None:
-        job.run.flush()
+    if run is not None:
+        run.flush()
     return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
 
 

@@ -1,4 +1,4 @@
-"""Where tests keep their runs: a database of their own, or an MLflow server."""
+"""Where tests keep their runs: a database, or an MLflow server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.harness.mlflow_server import Server
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """On SQLite."""
+    """An MLflow server on SQLite."""
     folder: Path = tmp_path_factory.mktemp("server")
     server = Server(
         *("--port", "5000", "--workers", "1"),
@@ -21,9 +21,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.end()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URI of a database that a module's tests share."""
+    """The URI of a database that all tests of a session share."""
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
 
 
@@ -31,7 +31,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 def mlflow_here(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> TrackingConfig:
-    """Runs in that database, each test's in an experiment of its own."""
+    """Keeps runs in that database, in an experiment of the test's own."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)  # Where MLflow puts the files of an experiment in a local database.

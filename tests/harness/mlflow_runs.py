@@ -1,4 +1,4 @@
-"""What MLflow knows of the runs of a test."""
+"""What MLflow has of the runs of a test."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from pipeline.tracking.start import TrackingConfig
 
 @dataclass(frozen=True)
 class StageConfig:
-    """Parameters of several kinds, of which one is longer than MLflow takes."""
+    """Parameters of several kinds, one of them longer than MLflow's limit."""
 
     steps: int = 3
     sizes: tuple[int, ...] = (8, 16)
@@ -18,7 +18,7 @@ class StageConfig:
 
 
 def found(config: TrackingConfig) -> dict[str, MlflowEntity]:
-    """The runs of a test's experiment by name; more than one of a name is an error."""
+    """The runs of a test's experiment, by name; two of one name are an error."""
     assert config.uri is not None
     client = MlflowClient(config.uri)
     experiment = client.get_experiment_by_name(config.experiment or "")
@@ -32,5 +32,5 @@ def found(config: TrackingConfig) -> dict[str, MlflowEntity]:
 
 
 def steps(config: TrackingConfig, run: MlflowEntity, metric: str) -> list[int]:
-    """Of a metric's points; one that was told twice is there twice."""
+    """The steps of a metric's points, sorted; a point that was sent twice is there twice."""
     return sorted(point.step for point in MlflowClient(config.uri).get_metric_history(run.info.run_id, metric))

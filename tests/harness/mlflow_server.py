@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 
 class Server:
-    """`mlflow server` as a process; hold() makes a black hole of it, which takes connections and never answers."""
+    """`mlflow server` as a process. After hold() it takes connections and never answers, until release()."""
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-        """Those of its command line: 5000 in them stands for a port that is free."""
+        """Starts `mlflow server` with these arguments, in which 5000 stands for a free port."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -24,7 +24,11 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Again on the same port, after end()."""
+        """Starts the process, again on the same port after end().
+
+        Raises:
+            TimeoutError: It does not answer within a minute.
+        """
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
@@ -42,11 +46,14 @@ class Server:
         raise TimeoutError(self.uri)
 
     def hold(self) -> None:
+        """Stops the process without ending it."""
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def release(self) -> None:
+        """Lets the process go on after hold()."""
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def end(self) -> None:
+        """Kills the process."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

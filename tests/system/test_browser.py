@@ -57,10 +57,10 @@ def mlflow_pages(server: Server, page: bytes, tmp_path: Path) -> MlflowPages:
                 training.metrics({"train/loss": 1 / (step + 1), "validation/loss": 1.1 / (step + 1)}, step=step)
             for step in PICTURED:
                 training.figure("progress", np.full((64, 128, 3), 4 * step, np.uint8), step=step)
-            train_id = training.id
+            train_id = training.run_id()
         with run.child("evaluate", {"num_images": 300}) as evaluation:
             evaluation.artifact(PAGE, page)
-            evaluate_id = evaluation.id
+            evaluate_id = evaluation.run_id()
     experiment = f"{server.uri}/#/experiments/1"
     return MlflowPages(experiment, f"{experiment}/runs/{train_id}", f"{experiment}/runs/{evaluate_id}")
 

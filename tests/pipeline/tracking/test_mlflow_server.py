@@ -1,93 +1,122 @@
-"""The server of infra/mlflow for real: PostgreSQL, S3, three machines that log at once, a death in the middle."""
+"""What MLflow has of a run: parameters, points, images, inputs, checkpoints; and what it refuses."""
 
-import multiprocessing
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
-import yaml
 from mlflow import MlflowClient
 
-from pipeline.tracking.run import Run
+from pipeline.storage import Folder
+from pipeline.tracking.lineage import Input, Judged, RunSummary
 from pipeline.tracking.start import TrackingConfig, start_run
-from tests.harness.mlflow_server import Server
-from tests.harness.waiting import wait_for
+from tests.harness.mlflow_runs import StageConfig, found, steps
 
-pytest_plugins = ["tests.harness.fixtures_postgres", "tests.harness.fixtures_s3"]
-pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
-
-MANIFEST = Path(__file__).parents[3] / "infra" / "mlflow" / "mlflow.yaml"
-WORKERS, STEPS = 3, 2000
+pytest_plugins = ["tests.harness.fixtures_mlflow"]
+pytestmark = pytest.mark.system
 
 
-def pod() -> dict:
-    (deployment,) = [each for each in yaml.safe_load_all(MANIFEST.read_text()) if each["kind"] == "Deployment"]
-    return deployment["spec"]["template"]["spec"]
+def test_mlflow_has_all_that_a_pipeline_and_its_stage_log(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
+    with (
+        start_run("pipeline", mlflow_here, StageConfig()) as pipeline,
+        pipeline.child("train", StageConfig(steps=5)) as run,
+    ):
+        before = time.time()
+        for step in range(5):
+            run.metrics({"loss": 1 / (step + 1), "train/accuracy": step}, step=step)
+        run.figure("samples/guided", np.full((16, 24, 3), 128, np.uint8), step=4)
+        run.input("codes", "s3://bucket/codes", "f" * 64)
+        run.output("model", "/runs/model", "abc")
+        run.artifact("reports/report.html", b"<p>fine</p>")
+        run.tag("mood", "good")
+        run_id = run.run_id()
+    runs = found(mlflow_here)
+    train, parent = runs["train"], runs["pipeline"]
+    assert (train.info.run_id, train.info.status, parent.info.status) == (run_id, "FINISHED", "FINISHED")
+    assert train.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert train.data.params["steps"] == "5"
+    assert train.data.params["sizes"] == "[8, 16]"
+    assert train.data.params["note"].endswith("… (see config.json)")
+    assert train.data.tags["output.model"] == "/runs/model"
+    assert train.data.tags["output.model.fingerprint"] == "abc"
+    assert train.data.tags["mood"] == "good"
+    assert "pytest" in train.data.tags["bar.command"]
+    assert train.data.tags["bar.version.torch"]
+    assert train.inputs is not None
+    (dataset,) = [entry.dataset for entry in train.inputs.dataset_inputs]
+    assert (dataset.name, dataset.digest, dataset.source) == ("codes", "f" * 36, '{"uri": "s3://bucket/codes"}')
+    client = MlflowClient(mlflow_here.uri)
+    history = client.get_metric_history(train.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(step, 1 / (step + 1)) for step in range(5)]
+    assert all(abs(point.timestamp / 1000 - before) < 60 for point in history)
+    files = [
+        entry.path for folder in ("", "images", "reports") for entry in client.list_artifacts(run_id or "", folder)
+    ]
+    assert {"config.json", "reports/report.html"} <= set(files)
+    assert any(file.startswith("images/samples~guided+step+4+") and file.endswith(".png") for file in files)
+    kept = client.download_artifacts(run_id or "", "config.json", str(tmp_path))
+    assert StageConfig().note in Path(kept).read_text()
+    assert not [path for path in (tmp_path / "spool").iterdir() if path.is_dir()]
 
 
-@pytest.fixture
-def server(postgres: str, s3_folder: str) -> Iterator[Server]:
-    """The command lines that stand in infra/, but for the places of database, bucket and port."""
-    (migrate,), (serve,) = pod()["initContainers"], pod()["containers"]
-    environment = {each["name"]: each["value"] for each in serve["env"] if "value" in each}
-    command = [postgres if word == "$(MLFLOW_BACKEND_STORE_URI)" else word for word in migrate["command"]]
-    assert command[0] == "python"
-    assert serve["command"] == ["python", "-m", "mlflow", "server"]
-    subprocess.run([sys.executable, *command[1:]], env={**os.environ, **environment}, check=True, capture_output=True)
-    environment["MLFLOW_BACKEND_STORE_URI"] = postgres
-    arguments = [s3_folder if word == "s3://bucket/mlflow" else word for word in serve["args"]]
-    server = Server(*arguments, environment=environment)
-    yield server
-    server.end()
+def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with start_run("train", mlflow_here, StageConfig(steps=3), out=out) as run:
+        for step in range(3):
+            run.metrics({"loss": 1.0}, step=step)
+        run.figure("grid", np.zeros((4, 4, 3), np.uint8), step=2)
+        run.input("codes", "s3://bucket/codes", "c")
+        run.output("model", f"{out}/model", "m")
+    first = found(mlflow_here)["train"]
+    with start_run("train", mlflow_here, StageConfig(steps=9), out=out) as run:
+        assert found(mlflow_here)["train"].info.status == "FINISHED"  # Until there is something to say.
+        for step in range(1, 6):
+            run.metrics({"loss": 2.0, "other": 1.0}, step=step)
+        run.metrics({"loss": 3.0}, step=5)
+        run.figure("grid", np.zeros((4, 4, 3), np.uint8), step=2)
+        assert found(mlflow_here)["train"].info.status == "RUNNING"
+    summary = RunSummary.read(Folder(out))
+    assert (summary.inputs, summary.output_fingerprints) == ([Input("codes", "s3://bucket/codes", "c")], {"m"})
+    assert summary.metrics == {"loss": 3.0, "other": 1.0}
+    again = found(mlflow_here)["train"]
+    assert again.info.run_id == first.info.run_id
+    assert again.info.status == "FINISHED"
+    assert again.data.params["steps"] == "3"
+    assert again.data.tags["changed.steps"] == "9"
+    assert steps(mlflow_here, again, "loss") == list(range(6))
+    assert steps(mlflow_here, again, "other") == list(range(1, 6))
+    images = MlflowClient(mlflow_here.uri).list_artifacts(again.info.run_id, "images")
+    assert len([image for image in images if image.path.endswith(".png")]) == 1
 
 
-def log_as_a_machine(run: Run, worker: int, is_down: Event) -> None:
-    for step in range(STEPS):
-        if step == STEPS // 2:
-            is_down.wait(60)
-        run.metrics({f"worker{worker}/loss": step}, step=step)
-    run.figure(f"worker{worker}", np.zeros((4, 4, 3), np.uint8), step=STEPS)
-    wait_for(lambda: run.flush(10), 120)  # A flush gives up as soon as the server is away.
+def test_a_checkpoint_is_found_by_its_figures(mlflow_here: TrackingConfig) -> None:
+    """Registered by its training, judged by another run with two protocols, and known by its fingerprint alone."""
+    with start_run("train", mlflow_here, StageConfig()) as run:
+        for _ in range(2):
+            run.model("bar", "s3://bucket/runs/model", "f" * 16, sha256="e" * 64)
+        run.metrics({"final/loss": 0.5}, of=Judged("f" * 16))
+    for name, images, fid in (("few", "5,000 images", 4.0), ("many", "50,000 images", 1.2)):
+        with start_run(name, mlflow_here, StageConfig()) as run:
+            run.metrics({"fid": fid}, of=Judged("f" * 16, images, name))
+            run.metrics({"of nobody": 1.0}, of=Judged("0" * 16))
+    client = MlflowClient(mlflow_here.uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (model,) = client.search_logged_models(experiments, "metrics.fid < 1.5")
+    assert (model.name, model.status, model.source_run_id) == ("bar", "READY", found(mlflow_here)["train"].info.run_id)
+    assert model.tags["uri"] == "s3://bucket/runs/model"
+    assert (model.tags["fingerprint"], model.tags["sha256"]) == ("f" * 16, "e" * 64)
+    assert {(point.key, point.value) for point in model.metrics or []} == {
+        ("final/loss", 0.5),
+        ("fid", 4.0),
+        ("fid", 1.2),
+    }
+    few = [{"dataset_name": "5,000 images", "dataset_digest": "few"}]
+    assert not client.search_logged_models(experiments, "metrics.fid < 1.5", datasets=few)
+    assert found(mlflow_here)["few"].data.metrics == {"fid": 4.0, "of nobody": 1.0}
 
 
-def test_no_point_is_lost_and_none_told_twice_when_it_dies_in_the_middle(
-    server: Server, s3_folder: str, s3_server: str, tmp_path: Path
-) -> None:
-    config = TrackingConfig(uri=server.uri, experiment="bar", spool=str(tmp_path / "driver"))
-    context = multiprocessing.get_context("forkserver")
-    is_down = context.Event()
-    with start_run("train", config, {"steps": STEPS}) as run:
-        run_id = run.id
-        assert run_id is not None
-        machines = [replace(run, spool=str(tmp_path / f"machine{index}")) for index in range(WORKERS)]
-        workers = [
-            context.Process(target=log_as_a_machine, args=(machine, index, is_down))
-            for index, machine in enumerate(machines)
-        ]
-        for worker in workers:
-            worker.start()
-        client = MlflowClient(server.uri)
-        wait_for(lambda: len(client.get_run(run_id).data.metrics) >= 1)  # The others may be in the middle of a batch.
-        server.end()
-        is_down.set()
-        time.sleep(3)  # So that each has tried in vain.
-        server.start()
-        for worker in workers:
-            worker.join(200)
-        assert [worker.exitcode for worker in workers] == [0] * WORKERS
-    for index in range(WORKERS):
-        told = client.get_metric_history(run_id, f"worker{index}/loss")
-        assert sorted((point.step, point.value) for point in told) == [(step, step) for step in range(STEPS)]
-    assert client.get_run(run_id).info.status == "FINISHED"
-    bucket, _, prefix = s3_folder.removeprefix("s3://").partition("/")
-    files = boto3.client("s3", endpoint_url=s3_server).list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
-    pictures = [file["Key"] for file in files if file["Key"].endswith(".png")]
-    assert len(pictures) == WORKERS
+def test_a_refused_point_costs_no_other(mlflow_here: TrackingConfig, caplog: pytest.LogCaptureFixture) -> None:
+    with start_run("train", mlflow_here, StageConfig()) as run:
+        run.metrics({"good": 1.0, "bad=name": 2.0, "also good": float("nan")})
+    assert set(found(mlflow_here)["train"].data.metrics) == {"good", "also good"}
+    assert [record.getMessage()[:24] for record in caplog.records] == ["MLflow refuses <Metric: "]

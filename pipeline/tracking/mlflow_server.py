@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
 MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
-EXTERNAL = "mlflow.model.isExternal"  # Tag of a model whose files lie elsewhere.
+EXTERNAL = "mlflow.model.isExternal"  # Tag of a model whose files lie outside of MLflow.
 # The error codes by which MLflow refuses a record for good.
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
 # By default, MLflow waits 245 s for a dead server. To give up soon costs nothing, since records wait in the spool.
@@ -162,7 +162,7 @@ class MlflowRun:
         if self._figures is None:
             there = self._client.list_artifacts(self._require_id(), "images")
             self._figures = {Path(entry.path).name.split("+timestamp+")[0] for entry in there}
-        figure = f"{name.replace('/', '~')}+step+{step}"  # The beginning of the name that MLflow gives it.
+        figure = f"{name.replace('/', '~')}+step+{step}"  # MLflow's name of an image begins so.
         if figure not in self._figures and file.exists():
             with Image.open(file) as image:
                 self._client.log_image(self._require_id(), image, key=name, step=step, timestamp=record["time"])

@@ -15,7 +15,7 @@ PACKAGES = ("bar", "mlflow", "numpy", "pyarrow", "ray", "torch", "torchvision", 
 
 @functools.cache
 def provenance() -> dict[str, str]:
-    """Tags that say who ran what, where, with which versions; MLflow's names where it has them."""
+    """Tags of the user, command, host, package versions and commit, under MLflow's names if it has them."""
     tags = {
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": sys.argv[0],
@@ -33,7 +33,7 @@ def provenance() -> dict[str, str]:
 
 
 def _commit() -> dict[str, str]:
-    """The commit of this code, and whether files differ from it; nothing where it is no git checkout."""
+    """The commit of this code, and whether files differ from it. Nothing if this is no git checkout."""
     try:
         head = _git("rev-parse", "HEAD")
         return {"mlflow.source.git.commit": head, "mlflow.source.git.dirty": str(bool(_git("status", "--porcelain")))}

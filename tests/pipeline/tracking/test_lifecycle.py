@@ -36,7 +36,7 @@ def test_a_run_ends_as_its_driver_does(mlflow_here: TrackingConfig, error: BaseE
     assert type(error).__name__ in found(mlflow_here)["train"].data.tags["bar.reason"]
 
 
-def test_input_that_is_refused_at_once_leaves_no_trace(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
+def test_a_job_that_refuses_its_input_at_once_leaves_no_trace(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(BadInput), start_run("train", mlflow_here, StageConfig(), out=str(out)):
         raise BadInput("no codes there: give --codes")
@@ -49,7 +49,6 @@ def test_input_that_is_refused_at_once_leaves_no_trace(mlflow_here: TrackingConf
 
 DRIVER = """
 import sys, time
-from pipeline.tracking.lifecycle import DRIVER_DIED
 from pipeline.tracking.start import TrackingConfig, start_run
 name, uri, experiment, spool = sys.argv[1:]
 config = TrackingConfig(uri=uri, experiment=experiment, spool=spool)

@@ -1,7 +1,7 @@
 """Judge drawn images.    python jobs/evaluate.py imagenet --samples DIR … --reference NPZ --out DIR"""
 
 from pipeline import cluster
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.digits.evaluate_digits import EvaluateDigitsConfig, evaluate_digits
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.evaluate_tokenizer import EvaluateTokenizerConfig, evaluate_tokenizer
@@ -22,4 +22,4 @@ def main(config: EvaluateConfig | EvaluateTokenizerConfig | EvaluateDigitsConfig
 
 
 if __name__ == "__main__":
-    command.run(main, EVALUATION)
+    job.run(main, EVALUATION)

@@ -1,7 +1,7 @@
 """From scans of digits to samples, and what they are worth.    python jobs/quickstart.py digits"""
 
 from pipeline import cluster
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.tracking.start import start_run
 from pipeline.workflows.quickstart import QUICKSTART, STAGE, QuickstartConfig, quickstart
 
@@ -12,4 +12,4 @@ def main(config: QuickstartConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, QUICKSTART)
+    job.run(main, QUICKSTART)

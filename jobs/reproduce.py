@@ -1,7 +1,7 @@
 """Published weights against their figures.    python jobs/reproduce.py bar-b --weights DIR --reference NPZ --out DIR"""
 
 from pipeline import cluster
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.tracking.start import start_run
 from pipeline.workflows.reproduce import REPRODUCTION, STAGE, ReproduceConfig, reproduce
 
@@ -12,4 +12,4 @@ def main(config: ReproduceConfig) -> bool:
 
 
 if __name__ == "__main__":
-    command.run(main, REPRODUCTION)
+    job.run(main, REPRODUCTION)

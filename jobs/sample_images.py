@@ -1,7 +1,7 @@
 """Draw images.    python jobs/sample_images.py imagenet --generator MODEL --tokenizer MODEL --out s3://bucket/samples"""
 
 from pipeline import cluster
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.presets.sampling import SAMPLING
 from pipeline.samples.folder import STAGE
 from pipeline.samples.sample import SampleConfig, sample
@@ -14,4 +14,4 @@ def main(config: SampleConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, SAMPLING)
+    job.run(main, SAMPLING)

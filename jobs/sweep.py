@@ -1,7 +1,7 @@
 """Try settings of sampling.    python jobs/sweep.py imagenet --generator MODEL --tokenizer MODEL --reference NPZ …"""
 
 from pipeline import cluster
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.tracking.start import start_run
 from pipeline.workflows.sweep import STAGE, SWEEPS, SweepConfig, sweep
 
@@ -12,4 +12,4 @@ def main(config: SweepConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, SWEEPS)
+    job.run(main, SWEEPS)

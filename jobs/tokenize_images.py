@@ -3,7 +3,7 @@
 from pipeline import cluster
 from pipeline.codes.folder import STAGE
 from pipeline.codes.tokenize import TokenizeConfig, tokenize
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.presets.tokenizing import TOKENIZING
 from pipeline.tracking.start import start_run
 
@@ -14,4 +14,4 @@ def main(config: TokenizeConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, TOKENIZING)
+    job.run(main, TOKENIZING)

@@ -1,7 +1,7 @@
 """Train BAR on codes.    python jobs/train.py bar-b --codes s3://bucket/codes --out s3://bucket/runs/bar-b"""
 
 from pipeline import cluster
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.presets.training import TRAINING
 from pipeline.tracking.start import start_run
 from pipeline.training.dry_run import dry_run
@@ -20,4 +20,4 @@ def main(config: TrainConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, TRAINING)
+    job.run(main, TRAINING)

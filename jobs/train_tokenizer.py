@@ -1,7 +1,7 @@
 """Train BAR-FSQ on pictures.    python jobs/train_tokenizer.py bar-fsq-16 --source s3://bucket/train --out s3://bucket/runs/bar-fsq-16"""
 
 from pipeline import cluster
-from pipeline.command import job as command
+from pipeline.command import job
 from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
 from pipeline.tracking.start import start_run
 from pipeline.training.dry_run import dry_run
@@ -20,4 +20,4 @@ def main(config: TrainTokenizerConfig) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, TOKENIZER_TRAINING)
+    job.run(main, TOKENIZER_TRAINING)

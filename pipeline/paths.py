@@ -6,7 +6,7 @@ costs a second, not the minute in which Ray starts.
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -31,8 +31,8 @@ OutputFolder = Annotated[str, Place("output folder")]
 """A folder that is made where it is missing: a path or a URL."""
 
 
-def check_paths(configuration: Any) -> None:
-    """Looks at every place that a configuration names, its parts included.
+def check_paths(configuration: Any, shown: Callable[[str], str] = str) -> None:
+    """Looks at every place that a configuration names, its parts included; `shown` gives a field's name in messages.
 
     Raises:
         BadInput: an input is not there, a folder for outputs is a file, lies below one or can't be written, or a store
@@ -42,10 +42,12 @@ def check_paths(configuration: Any) -> None:
         try:
             _CHECKS[kind](url)
         except BadInput as error:
-            raise BadInput(f"{name}: {error}") from error
+            raise BadInput(f"{shown(name)}: {error}") from error
         except Exception as error:  # Every store's library has errors of its own.
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise BadInput(f"{name}: {url} can't be reached ({reason}): check address and credentials") from error
+            raise BadInput(
+                f"{shown(name)}: {url} can't be reached ({reason}): check address and credentials"
+            ) from error
 
 
 def _places(configuration: Any, below: str = "") -> Iterator[tuple[str, Kind, str]]:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from bar_model.errors import BadInput
 from pipeline.codes.folder import first_codes, open_codes, verify
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.images.codec import from_model, to_grid, to_png
+from pipeline.paths import InputUrl
 from pipeline.storage import Folder, local_copy
 
 QUARANTINED_SHOWN = 10
@@ -25,13 +27,13 @@ DECODED_AT_ONCE = 16
 class InspectCodesConfig:
     """Which folder of codes to show, and what of it."""
 
-    folder: tyro.conf.Positional[str]
+    folder: Annotated[InputUrl, tyro.conf.Positional, tyro.conf.arg(metavar="CODES")]
     """Folder of codes, of any URL."""
     verify: bool = False
     """Read every shard and check it against the manifest."""
     decode: str | None = None
     """PNG file for the first images, as the tokenizer decodes them."""
-    tokenizer: str | None = None
+    tokenizer: InputUrl | None = None
     """The tokenizer that made the codes: a model folder or a published .bin file, of any URL."""
     num: int = 64
     """Number of images to decode."""

@@ -27,6 +27,7 @@ from pipeline.images.codec import CROP_RULE, VIEWS, to_model
 from pipeline.images.open_source import open_source, read_classes
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
+from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
@@ -36,15 +37,15 @@ from pipeline.tracking.start import TrackingConfig
 class TokenizeConfig:
     """Which images become codes, by which tokenizer, and on what."""
 
-    source: str
+    source: SourceUrl
     """FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files: a path, s3://… or hf://…"""
-    tokenizer: str
+    tokenizer: InputUrl
     """Tokenizer: a model folder or a published .bin file, of any URL."""
-    out: str
+    out: OutputFolder
     """Folder for the codes."""
     views: tuple[str, ...]
     """What is kept of an image: crop, flip."""
-    classes: str | None = None
+    classes: InputUrl | None = None
     """JSON file of labels by class name (else: class folders count in the order of their names, others as given)."""
     num_classes: int | None = None
     """Labels from here on are refused before any work."""

@@ -69,7 +69,7 @@ def overlaid(configuration: Configuration, url: str) -> Configuration:
 
 def _overlaid(configuration: Any, values: Mapping[str, Any], where: str) -> Any:
     kind = type(configuration)
-    hints = get_type_hints(kind, include_extras=True)
+    hints, marked = get_type_hints(kind), get_type_hints(kind, include_extras=True)
     known = [field.name for field in dataclasses.fields(kind) if field.init]
     changed = {}
     for name, value in values.items():
@@ -79,13 +79,13 @@ def _overlaid(configuration: Any, values: Mapping[str, Any], where: str) -> Any:
         present = getattr(configuration, name)
         if value == MARK:
             continue
-        if _is_fixed(hints[name]):
+        if _is_fixed(marked[name]):
             if value != plain(present):
                 raise BadInput(f"{place} is {value!r}, but this preset is {present!r}: choose the preset that it is of")
         elif dataclasses.is_dataclass(present) and isinstance(value, Mapping):
             changed[name] = _overlaid(present, value, f"{where}: {name}")
         else:
-            changed[name] = from_json(_without_extras(hints[name]), _as_number(hints[name], value), place)
+            changed[name] = from_json(hints[name], _as_number(hints[name], value), place)
     return dataclasses.replace(configuration, **changed)
 
 
@@ -94,13 +94,8 @@ def _is_fixed(hint: Any) -> bool:
     return get_origin(hint) is Annotated and tyro.conf.Suppress in get_args(hint)[1:]
 
 
-def _without_extras(hint: Any) -> Any:
-    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
-
-
 def _as_number(hint: Any, value: Any) -> Any:
     """The number that is meant where one is expected: YAML takes 1e5 and 1e-05 for text, and 1.0e5 for a fraction."""
-    hint = _without_extras(hint)
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if not isinstance(value, str | float) or str in options:
         return value

@@ -62,7 +62,7 @@ def _run(
     try:
         parsed = parse(f"python {sys.argv[0]}", about, given)
         # Here, before the job starts Ray, which takes much longer than to look.
-        check_paths(parsed.configuration)
+        check_paths(parsed.configuration, parsed.shown)
         sys.exit(_exit_code(job, parsed.configuration))
     except BrokenPipeError:  # `--help | head` closes its end early.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,11 +94,3 @@ def _exit_code(job: Job[Configuration], configuration: Configuration) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return MISSED if missed else 0
-
-
-def run_module(job: Job[Configuration], kind: type[Configuration], arguments: Sequence[str] | None = None) -> int:
-    """As `run_plain`, for modules that still have a command line: gives the exit code."""
-    try:
-        run_plain(job, kind, arguments)
-    except SystemExit as end:
-        return int(end.code or 0)

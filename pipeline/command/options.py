@@ -5,7 +5,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -24,6 +24,11 @@ class Parsed(Generic[Configuration]):
     """A configuration, and how messages name its fields."""
 
     configuration: Configuration
+
+    def shown(self, field: str) -> str:
+        """A field by its dotted name as the command line has it: `--networks.vgg`, or bare for a leading argument."""
+        hints = get_type_hints(type(self.configuration), include_extras=True)
+        return field if tyro.conf.Positional in get_args(hints.get(field)) else _option(field)
 
     def with_options(self, message: str) -> str:
         """The message with fields that it names, such as `networks.vgg`, written as options, `--networks.vgg`."""

@@ -14,6 +14,7 @@ from pipeline.digits.protocol import DigitsProtocol, Evidence, LabelledImages, d
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import BadImage, from_model, load_image, to_model, to_png
 from pipeline.images.source import in_portions, read_all
+from pipeline.paths import InputUrl, OutputFolder
 from pipeline.reports.page import Illustration
 from pipeline.reports.panel import draw_page, draw_panel
 from pipeline.reports.publish import Findings, report_once
@@ -34,17 +35,17 @@ READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2
 class EvaluateDigitsConfig:
     """What is judged, and against which pictures."""
 
-    samples: str
+    samples: InputUrl
     """Folder of samples with guidance."""
-    unguided_samples: str
+    unguided_samples: InputUrl
     """Folder of samples without."""
-    tokenizer: str
+    tokenizer: InputUrl
     """Model folder of the tokenizer that decoded them: its reconstructions are judged, too."""
-    train: str
+    train: InputUrl
     """Folder of class folders of the pictures that were trained on."""
-    held_out: str
+    held_out: InputUrl
     """Likewise, of pictures that no training has seen."""
-    out: str
+    out: OutputFolder
     """Folder for the report."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

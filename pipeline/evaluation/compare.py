@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.table import Table
@@ -13,6 +13,7 @@ from rich.text import Text
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from pipeline.evaluation.fid_protocol import PUBLISHED_FIGURES
+from pipeline.paths import InputUrl
 from pipeline.reports.report import REPORT, Report
 from pipeline.storage import Folder
 from pipeline.terminal import show
@@ -50,7 +51,7 @@ def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
 class CompareConfig:
     """Which reports to set beside each other."""
 
-    reports: tyro.conf.Positional[tuple[str, ...]]
+    reports: Annotated[tuple[InputUrl, ...], tyro.conf.Positional, tyro.conf.arg(metavar="REPORT")]
     """Folders of reports, of any URL."""
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_f
 from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, open_reference
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.features.folder import FeatureFolder, Summary
+from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.reports.page import Illustration
 from pipeline.reports.publish import Findings, report_once
 from pipeline.reports.report import Report, results_table
@@ -30,19 +31,19 @@ from pipeline.tracking.start import TrackingConfig
 class EvaluateConfig:
     """Which samples are judged, against what, and how their features are taken."""
 
-    samples: tuple[str, ...]
+    samples: tuple[InputUrl, ...]
     """Folders of samples, one a seed, or npz files (N, H, W, 3) of uint8 that others have drawn."""
-    reference: str
+    reference: SourceUrl
     """Npz file of moments and pictures as ADM publishes them, or a folder of class folders of pictures."""
-    out: str
+    out: OutputFolder
     """Folder for the report."""
-    features: str | None = None
+    features: OutputFolder | None = None
     """Folder for features, which evaluations may share (else: OUT/features)."""
-    tokenizer: str | None = None
+    tokenizer: InputUrl | None = None
     """The one that samples were drawn with, where they were kept as codes alone."""
     num_images: int = 50_000
     """Samples of each set, no more and no fewer."""
-    neighbours: str | None = None
+    neighbours: SourceUrl | None = None
     """Pictures among which the report looks for those nearest to samples, such as the training set's folder (else: the
     reference's)."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)

@@ -22,6 +22,7 @@ from pipeline.features.networks import Extractor, FeatureNetworksConfig
 from pipeline.images.codec import CROP_RULE, from_model, to_model
 from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.pixels import psnr, ssim
+from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.pretrained.inception import RESIZE
 from pipeline.pretrained.tokenizer_losses import load_lpips, load_vgg
 from pipeline.reports.page import Illustration
@@ -48,17 +49,17 @@ SHOWN_PAIRS = 8
 class EvaluateTokenizerConfig:
     """Which tokenizer is judged, and on which pictures."""
 
-    tokenizer: str
+    tokenizer: InputUrl
     """Tokenizer: a model folder or a published .bin file, of any URL."""
-    source: str
+    source: SourceUrl
     """Folder of class folders of pictures that its training has not seen; for the published figures, ImageNet's
     validation set."""
-    out: str
+    out: OutputFolder
     """Folder for the report."""
-    features: str | None = None
+    features: OutputFolder | None = None
     """Folder for features, which evaluations may share (else: OUT/features)."""
     lpips: bool = True
-    vgg: str | None = None
+    vgg: InputUrl | None = None
     """VGG-16 as torchvision has it, for LPIPS: a path or URL (else: torchvision's hub)."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

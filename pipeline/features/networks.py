@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pipeline.paths import InputUrl
 from pipeline.pretrained.dinov2 import dinov2_sha256, load_dinov2
 from pipeline.pretrained.inception import SHA256 as INCEPTION_SHA256
 from pipeline.pretrained.inception import load_inception
@@ -17,11 +18,11 @@ from pipeline.storage import absolute
 class FeatureNetworksConfig:
     """The networks whose features are compared, by their weights."""
 
-    inception: str | None = None
+    inception: InputUrl | None = None
     """Inception-v3 as torch-fidelity has it, a path or URL (else: the file that torch-fidelity downloads)."""
     inception_sha256: str = INCEPTION_SHA256
     """Checksum of that file. With another one, figures compare with no others."""
-    dinov2: str | None = None
+    dinov2: InputUrl | None = None
     """DINOv2 ViT-L/14 as transformers has it (a folder), for FD-DINOv2 (else: none)."""
     dinov2_sha256: str | None = None
     """Checksum of its model.safetensors (else: that of the file there, which the protocol names)."""

@@ -17,6 +17,7 @@ from bar_model.tokenizer.discriminator import DINO_BLOCKS
 from bar_model.tokenizer.encoder import Encoder
 from bar_model.tokenizer.loss import FrozenNetworks, TokenizerLossConfig
 from bar_model.tokenizer.tokenizer import TokenizerConfig
+from pipeline.paths import InputUrl
 from pipeline.pretrained.inception import SHA256 as INCEPTION_SHA256
 from pipeline.pretrained.weights import RequiredWeights, read_weights
 from pipeline.storage import absolute
@@ -29,15 +30,15 @@ _SIGLIP = "google/siglip2-so400m-patch16-naflex"
 class FrozenNetworksConfig:
     """Where the weights lie, as a path or URL; None stands for the hub that the library itself downloads from."""
 
-    vgg: str | None = None
+    vgg: InputUrl | None = None
     """VGG-16 as torchvision has it, for the LPIPS and Gram losses."""
-    convnext: str | None = None
+    convnext: InputUrl | None = None
     """ConvNeXt-S as torchvision has it, for the perceptual loss."""
-    dino: str | None = None
+    dino: InputUrl | None = None
     """DINO's ViT-S/8, for the discriminator."""
-    siglip: str | None = None
+    siglip: InputUrl | None = None
     """SigLIP 2 so400m patch16 NaFlex as transformers has it (a folder), for the encoder and the semantic loss."""
-    inception: str | None = None
+    inception: InputUrl | None = None
     """Inception-v3 as torch-fidelity has it, for rFID."""
     inception_sha256: str = INCEPTION_SHA256
     """Of that file. With another one, rFID compares with nobody else's."""

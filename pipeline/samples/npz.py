@@ -2,10 +2,12 @@
 
 import zipfile
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import tyro
 
+from pipeline.paths import InputUrl
 from pipeline.samples.folder import SampleFolder
 
 NPZ = "samples.npz"
@@ -32,9 +34,9 @@ def write_npz(samples: SampleFolder, name: str) -> None:
 class NpzConfig:
     """Which samples to write as npz."""
 
-    folder: tyro.conf.Positional[str]
+    folder: Annotated[InputUrl, tyro.conf.Positional, tyro.conf.arg(metavar="SAMPLES")]
     """Folder of samples, of any URL."""
-    tokenizer: str | None = None
+    tokenizer: InputUrl | None = None
     """The tokenizer that they were drawn with, where no pictures were kept: a model folder or a published .bin file."""
 
 

@@ -22,6 +22,7 @@ from pipeline.execution.unit import Row, Unit, Work
 from pipeline.features.networks import FeatureNetworksConfig
 from pipeline.images.codec import to_grid
 from pipeline.images.open_source import read_classes
+from pipeline.paths import InputUrl, OutputFolder
 from pipeline.samples.batch_size import Auto, WorkerLoad
 from pipeline.samples.encoding import Encoding, Keeping
 from pipeline.samples.folder import STAGE, SampleFolder
@@ -71,11 +72,11 @@ class DrawingOptions:
 class SampleConfig(DrawingOptions):
     """Which images are drawn, by which generator, how, and on what."""
 
-    generator: str
+    generator: InputUrl
     """Generator: a model folder or a published .bin file, of any URL."""
-    tokenizer: str
+    tokenizer: InputUrl
     """The tokenizer whose codes the generator was trained on: likewise."""
-    out: str
+    out: OutputFolder
     """Folder for the samples."""
     num_images: int = 50_000
     first_index: int = 0
@@ -83,9 +84,9 @@ class SampleConfig(DrawingOptions):
     seed: int = 0
     labels: tuple[int | str, ...] | None = None
     """Classes drawn in turn, by number or name (else: all, in their order)."""
-    labels_file: str | None = None
+    labels_file: InputUrl | None = None
     """File of such classes, of any URL: a JSON list, a .txt of one a line, or a .npy array; one an image, say."""
-    classes: str | None = None
+    classes: InputUrl | None = None
     """JSON file of labels by class name, as for tokenizing. Numbers are understood without it."""
     guidance_scale: float | None = None
     """1 draws without guidance (else, as for the two below: the generator's own setting)."""

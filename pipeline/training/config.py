@@ -9,6 +9,7 @@ from bar_model.errors import BadInput
 from bar_model.generator.bar import BarConfig
 from bar_model.tokenizer.tokenizer import TokenizerConfig
 from pipeline.cluster import ClusterConfig
+from pipeline.paths import InputUrl, OutputFolder
 from pipeline.storage import absolute
 from pipeline.tracking.start import TrackingConfig
 from pipeline.training.step.batches import Share, Shuffle
@@ -90,14 +91,14 @@ class WorkersConfig:
 class TrainingConfig:
     """What every training needs to know."""
 
-    out: str
+    out: OutputFolder
     """Folder for the model (below `model`) and the checkpoints; the same again goes on where it stopped."""
     steps: int
     """Optimizer steps of the whole run; all schedules are shares of it."""
     batch: int
     """Rows of a step, over all workers and micro-batches."""
     model: BarConfig | TokenizerConfig
-    init: str | None = None
+    init: InputUrl | None = None
     """Model to begin with, a folder or a published .bin file, of any URL (else: weights drawn from the seed)."""
     seed: int = 0
     """Of the initial weights, the order of rows and everything that is left to chance."""

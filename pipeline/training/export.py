@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 
@@ -11,6 +12,7 @@ from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline.execution.manifest import claimed_configuration
+from pipeline.paths import InputUrl, OutputFolder
 from pipeline.storage import Folder, local_copy
 from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry, listed_in
 from pipeline.training.checkpoints.state import check_state, load_state, shapes_of
@@ -22,9 +24,9 @@ from pipeline.training.output import GENERATOR_STAGE, TOKENIZER_STAGE, save_mode
 class ExportConfig:
     """Which checkpoint becomes a model."""
 
-    out: tyro.conf.Positional[str]
+    out: Annotated[InputUrl, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Output folder of a training, of any URL."""
-    to: str
+    to: OutputFolder
     """Folder for the model."""
     which: str = "best"
     """`best`: of those that are kept, the one with the least validation loss; `newest`; or a checkpoint's name."""

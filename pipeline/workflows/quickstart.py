@@ -8,6 +8,7 @@ from pipeline.codes.tokenize import tokenize
 from pipeline.digits.data import write_digits
 from pipeline.digits.evaluate_digits import PICTURE, evaluate_digits
 from pipeline.execution.manifest import open_stage
+from pipeline.paths import OutputFolder
 from pipeline.presets.evaluation import digits_evaluation
 from pipeline.presets.sampling import SAMPLING
 from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
@@ -30,7 +31,7 @@ STAGE = "quickstart"
 class QuickstartConfig:
     """Where everything goes; what each stage does is in its job's preset `digits`."""
 
-    out: str = "runs/quickstart"
+    out: OutputFolder = "runs/quickstart"
     """Folder for pictures, models, codes, samples and the report; the same again goes on where it stopped."""
     seed: int = 0
     """Of the split of the pictures, of both trainings and of the samples."""

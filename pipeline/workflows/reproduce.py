@@ -12,6 +12,7 @@ from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.extract import ExtractConfig
 from pipeline.evaluation.paper_results import PAPER_RESULTS
+from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.reports.report import Goal, Report, Result, results_table
 from pipeline.samples.sample import DrawingOptions, Precision, SampleConfig, sample
 from pipeline.storage import Folder
@@ -32,11 +33,11 @@ class ReproduceConfig(DrawingOptions):
 
     name: Annotated[str, tyro.conf.Suppress]
     """The published checkpoint, by its preset's name."""
-    weights: str
+    weights: InputUrl
     """Folder of the published checkpoints, generator/*.bin and tokenizer/*.bin, of any URL."""
-    reference: str
+    reference: SourceUrl
     """VIRTUAL_imagenet256_labeled.npz, or its sibling for 512 px."""
-    out: str
+    out: OutputFolder
     """Folder for samples, features and the report; the same again goes on where it stopped."""
     generator: str | None = None
     """Generator's file in `weights` (else: the published one's), as for the tokenizer."""

@@ -14,6 +14,7 @@ from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.compare import comparison_table, ranked
 from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
 from pipeline.evaluation.extract import ExtractConfig
+from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.reports.report import Report
 from pipeline.samples.sample import DrawingOptions, SampleConfig, sample
 from pipeline.storage import Folder
@@ -31,12 +32,12 @@ FINAL_SEEDS = (0, 1, 2)
 class SweepConfig(DrawingOptions):
     """Which settings are tried, on what, and on how many samples."""
 
-    generator: str
+    generator: InputUrl
     """Generator and tokenizer, as for sampling."""
-    tokenizer: str
-    reference: str
+    tokenizer: InputUrl
+    reference: SourceUrl
     """Npz file or folder of pictures, as for evaluation."""
-    out: str
+    out: OutputFolder
     """Folder for samples, features and reports; the same again goes on where it stopped."""
     guidance_scales: tuple[float, ...]
     temperatures: tuple[float, ...]

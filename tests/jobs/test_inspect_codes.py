@@ -6,18 +6,24 @@ import pytest
 
 from jobs.inspect_codes import main
 from pipeline.codes.show import InspectCodesConfig
-from pipeline.command.job import run_module
+from pipeline.command import job
 from pipeline.storage import Folder
 from tests.harness.code_folders import small_table, write_codes
+
+
+def exit_code(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        job.run_plain(main, InspectCodesConfig, arguments)
+    return ended.value.code
 
 
 def test_the_exit_code_says_whether_the_folder_is_sound(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = str(tmp_path / "codes")
     write_codes(folder, small_table(5), unit_size=2)
-    assert run_module(main, InspectCodesConfig, [folder, "--verify"]) == 0
+    assert exit_code(folder, "--verify") == 0
     Folder(folder).remove(Folder(folder).list("codes-*")[1].name)
-    assert run_module(main, InspectCodesConfig, [folder, "--verify"]) == 1
-    assert run_module(main, InspectCodesConfig, [str(tmp_path / "nothing")]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/nothing is not there")
-    assert run_module(main, InspectCodesConfig, [folder, "--decode", "out.png"]) == 2
+    assert exit_code(folder, "--verify") == 1
+    assert exit_code(str(tmp_path / "nothing")) == 2
+    assert capsys.readouterr().err.startswith(f"error: folder: {tmp_path}/nothing is not there")
+    assert exit_code(folder, "--decode", "out.png") == 2
     assert "--tokenizer" in capsys.readouterr().err

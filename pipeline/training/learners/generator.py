@@ -16,6 +16,7 @@ from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.codes.mapped import MappedCodes
 from pipeline.codes.table import Codes
 from pipeline.images.codec import from_model, to_grid
+from pipeline.paths import InputUrl
 from pipeline.storage import absolute, local_copy
 from pipeline.training.config import TrainingConfig
 from pipeline.training.learners.learner import Learner
@@ -39,13 +40,13 @@ CodeSource = Codes | MappedCodes
 class TrainConfig(TrainingConfig):
     """Which generator is trained on which codes, and how."""
 
-    codes: str
+    codes: InputUrl
     """Folder of codes: a path, s3://… or hf://…"""
-    held_out: str | None = None
+    held_out: InputUrl | None = None
     """Folder of codes, by the same tokenizer, that the validation loss is of."""
     codes_cache: str | None = None
     """Folder on each machine's own disk for codes larger than memory, mapped from there (else: Ray's object store)."""
-    tokenizer: str | None = None
+    tokenizer: InputUrl | None = None
     """The tokenizer that made the codes, to draw pictures on the way (else: none)."""
     model: BarConfig
     optimization: OptimizationConfig

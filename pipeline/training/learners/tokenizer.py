@@ -15,6 +15,7 @@ from bar_model.tokenizer.discriminator import VIRTUAL_BATCH
 from bar_model.tokenizer.loss import TokenizerLoss, TokenizerLossConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from pipeline.images.codec import from_model, to_grid, to_model
+from pipeline.paths import SourceUrl
 from pipeline.pretrained.inception import Inception, load_inception
 from pipeline.pretrained.tokenizer_losses import FrozenNetworksConfig, load_frozen_networks, load_siglip
 from pipeline.training.config import TrainingConfig
@@ -38,9 +39,9 @@ NUM_DRAWN = 16
 class TrainTokenizerConfig(TrainingConfig):
     """Which tokenizer is trained on which images, and how."""
 
-    source: str
+    source: SourceUrl
     """Folder of class folders of pictures: a path, s3://… or hf://…"""
-    held_out: str | None = None
+    held_out: SourceUrl | None = None
     """Such a folder, for validation."""
     model: TokenizerConfig
     optimization: OptimizationConfig

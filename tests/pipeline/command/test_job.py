@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.command import job as command
+from pipeline.command import job as command_job
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 REPOSITORY = Path(__file__).parents[3]
@@ -63,7 +63,7 @@ def outcome(
     capsys: pytest.CaptureFixture[str], *arguments: str, job: Callable[[PaintConfig], object] = paint
 ) -> tuple[int | str | None, str, str]:
     with pytest.raises(SystemExit) as exit_:
-        command.run(job, PRESETS, arguments)
+        command_job.run(job, PRESETS, arguments)
     out, err = capsys.readouterr()
     return exit_.value.code, out, err
 
@@ -133,7 +133,7 @@ def test_bad_input_is_one_line_and_a_defect_keeps_its_traceback(capsys: pytest.C
 
     assert outcome(capsys, "quick", job=refuse) == (2, "", "error: runs/quick is full: name an empty folder\n")
     with pytest.raises(ValueError, match="runs/quick"):
-        command.run(break_down, PRESETS, ["quick"])
+        command_job.run(break_down, PRESETS, ["quick"])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_fields_that_a_message_names_are_told_by_their_options(
 def test_a_job_that_answers_false_has_missed_its_goal() -> None:
     for answer, code in [(False, 1), (True, 0), (None, 0)]:
         with pytest.raises(SystemExit) as caught:
-            command.run(lambda config, answer=answer: answer, PRESETS, ["quick"])
+            command_job.run(lambda config, answer=answer: answer, PRESETS, ["quick"])
         assert caught.value.code == code
 
 
@@ -239,7 +239,7 @@ def test_bad_input_is_found_wherever_ray_has_wrapped_it(ray_here: str, tmp_path:
     for name, work in works.items():
         with pytest.raises(Exception, match="nowhere") as caught:
             work()
-        assert str(command.bad_input(caught.value)) == answer, name
+        assert str(command_job.bad_input(caught.value)) == answer, name
     with pytest.raises(RuntimeError) as caught:
         ray.get(ray.remote(break_down).remote())
-    assert command.bad_input(caught.value) is None
+    assert command_job.bad_input(caught.value) is None

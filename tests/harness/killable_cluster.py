@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine, whose parts are there to be killed, and the kills."""
+"""A Ray cluster on this machine whose parts tests kill, and the kills."""
 
 import os
 import random
@@ -14,9 +14,10 @@ from typing import Any
 
 import psutil
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.harness.repository import REPOSITORY
+
 RAY_ENVIRONMENT = {
-    # A raylet that was killed is found out within two seconds.
+    # Ray notices a killed raylet within two seconds.
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "4",
@@ -38,7 +39,7 @@ class KillableCluster:
     @classmethod
     @contextmanager
     def started(cls, *, num_raylets: int, **raylet: Any) -> Iterator["KillableCluster"]:
-        """`raylet`: what each has, as `Cluster.add_node` takes it."""
+        """A cluster with so many raylets; `raylet` holds the options of each, as `Cluster.add_node` takes them."""
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(head_node_args={"num_cpus": 0, "object_store_memory": 10**8}, initialize_head=True)
@@ -49,15 +50,16 @@ class KillableCluster:
             cluster.shutdown()
 
     def add_raylet(self) -> None:
+        """Starts one more raylet."""
         self.raylets.append(self.cluster.add_node(**self.raylet))
 
     def kill_raylet(self, chance: random.Random) -> None:
-        """With all its workers and objects."""
+        """Kills a raylet with all of its workers and objects."""
         node = self.raylets.pop(chance.randrange(len(self.raylets)))
         self.cluster.remove_node(node, allow_graceful=False)
 
     def kill_process(self, name: str, chance: random.Random) -> bool:
-        """One of Ray's that bears the name; False where none is there at the moment."""
+        """Kills one of Ray's processes with this name; False where there is none at the moment."""
         processes = [process.process.pid for node in self.raylets for process in node.all_processes["raylet"]]
         children = [child for pid in processes for child in psutil.Process(pid).children()]
         named = [child for child in children if name in _command(child)]
@@ -71,21 +73,22 @@ class Kills:
     """SIGKILL to the driver of a run, to its workers and to raylets, in any order, at seeded moments."""
 
     num: int = 3
-    """Of each kind."""
+    """Number of kills of each kind."""
     worker: str
-    """What the tables call a worker."""
+    """Name of a worker in the tables."""
     process: str
-    """What its command line bears."""
+    """Text in the command line of a worker."""
     moments: range
-    """Of the run's progress: kills are due at some of them."""
+    """Values of the run's progress; at some of them a kill is due."""
     when: str
-    """How a line tells of the progress: "{} shards done"."""
+    """Text of a line about the progress: "{} shards done"."""
     driver_may_fail: bool = False
     """Whether a driver that ended with an error is started again, as one that was killed is."""
     deadline_s: float = 600
 
     @property
     def kinds(self) -> tuple[str, str, str]:
+        """The names of what is killed."""
         return "driver", self.worker, "raylet"
 
     def disturb(
@@ -96,9 +99,9 @@ class Kills:
         progress: Callable[[], int],
         chance: random.Random,
     ) -> list[tuple[str, int]]:
-        """Runs the driver to its end: what was killed, and the progress then. Its output is appended to the log.
+        """Runs the driver to its end, and returns what was killed and the progress at that moment.
 
-        A kill waits until the run has got on since the last one.
+        The driver's output is appended to the log. A kill waits until the run has made progress since the last one.
         """
         planned = [kind for kind in self.kinds for _ in range(self.num)]
         chance.shuffle(planned)
@@ -118,7 +121,7 @@ class Kills:
             if not planned or done < moments[len(made)] or (made and done <= made[-1][1]):
                 time.sleep(0.05)
                 continue
-            time.sleep(chance.random() / 2)  # Whatever the run does between two steps of its progress.
+            time.sleep(chance.random() / 2)  # At any moment between two steps of the progress.
             kind = planned[0]
             if kind == "driver":
                 _kill_group(driver)
@@ -146,13 +149,13 @@ def _kill_group(process: subprocess.Popen) -> None:
 def _command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
-    except psutil.Error:  # It has ended meanwhile.
+    except psutil.Error:  # The process has ended.
         return ""
 
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """With these as well, and afterwards as it was."""
+    """Sets these variables while the block lasts."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:

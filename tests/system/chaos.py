@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.harness.killable_cluster import RAY_ENVIRONMENT, REPOSITORY, KillableCluster, Kills, environment
+from tests.harness.killable_cluster import RAY_ENVIRONMENT, KillableCluster, Kills, environment
+from tests.harness.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from pipeline.codes.tokenize import TokenizeConfig

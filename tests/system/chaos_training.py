@@ -1,4 +1,4 @@
-"""What kills do to both trainings: the losses of every step, with and without them.
+"""What kills do to both trainings: the losses of every step, with and without kills.
 
 python -m tests.system.chaos_training [SEED]        a table of the faults, and what they cost (`make chaos`)
 """
@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.harness.killable_cluster import RAY_ENVIRONMENT, REPOSITORY, KillableCluster, Kills, environment
+from tests.harness.killable_cluster import RAY_ENVIRONMENT, KillableCluster, Kills, environment
+from tests.harness.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from pipeline.training.config import TrainingConfig
@@ -27,23 +28,24 @@ KILLS = Kills(
     moments=range(CHECKPOINT_EVERY, STEPS * 4 // 5),
     when="checkpoint of step {:>4}",
 )
-"""In each training."""
+"""The kills in each training."""
 RAYLET: dict[str, Any] = {"num_cpus": 1, "memory": 2 * 10**9, "object_store_memory": 10**8}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the disturbed run of a training made, beside the undisturbed one."""
+    """The disturbed run of a training beside the undisturbed one."""
 
     training: str
     kills: list[tuple[str, int]]
     """What was killed, and the step of the newest checkpoint then."""
     steps_compared: int
     steps_differing: int
-    """Whose loss differs by a bit, or is missing."""
+    """Steps whose loss differs by a bit, or is missing."""
     models_differ: bool
 
     def table(self) -> str:
+        """A table for a person."""
         rows = [(self.training, ""), ("fault", "when")]
         rows += [(f"SIGKILL to {kind}", f"after the checkpoint of step {step}") for kind, step in self.kills]
         rows += [
@@ -54,12 +56,12 @@ class Outcome:
 
 
 def run(seed: int, training: str) -> Outcome:
-    """Trains once in peace and once under kills."""
+    """Trains once without faults and once under kills."""
     chance = random.Random(seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos", ignore_cleanup_errors=True)))
         stack.enter_context(environment(**RAY_ENVIRONMENT, RAY_TMPDIR=str(folder), PYTHONPATH=str(REPOSITORY)))
-        losses, fingerprint = _train_in_peace(training, folder)
+        losses, fingerprint = _train_undisturbed(training, folder)
         cluster = stack.enter_context(KillableCluster.started(num_raylets=NUM_WORKERS[training], **RAYLET))
         command = [sys.executable, "-m", "tests.system.chaos_training", "drive", cluster.address, training, str(folder)]
         log = folder / "driver.log"
@@ -72,7 +74,7 @@ def run(seed: int, training: str) -> Outcome:
 
 
 def drive(address: str, training: str, folder: str) -> None:
-    """The driver that is killed, or not."""
+    """The driver of the disturbed run."""
     from pipeline.cluster import ClusterConfig, connect
     from pipeline.tracking.start import start_run
     from pipeline.training.fit import fit
@@ -85,13 +87,13 @@ def drive(address: str, training: str, folder: str) -> None:
         fit(_prepare(training, config), run)
 
 
-def _train_in_peace(training: str, folder: Path) -> tuple[list[float], str]:
-    """The same steps by as many ranks, without Ray, without a fault: what must come out."""
+def _train_undisturbed(training: str, folder: Path) -> tuple[list[float], str]:
+    """Losses and fingerprint of the same steps by as many ranks, without Ray and without faults."""
     from torch.multiprocessing import spawn  # pyright: ignore[reportPrivateImportUsage]
 
     _write_data(training, folder)
     spawn(_train_as_rank, (training, folder), nprocs=NUM_WORKERS[training])
-    found = json.loads((folder / "peace.json").read_text())
+    found = json.loads((folder / "undisturbed.json").read_text())
     return found["losses"], found["fingerprint"]
 
 
@@ -118,7 +120,7 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
         losses.append(learner.trainee_at(step).report()["loss"])
     if rank == 0:
         found = {"losses": losses, "fingerprint": checkpoint.fingerprint(learner.result())}
-        (folder / "peace.json").write_text(json.dumps(found))
+        (folder / "undisturbed.json").write_text(json.dumps(found))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
@@ -144,18 +146,17 @@ def _compare(
 
 
 def _config(training: str, folder: Path) -> "TrainingConfig":
-    """Of small models, so that the kills take most of the time."""
+    """Small models, so that the kills take most of the time."""
     from dataclasses import replace
 
     from pipeline.tracking.start import TrackingConfig
     from pipeline.training.config import Cadence, WorkersConfig
-    from tests.harness import fixtures_training
-    from tests.pipeline.training import test_train_tokenizer
+    from tests.harness import generator_training, tokenizer_training
 
     tracking = TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db", spool=str(folder / "spool"))
-    tiny = {"generator": fixtures_training, "tokenizer": test_train_tokenizer}[training].tiny_training(folder)
+    tiny = {"generator": generator_training, "tokenizer": tokenizer_training}[training].tiny_training(folder)
     if training == "generator":
-        tiny = replace(tiny, model=fixtures_training.tiny_bar(dropout=0.1))
+        tiny = replace(tiny, model=generator_training.tiny_bar(dropout=0.1))
     return replace(
         tiny,
         steps=STEPS,
@@ -173,17 +174,16 @@ def _prepare(training: str, config: Any) -> "Training":
 
 
 def _write_data(training: str, folder: Path) -> None:
-    from tests.harness import fixtures_training
-    from tests.pipeline.training import test_train_tokenizer
+    from tests.harness import generator_training, tokenizer_training
 
     if training == "generator":
-        fixtures_training.tiny_codes(folder / "codes")
+        generator_training.tiny_codes(folder / "codes")
     else:
-        test_train_tokenizer.write_pictures(folder / "pictures", width=12)
+        tokenizer_training.write_pictures(folder / "pictures", width=12)
 
 
 def _newest_step(folder: Path) -> int:
-    """Of the checkpoints that Ray Train lists."""
+    """The step of the newest checkpoint that Ray Train lists."""
     listing = folder / "out" / "checkpoints" / "checkpoint_manager_snapshot.json"
     return json.loads(listing.read_text())["latest_checkpoint_result"]["metrics"]["step"] if listing.exists() else 0
 

@@ -12,11 +12,11 @@ import pytest
 
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learners.generator import TrainConfig
-from tests.harness.fixtures_training import learner, losses, tiny_codes, tiny_training
+from tests.harness.generator_training import learner, losses, tiny_codes, tiny_training
 from tests.harness.killable_cluster import RAY_ENVIRONMENT, KillableCluster, environment
-from tests.pipeline.training.test_train_generator import curve
+from tests.harness.repository import REPOSITORY
+from tests.harness.training_runs import curve
 
-REPOSITORY = Path(__file__).parents[2]
 DRIVER = """
 import sys
 from pathlib import Path
@@ -24,7 +24,8 @@ from pipeline import cluster
 from pipeline.training import ray_train
 from pipeline.cluster import ClusterConfig
 from tests.system.test_elastic import elastic_training
-from tests.pipeline.training.test_train_generator import run_training
+from tests.harness.repository import REPOSITORY
+from tests.harness.training_runs import run_training
 ray_train.RESIZE_S = 2.0
 with cluster.connect(ClusterConfig(address=sys.argv[1])):
     run_training(elastic_training(Path(sys.argv[2])))

@@ -15,7 +15,7 @@ from pipeline.codes.folder import open_codes, read_codes
 from pipeline.codes.mapped import MappedCodes
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.train_generator import prepare
-from tests.harness.fixtures_training import ALONE, NUM_CLASSES, losses, tiny_bar, tiny_codes, tiny_training
+from tests.harness.generator_training import ALONE, NUM_CLASSES, losses, tiny_bar, tiny_codes, tiny_training
 
 
 @pytest.fixture

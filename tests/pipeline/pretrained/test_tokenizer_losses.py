@@ -27,7 +27,7 @@ from pipeline.pretrained.tokenizer_losses import (
 from pipeline.training.learners.tokenizer import TrainTokenizerConfig
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.train_tokenizer import prepare
-from tests.pipeline.training.test_train_tokenizer import write_pictures
+from tests.harness.tokenizer_training import write_pictures
 
 pytestmark = pytest.mark.long
 

@@ -1,4 +1,4 @@
-"""What steps take, told on a clock that the test turns."""
+"""What steps take, by a clock that the test sets."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""As many rows at once as fit, found out by trying."""
+"""As many rows at once as fit into memory."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipeline.training import micro_batch
 from pipeline.training.config import WorkersConfig
 from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.micro_batch import fit_micro_batch
-from tests.harness.fixtures_training import ALONE, learner, losses, tiny_codes, tiny_training
+from tests.harness.generator_training import ALONE, learner, losses, tiny_codes, tiny_training
 
 CPU = torch.device("cpu")
 

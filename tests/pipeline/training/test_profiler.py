@@ -1,4 +1,4 @@
-"""A trace holds the steps that were asked for, and lies where it can be found."""
+"""A trace holds the steps that were configured, and lies in the output folder and with the run."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ import pytest
 from pipeline.training.config import Cadence
 from pipeline.training.profiler import StepProfiler
 from pipeline.training.step.ranks import Ranks
-from tests.harness.fixtures_training import ALONE, learner, losses, tiny_codes, tiny_training
+from tests.harness.generator_training import ALONE, learner, losses, tiny_codes, tiny_training
 
 
 @pytest.mark.long

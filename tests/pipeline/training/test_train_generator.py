@@ -3,81 +3,38 @@
 import dataclasses
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from bar_model import checkpoint
 from bar_model.errors import BadInput
-from bar_model.generator.bar import Bar
-from bar_model.tokenizer.tokenizer import Tokenizer
-from pipeline.command.job import bad_input
-from pipeline.tracking.start import start_run
 from pipeline.training.config import Cadence, WorkersConfig
-from pipeline.training.dry_run import dry_run
 from pipeline.training.export import ExportConfig, export_model
 from pipeline.training.learners.generator import TrainConfig
-from pipeline.training.learners.learner import Learner
-from pipeline.training.output import GENERATOR_STAGE, Trained
-from pipeline.training.ray_train import KEEP_MEMORY
-from pipeline.training.train_generator import check_object_store_fits, prepare, train
-from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
-from tests.pipeline.training.test_train_tokenizer import tiny_tokenizer
+from pipeline.training.train_generator import check_object_store_fits, train
+from tests.harness.generator_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
+from tests.harness.repository import REPOSITORY
+from tests.harness.training_runs import checkpoints, curve, killable, run_training
 
 DRIVER = """
 import sys
 from pathlib import Path
-from tests.pipeline.training.test_train_generator import killable, run_training
+from tests.harness.repository import REPOSITORY
+from tests.harness.training_runs import killable, run_training
 from pipeline import cluster
 from pipeline.cluster import ClusterConfig
 with cluster.connect(ClusterConfig(address=sys.argv[1])):
     run_training(killable(Path(sys.argv[2])))
 """
 
-FREEING = """
-import threading
-import numpy, psutil
-def resident(): return psutil.Process().memory_info().rss
-before = resident()
-def step():
-    for _ in range(3):
-        tensors = [numpy.ones(2**20 * mib, numpy.uint8) for mib in (20, 44)]
-thread = threading.Thread(target=step)
-thread.start()
-thread.join()
-print(resident() - before)
-"""
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
-
-
-def run_training(config: TrainConfig) -> Trained:
-    with start_run(GENERATOR_STAGE, config.tracking, config, out=config.out) as run:
-        return train(config, run)
-
-
-def curve(config: TrainConfig, name: str = "train/loss") -> dict[int, float]:
-    """A metric by step, as MLflow has it."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(config.tracking.uri)
-    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
-    return {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
-
-
-def killable(folder: Path) -> TrainConfig:
-    """With steps enough to be killed in the middle, from a model of other classes."""
-    cadence, initial = Cadence(log_every=1, checkpoint_every=10), folder / "initial"
-    if not initial.exists():
-        checkpoint.save(Bar(dataclasses.replace(tiny_bar(), num_classes=NUM_CLASSES + 1)), initial)
-    return tiny_training(folder, model=tiny_bar(dropout=0.1), init=str(initial), steps=100, cadence=cadence)
 
 
 @pytest.mark.ray
@@ -128,17 +85,9 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
 
 
 def start_driver(address: str, folder: Path) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", DRIVER, address, str(folder)]
     return subprocess.Popen(command, env=environment, start_new_session=True)
-
-
-def checkpoints(config: TrainConfig) -> list[int]:
-    """The steps of those that Ray Train lists and that are there, in the order of their making."""
-    folder = Path(config.out) / "checkpoints"
-    listing = folder / "checkpoint_manager_snapshot.json"
-    results = json.loads(listing.read_text())["checkpoint_results"] if listing.exists() else []
-    return [each["metrics"]["step"] for each in results if (folder / each["checkpoint_dir_name"]).exists()]
 
 
 def await_checkpoints(driver: subprocess.Popen, config: TrainConfig, *, after: int) -> None:
@@ -204,45 +153,6 @@ def test_workers_refuse_a_checkpoint_whose_bytes_have_changed(ray_here: str, tmp
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_dry_run_says_what_it_takes_and_leaves_nothing(
-    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny_codes(tmp_path / "codes")
-    checkpoint.save(Bar(tiny_bar()), tmp_path / "initial")
-    monkeypatch.chdir(tmp_path)  # The workers' directory is another one.
-    workers = WorkersConfig(num=2, cpus=1, micro_batch="auto")
-    dry_run(prepare(tiny_training(tmp_path, codes="codes", init="initial", out="out", steps=100_000, workers=workers)))
-    said = re.search(
-        r"dry run: ([\d,]+) parameters learn; .* a worker; 100,000 steps would take (\S+)", capsys.readouterr().out
-    )
-    assert said is not None
-    assert int(said[1].replace(",", "")) == sum(
-        each.numel() for each in Bar(tiny_bar()).parameters() if each.requires_grad
-    )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes", "initial"]
-
-
-def out_of_memory(*given: object) -> Learner:
-    """What a GPU says."""
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_dry_run_that_does_not_fit_is_one_line(ray_here: str, tmp_path: Path) -> None:
-    tiny_codes(tmp_path / "codes")
-    training = dataclasses.replace(prepare(tiny_training(tmp_path)), build=out_of_memory)
-    with pytest.raises(Exception, match="out of memory") as raised:
-        dry_run(training)
-    assert str(bad_input(raised.value)) == (
-        "dry run: the GPU's memory does not suffice (CUDA out of memory): lower --workers.micro-batch, or add "
-        "--workers.recompute or --workers.sharded"
-    )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes"]
-
-
-@pytest.mark.ray
-@pytest.mark.slow
 def test_shards_of_a_model_learn_what_all_of_it_learns_compiled_too(ray_here: str, tmp_path: Path) -> None:
     tiny_codes(tmp_path / "codes")
     curves = {}
@@ -268,19 +178,6 @@ def test_shards_of_a_model_learn_what_all_of_it_learns_compiled_too(ray_here: st
     assert curves["compiled"] == pytest.approx(curves["whole"], rel=1e-4)
 
 
-@pytest.mark.system
-def test_workers_on_cpus_keep_the_memory_that_a_step_has_freed() -> None:
-    """What a thread frees as well, for Ray Train's workers compute in one."""
-
-    def kept(environment: dict[str, str]) -> int:
-        command = [sys.executable, "-c", FREEING]
-        found = subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True)
-        return int(found.stdout)
-
-    assert kept(KEEP_MEMORY) > 100 * 2**20
-    assert kept({}) < 40 * 2**20
-
-
 @pytest.mark.ray
 def test_workers_that_the_cluster_has_no_room_for_are_refused(ray_here: str, tmp_path: Path) -> None:
     tiny_codes(tmp_path / "codes")
@@ -288,28 +185,6 @@ def test_workers_that_the_cluster_has_no_room_for_are_refused(ray_here: str, tmp
         assert "do not fit into the cluster's 3 CPUs and 0 GPUs" in refused(tmp_path, workers=workers)
     with pytest.raises(BadInput, match=r"codes is 931 GiB of codes, .* room for .* MiB: name a folder"):
         check_object_store_fits("codes", 10**12)
-
-
-def test_a_grid_shows_the_same_noise_without_and_with_guidance(tmp_path: Path) -> None:
-    tiny_codes(tmp_path / "codes")
-    checkpoint.save(Tokenizer(tiny_tokenizer()), tmp_path / "tokenizer")
-    config = tiny_training(tmp_path, tokenizer=str(tmp_path / "tokenizer"))
-    sampling = dataclasses.replace(config.model.sampling, guidance_scale=1.0)
-    unguided = dataclasses.replace(config, model=dataclasses.replace(config.model, sampling=sampling))
-    grids = []
-    for each in (config, unguided):
-        drawing = learner(each)
-        generator = torch.Generator().manual_seed(1)
-        for parameter in drawing.result().parameters():
-            torch.nn.init.normal_(parameter, std=0.5, generator=generator)
-        grid = drawing.draw()
-        assert grid is not None
-        assert grid.shape == (4 * 10 - 2, NUM_CLASSES * 10 - 2, 3)  # Two pixels lie between pictures.
-        grids.append((grid[:18], grid[20:]))
-    (without, guided), (plain, also_plain) = grids
-    np.testing.assert_array_equal(without, plain)
-    np.testing.assert_array_equal(also_plain, plain)
-    assert (guided != plain).any()
 
 
 def refused(folder: Path, **changes: object) -> str:
@@ -332,18 +207,3 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
     for resume in ("newest", "last-whole"):
         assert "has no checkpoint to go on from: correct --out" in refused(tmp_path, resume=resume)
     assert codes.exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"steps": 0}, "steps 0"),
-        ({"cadence": Cadence(trace_at=10)}, "trace_at 10: a trace takes 4 steps, and there are"),
-        ({"seed": -1}, "seed -1"),
-        ({"class_dropout": 1.0}, "class_dropout"),
-        ({"workers": WorkersConfig(num=9)}, "too small to be shared by 9"),
-    ],
-)
-def test_a_configuration_that_can_not_work_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        tiny_training(tmp_path, **changes)

@@ -121,3 +121,12 @@ def test_what_is_foreign_is_refused_and_never_carried_out(tmp_path: Path, monkey
     for name, tensor in (("train/model/small", torch.zeros(3)), ("train/model/other", torch.zeros(1))):
         with pytest.raises(BadInput, match=f"another training.*{name}"):
             load_state(tmp_path, {**back, name: tensor})
+
+
+def test_ranks_of_different_steps_are_no_checkpoint(any_folder: Folder) -> None:
+    for rank, step in ((0, 1), (1, 2)):
+        snapshot = Snapshot(Ranks(rank=rank, num=2))
+        snapshot.take({"weight": torch.zeros(1)}, {"step": step})
+        snapshot.write(any_folder)
+    with pytest.raises(BadInput, match=r"rank-00001\.json is not of the same checkpoint as the first"):
+        check_state(any_folder, contents=False)

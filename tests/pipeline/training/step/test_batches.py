@@ -1,4 +1,4 @@
-"""Every row once an epoch, the same rows for any number of workers, and what a row gets by chance."""
+"""Every row once an epoch, the same rows for any number of workers, and what depends on the random bits of a row."""
 
 import dataclasses
 from itertools import pairwise
@@ -14,7 +14,7 @@ from bar_model.bits import CodeShape, pack_bits
 from bar_model.errors import BadInput
 from pipeline.codes.table import Codes
 from pipeline.training.step.batches import Rows, Share, Shuffle, code_batch
-from tests.harness.fixtures_training import learner, tiny_codes, tiny_training
+from tests.harness.generator_training import learner, tiny_codes, tiny_training
 
 
 def joined(parts: list[Rows]) -> Rows:

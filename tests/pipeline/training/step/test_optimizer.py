@@ -1,7 +1,6 @@
 """Schedules, weight decay and averages against docs/method.md, section 5."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +12,9 @@ from bar_model.generator.bar import Bar
 from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
 from pipeline.presets.training import TRAINING
 from pipeline.training.step.optimizer import Average, OptimizationConfig, parameter_groups, set_learning_rate
-from pipeline.training.step.order_annealing import OrderAnnealing
+from tests.harness.repository import GOLDEN
 
-UPSTREAM_KEYS = Path(__file__).parents[3] / "golden" / "upstream_keys.json"
+UPSTREAM_KEYS = GOLDEN / "upstream_keys.json"
 
 
 @pytest.mark.parametrize(
@@ -31,17 +30,6 @@ UPSTREAM_KEYS = Path(__file__).parents[3] / "golden" / "upstream_keys.json"
 def test_the_learning_rate_is_the_published_one(step: int, expected: float) -> None:
     training = TRAINING["bar-b"]()
     assert training.optimization.learning_rate_at(step, training.steps) == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"), [(0, 1.0), (124_999, 1.0), (156_250, 0.5), (187_500, 0.0), (249_999, 0.0)]
-)
-def test_orders_are_annealed_as_published(step: int, expected: float) -> None:
-    training = TRAINING["bar-b"]()
-    assert training.order.randomness_at(step, training.steps) == expected
-    half = TRAINING["bar-l-512"]()
-    assert half.steps == training.steps // 2
-    assert half.order.randomness_at(step // 2, half.steps) == expected
 
 
 def test_the_tokenizers_schedule_is_the_published_one() -> None:
@@ -119,5 +107,3 @@ def test_the_average_follows_the_weights_faster_at_first() -> None:
 def test_what_can_not_be_a_schedule_is_refused(settings: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         OptimizationConfig(**settings)
-    with pytest.raises(BadInput, match="shares of the run"):
-        OrderAnnealing(random_until=0.8, raster_from=0.5)

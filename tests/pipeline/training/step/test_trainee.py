@@ -1,30 +1,21 @@
-"""A step without Ray: what it normalises by, what it skips, and that it can be taken up again bit for bit."""
+"""A step without Ray: what it normalises by, what it skips, and that a run can be resumed bit for bit."""
 
 import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
-from torch.distributed.tensor import DTensor
 
-from bar_model import checkpoint
-from bar_model.errors import BadInput
-from bar_model.generator.bar import Bar
 from bar_model.generator.transformer import TransformerConfig
-from pipeline.storage import Folder
-from pipeline.training.checkpoints.state import Snapshot, check_state, load_state
-from pipeline.training.config import WorkersConfig
-from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
-from pipeline.training.step.guard import Guard
+from pipeline.training.learners.generator import TrainConfig
 from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.step.ranks import Ranks, Refused
+from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import LossSums, Objective, Trainee, seed_dropout
-from tests.harness.fixtures_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
+from tests.harness.generator_training import learner, losses, tiny_bar, tiny_codes, tiny_training
 
 
 @pytest.fixture
@@ -92,82 +83,6 @@ def _take_up(rank: int, num_ranks: int, folder: str) -> None:
     second.trainees[0].rehearse(second.micro_batch(second.share.parts(0)[0], 0))
     take_over(second.trainees[0], first.trainees[0])
     assert losses(second, config, range(3, 8)) == expected[3:]
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.system
-def test_what_one_rank_refuses_all_refuse(tmp_path: Path) -> None:
-    """Else the others would wait for it in their next exchange."""
-    torch.multiprocessing.spawn(_refuse, (2, str(tmp_path)), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _refuse(rank: int, num_ranks: int, folder: str) -> None:
-    store = FileStore(f"{folder}/store", num_ranks)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks)
-    ranks = Ranks(rank=rank, num=num_ranks)
-
-    def look() -> int:
-        if rank == 1:
-            raise BadInput("no room on this machine")
-        return rank
-
-    with pytest.raises(Refused, match="no room on this machine"):
-        ranks.together(look)
-    assert ranks.together(lambda: rank) == rank
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.system
-def test_shards_learn_what_copies_learn_and_either_takes_up_what_the_other_left(tmp_path: Path) -> None:
-    """FSDP beside DDP and one rank alone, over fifty steps, with checkpoints that change hands on the way."""
-    tiny_codes(tmp_path / "codes")
-    config = sharded_training(tmp_path)
-    alone = learner(config)
-    expected = losses(alone, config, range(50))
-    torch.multiprocessing.spawn(_change_hands, (2, str(tmp_path), expected), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
-
-
-def sharded_training(folder: Path, *, sharded: bool = True) -> TrainConfig:
-    """Nine rows, of which one rank has one more: three micro-batches each, all the same."""
-    initial = folder / "initial"
-    if not initial.exists():
-        torch.manual_seed(5)
-        checkpoint.save(Bar(dataclasses.replace(tiny_bar(), num_classes=NUM_CLASSES + 1)), initial)
-    return tiny_training(
-        folder,
-        batch=9,
-        steps=50,
-        init=str(initial),
-        optimization=OptimizationConfig(learning_rate=1e-2, average=0.9, max_gradient_norm=0.5),
-        workers=WorkersConfig(cpus=1, micro_batch=2, sharded=sharded),
-    )
-
-
-def _change_hands(rank: int, num_ranks: int, folder: str, expected: list[float]) -> None:
-    torch.set_num_threads(1)
-    store = FileStore(f"{folder}/store", num_ranks)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks)
-    ranks = Ranks(rank=rank, num=num_ranks)
-    found: list[float] = []
-    before: GeneratorLearner | None = None
-    for sharded, steps in ((True, range(20)), (False, range(20, 30)), (True, range(30, 50))):
-        config = sharded_training(Path(folder), sharded=sharded)
-        mine = learner(config, ranks)
-        (trainee,) = mine.trainees
-        assert isinstance(trainee.state_dict()["model/transformer.class_token"], DTensor) is sharded
-        if before is not None:
-            place = Folder(f"{folder}/{steps.start}")
-            snapshot = Snapshot(ranks)
-            snapshot.take(before.trainees[0].state_dict(), {})
-            snapshot.write(place)
-            torch.distributed.barrier()
-            check_state(place, contents=True)
-            load_state(Path(place.url), trainee.state_dict())
-            trainee.num_updates = before.trainees[0].num_updates
-            assert checkpoint.fingerprint(mine.result()) == checkpoint.fingerprint(before.result())
-        found += losses(mine, config, steps)
-        before = mine
-    assert found == pytest.approx(expected, rel=1e-5)
     torch.distributed.destroy_process_group()
 
 
@@ -240,25 +155,6 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     assert not trainee.learn([(x * bad, 1.0)], num=1, step=3).finite
     torch.testing.assert_close(trainee.state_dict(), before, rtol=0, atol=0)
     assert trainee.report()["loss"] < 11.0
-
-
-def test_the_guard_counts_skipped_steps_and_stops_at_the_third_in_a_row() -> None:
-    guard = Guard()
-    assert not any(guard.is_third_bad(finite) for finite in (False, False, True, False, False))
-    assert guard.is_third_bad(False)
-    assert guard.skipped == 5
-
-
-def test_the_guard_tells_a_spike_from_the_noise_of_the_steps_before() -> None:
-    guard, noise = Guard(), np.random.default_rng(0).normal(2.0, 0.1, 500)
-    assert guard.deviation(1e9) == 0  # Nothing is known yet.
-    guard = Guard()
-    assert max(guard.deviation(float(loss)) for loss in noise) < 6
-    assert guard.spikes == 0
-    kept = Guard(**dataclasses.asdict(guard))  # As a checkpoint keeps it.
-    for each in (guard, kept):
-        assert each.deviation(4.0) == pytest.approx(20, rel=0.2)
-        assert each.spikes == 1
 
 
 def test_dropout_is_a_function_of_seed_step_and_rank() -> None:

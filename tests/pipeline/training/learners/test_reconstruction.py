@@ -1,3 +1,5 @@
+"""PSNR, SSIM and rFID of reconstructions, however they are divided into batches."""
+
 import math
 from pathlib import Path
 

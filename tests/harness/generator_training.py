@@ -1,4 +1,4 @@
-"""A generator that trains in no time, and codes for it: bits that follow from the label."""
+"""A generator that trains in no time, and codes for it, whose bits follow from the label."""
 
 from pathlib import Path
 
@@ -27,6 +27,7 @@ ALONE = Ranks()
 
 
 def tiny_bar(*, dropout: float = 0.0) -> BarConfig:
+    """A generator of one block."""
     return BarConfig(
         codes=SHAPE,
         num_classes=NUM_CLASSES,
@@ -68,7 +69,7 @@ def tiny_training(folder: Path, **changes: object) -> TrainConfig:
 
 
 def learner(config: TrainConfig, ranks: Ranks = ALONE) -> GeneratorLearner:
-    """As a worker builds it."""
+    """The learner as a worker builds it."""
     table = read_codes(config.codes)
     torch.manual_seed(config.seed)
     built = GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, ranks, torch.device("cpu"))
@@ -77,7 +78,7 @@ def learner(config: TrainConfig, ranks: Ranks = ALONE) -> GeneratorLearner:
 
 
 def losses(learner: GeneratorLearner, config: TrainConfig, steps: range) -> list[float]:
-    """Of these steps, without Ray."""
+    """Takes these steps without Ray, and returns their losses."""
     found = []
     for step in steps:
         take_step(learner, step, seed=config.seed, rank=0)

@@ -23,8 +23,9 @@ from pipeline.execution.manifest import Manifest
 from pipeline.execution.ray_data import Device, place
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
+from pipeline.images.class_map import read_classes
 from pipeline.images.codec import CROP_RULE, VIEWS, to_model
-from pipeline.images.open_source import open_source, read_classes
+from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bar_model.errors import BadInput
+from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
-from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
+from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif"})

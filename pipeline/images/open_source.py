@@ -1,15 +1,15 @@
 """The kinds of sources, by what their URL names: a folder of class folders, or files by a pattern."""
 
-import json
 from collections.abc import Mapping
 
 from bar_model.errors import BadInput
 from pipeline.images.class_folders import ImageFolder
+from pipeline.images.class_map import LabelMap
 from pipeline.images.parquet import ParquetImages
-from pipeline.images.source import LabelMap, Source
+from pipeline.images.source import Source
 from pipeline.images.tar import TarImages
 from pipeline.images.url_list import UrlList
-from pipeline.storage import Folder, read_url
+from pipeline.storage import Folder
 
 FILES = {".parquet": (ParquetImages, UrlList), ".tar": (TarImages,), ".csv": (UrlList,)}
 """Kinds of sources by the end of their files' names. The first kind that recognises the files takes them."""
@@ -38,23 +38,6 @@ def open_source(
                 "name files that have"
             )
     return ImageFolder.open(url, classes, num_classes)
-
-
-def read_classes(url: str) -> dict[str, int]:
-    """Labels by class name from a JSON file such as {"n01440764": 0, …}.
-
-    Raises:
-        BadInput: the file is missing, or is no such map.
-    """
-    try:
-        classes = json.loads(read_url(url))
-    except (FileNotFoundError, ValueError) as error:
-        raise BadInput(f"{url}: is no JSON file of labels by class name ({error})") from error
-    if not isinstance(classes, dict) or not all(
-        type(label) is int and 0 <= label < 2**31 for label in classes.values()
-    ):
-        raise BadInput(f'{url}: labels by class name are expected, {{"n01440764": 0, …}}, each 0 or more')
-    return classes
 
 
 def _files(url: str) -> tuple[Folder, str]:

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from bar_model.errors import BadInput, one_line
 from pipeline.filesystem import Entry
+from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
-from pipeline.images.source import LabelMap, ListedImage, StoredImage
+from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
 from pipeline.tables import TypeCheck, check_types, is_bytes, is_number_or_text, is_text, open_parquet
 

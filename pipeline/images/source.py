@@ -1,11 +1,9 @@
 """What a source of images is: it lists its images in a fixed order, and reads those that are named to it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from bar_model.errors import BadInput
 from pipeline.images.codec import BadImage
 
 
@@ -90,35 +88,3 @@ def read_all(source: Source, listed: Sequence[ListedImage]) -> Iterator[StoredIm
             yield StoredImage(image.name, image.label, image.name, BadImage(image.problem))
         else:
             yield next(sound)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelMap:
-    """Turns labels as they are stored into class numbers: a number below `num_classes`, or a name in `classes`."""
-
-    classes: Mapping[str, int] | None = None
-    num_classes: int | None = None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The class map as JSON values: part of the identity of a source."""
-        return {"classes": dict(self.classes) if self.classes is not None else None}
-
-    def of(self, given: object, where: str) -> int:
-        """The class number of a stored label, which lies at `where`.
-
-        Raises:
-            BadInput: it is no label, or out of range.
-        """
-        if self.classes is not None and str(given) in self.classes:
-            label = self.classes[str(given)]
-        elif isinstance(given, str) and not given.strip().isdecimal():
-            raise BadInput(f"{where}: the class map has no label for {given!r}: add it with --classes FILE.json")
-        elif isinstance(given, str | int) and not isinstance(given, bool):
-            label = int(given)
-        else:
-            raise BadInput(f"{where}: {given!r} is no label: a class number or a name of the class map is expected")
-        if not 0 <= label < (2**31 if self.num_classes is None else self.num_classes):
-            limit = "" if self.num_classes is None else f" to {self.num_classes - 1}"
-            raise BadInput(f"{where}: label {label} is out of range: labels are 0{limit or ' or more'}")
-        return label

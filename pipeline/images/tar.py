@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from bar_model.errors import BadInput
 from pipeline.filesystem import Entry
 from pipeline.images.class_folders import EXTENSIONS, READS_AT_ONCE
+from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
-from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
+from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
 
 LISTED_AT_ONCE = 8

@@ -14,9 +14,10 @@ from pyarrow import csv
 from bar_model.errors import BadInput, one_line
 from pipeline.filesystem import Entry
 from pipeline.images.class_folders import READS_AT_ONCE, read_file
+from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
 from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
-from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled
+from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
 from pipeline.tables import is_number_or_text, is_text
 

@@ -20,8 +20,8 @@ from pipeline.execution.ray_data import Device, Workers, place
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
 from pipeline.features.networks import FeatureNetworksConfig
+from pipeline.images.class_map import read_classes
 from pipeline.images.codec import to_grid
-from pipeline.images.open_source import read_classes
 from pipeline.paths import InputUrl, OutputFolder
 from pipeline.samples.batch_size import Auto, WorkerLoad
 from pipeline.samples.encoding import Encoding, Keeping

@@ -17,9 +17,10 @@ from pipeline.codes.shard import inspect_shard
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.execution.unit import Unit
+from pipeline.images.class_map import LabelMap
 from pipeline.images.open_source import open_source
 from pipeline.images.parquet import ParquetImages, read_schema
-from pipeline.images.source import LabelMap, ListedImage
+from pipeline.images.source import ListedImage
 from pipeline.samples.shard import inspect_samples
 from pipeline.storage import Folder
 from pipeline.tables import is_plain, open_parquet, read_parquet

@@ -1,6 +1,5 @@
-"""Which source a URL names: data sets on the hub, and class maps."""
+"""Which source a URL names: data sets on the hub."""
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.images.open_source import open_source, read_classes
+from pipeline.images.open_source import open_source
 from tests.harness.stored import IN_CLASSES, items, picture
 
 pytest_plugins = ["tests.harness.fixtures_hub"]
@@ -38,15 +37,3 @@ def test_a_data_set_on_the_hub_is_a_source(hub_folder: tuple[str, Path]) -> None
     assert [item.data for item in read] == [picture(seed) for seed in range(5)]
     with pytest.raises(BadInput, match="is not there"):
         open_source(f"{url}/nowhere")
-
-
-def test_a_class_map_is_read_from_json(tmp_path: Path) -> None:
-    path = tmp_path / "classes.json"
-    path.write_text(json.dumps({"cat": 3}))
-    assert read_classes(str(path)) == {"cat": 3}
-    for wrong in ("{", "[1]", '{"cat": -1}', '{"cat": "3"}', '{"cat": true}'):
-        path.write_text(wrong)
-        with pytest.raises(BadInput, match="labels"):
-            read_classes(str(path))
-    with pytest.raises(BadInput, match=r"nothing.json"):
-        read_classes(str(tmp_path / "nothing.json"))

@@ -3,11 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pytest
-
-from bar_model.errors import BadInput
 from pipeline.images.codec import BadImage
-from pipeline.images.source import LabelMap, ListedImage, StoredImage, count_doubled, in_portions, read_all
+from pipeline.images.source import ListedImage, StoredImage, count_doubled, in_portions, read_all
 
 
 def test_doubled_keys_are_marked_wherever_they_come_from() -> None:
@@ -15,24 +12,6 @@ def test_doubled_keys_are_marked_wherever_they_come_from() -> None:
     marked = list(count_doubled(ListedImage(key, 0, 0, "") for key in keys))
     assert [each.name for each in marked] == ["a", "b", "b (again: 1)", "b (again: 2)", "c"]
     assert [bool(each.problem) for each in marked] == [False, False, True, True, False]
-
-
-def test_labels_are_numbers_or_names_of_the_class_map() -> None:
-    labels = LabelMap(classes={"cat": 3, "7": 1}, num_classes=5)
-    assert [labels.of(given, "here") for given in (4, "2", "cat", "7")] == [4, 2, 3, 1]
-    for given, why in [
-        ("dog", "the class map has no label for 'dog': add it with --classes"),
-        (5, "label 5 is out of range: labels are 0 to 4"),
-        (-1, "label -1 is out of range"),
-        (True, "True is no label"),
-        (1.0, "1.0 is no label"),
-        (None, "None is no label"),
-    ]:
-        with pytest.raises(BadInput, match=f"here: {why}"):
-            labels.of(given, "here")
-    assert LabelMap().of(2**31 - 1, "here") == 2**31 - 1
-    with pytest.raises(BadInput, match="labels are 0 or more"):
-        LabelMap().of(2**31, "here")
 
 
 class Memory:

@@ -1,0 +1,58 @@
+"""Class numbers of labels: what a label may be, and the map from class names to numbers, a JSON file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bar_model.errors import BadInput
+from pipeline.storage import read_url
+
+
+def read_classes(url: str) -> dict[str, int]:
+    """Labels by class name from a JSON file such as {"n01440764": 0, …}.
+
+    Raises:
+        BadInput: the file is missing, or is no such map.
+    """
+    try:
+        classes = json.loads(read_url(url))
+    except (FileNotFoundError, ValueError) as error:
+        raise BadInput(f"{url}: is no JSON file of labels by class name ({error})") from error
+    if not isinstance(classes, dict) or not all(
+        type(label) is int and 0 <= label < 2**31 for label in classes.values()
+    ):
+        raise BadInput(f'{url}: labels by class name are expected, {{"n01440764": 0, …}}, each 0 or more')
+    return classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMap:
+    """Turns labels as they are stored into class numbers: a number below `num_classes`, or a name in `classes`."""
+
+    classes: Mapping[str, int] | None = None
+    num_classes: int | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The class map as JSON values: part of the identity of a source."""
+        return {"classes": dict(self.classes) if self.classes is not None else None}
+
+    def of(self, given: object, where: str) -> int:
+        """The class number of a stored label, which lies at `where`.
+
+        Raises:
+            BadInput: it is no label, or out of range.
+        """
+        if self.classes is not None and str(given) in self.classes:
+            label = self.classes[str(given)]
+        elif isinstance(given, str) and not given.strip().isdecimal():
+            raise BadInput(f"{where}: the class map has no label for {given!r}: add it with --classes FILE.json")
+        elif isinstance(given, str | int) and not isinstance(given, bool):
+            label = int(given)
+        else:
+            raise BadInput(f"{where}: {given!r} is no label: a class number or a name of the class map is expected")
+        if not 0 <= label < (2**31 if self.num_classes is None else self.num_classes):
+            limit = "" if self.num_classes is None else f" to {self.num_classes - 1}"
+            raise BadInput(f"{where}: label {label} is out of range: labels are 0{limit or ' or more'}")
+        return label

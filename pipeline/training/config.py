@@ -25,19 +25,19 @@ class Cadence:
     """What is done every so many steps and after the last one; 0 means only then. None of it changes a weight."""
 
     log_every: int = 50
-    """Steps from one point of the curves to the next: means over them."""
+    """Steps from one point of the curves to the next; a point is the mean over these steps."""
     validate_every: int = 0
-    """Steps between measurements on what is held out."""
+    """Steps between validations on the held-out data."""
     picture_every: int = 0
-    """Steps between grids of pictures, always of the same labels and seeds."""
+    """Steps between grids of images, always with the same labels and seeds."""
     checkpoint_every: int = 0
-    """Steps between checkpoints: what is lost at most when everything is killed."""
+    """Steps between checkpoints: so many are lost at most when everything is killed."""
     keep_checkpoints: int = 2
-    """The newest ones; of the others, all but the best are removed."""
+    """Number of newest checkpoints to keep; of the others, all except the best are removed."""
     keep_best: int = 1
-    """Checkpoints with the least validation loss, of those made in a step in which it was measured."""
+    """Number of checkpoints to keep with the least validation loss, of those whose step was also validated."""
     trace_at: int = 0
-    """Step after which a few are traced by torch's profiler, into `traces` below `out` and the tracked run; 0: none."""
+    """Step after which torch's profiler traces a few, into `traces` below `out` and the tracked run; 0: no trace."""
 
     def __post_init__(self) -> None:
         if self.keep_checkpoints < 1 or self.keep_best < 0:
@@ -49,27 +49,27 @@ class Cadence:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersConfig:
-    """On what the batch is computed, and how. Nothing here changes the result, but for rounding."""
+    """Which workers compute the batch, and how. Nothing here changes the result, except by rounding."""
 
     num: int = 1
-    """Workers that share a batch; the fewest, with `max_num`."""
+    """Number of workers that share a batch; with `max_num`, the smallest number."""
     max_num: int | None = None
-    """Up to so many, as there is room for: more or fewer while it trains, going on from the last checkpoint."""
+    """Largest number of workers: as many as there are resources for, more or fewer while the training goes on."""
     gpu: bool = False
-    """Whether each has a GPU."""
+    """Whether each worker has a GPU."""
     cpus: int | None = None
-    """CPUs, and threads, of each (else: an equal part of the cluster's)."""
+    """CPUs, and threads, of each worker (else: an equal part of the cluster's)."""
     micro_batch: int | Literal["auto"] | None = None
-    """Rows that a worker computes at once: gradients of several add up to the batch (else: its whole share); auto: as
-    many as fit into its memory."""
+    """Rows that a worker computes at once; gradients of several micro-batches add up (else: its whole share of the
+    batch); auto: as many as fit into its memory."""
     compiled: bool = False
-    """Whether the model's blocks are compiled, which takes minutes at the start and a C++ compiler."""
+    """Whether the model's blocks are compiled, which takes minutes at the start and needs a C++ compiler."""
     recompute: bool = False
     """Whether blocks compute their activations twice instead of keeping them: less memory, a third more arithmetic."""
     sharded: bool = False
-    """Whether weights, gradients and optimizer state are spread over the workers (FSDP): for what one can't hold."""
+    """Whether weights, gradients and optimizer state are spread over the workers (FSDP): for large models."""
     max_failures: int = 3
-    """How often dead workers are replaced, going on from the last checkpoint."""
+    """How often workers that died are replaced; the training then goes on from the last checkpoint."""
 
     def __post_init__(self) -> None:
         if self.num < 1 or (self.cpus is not None and self.cpus < 1):
@@ -92,23 +92,23 @@ class TrainingConfig:
     """What every training needs to know."""
 
     out: OutputFolder
-    """Folder for the model (below `model`) and the checkpoints; the same again goes on where it stopped."""
+    """Folder for the model (below `model`) and the checkpoints; the same command again goes on where it stopped."""
     steps: int
     """Optimizer steps of the whole run; all schedules are shares of it."""
     batch: int
-    """Rows of a step, over all workers and micro-batches."""
+    """Rows in a step, over all workers and micro-batches."""
     model: BarConfig | TokenizerConfig
     init: InputUrl | None = None
     """Model to begin with, a folder or a published .bin file, of any URL (else: weights drawn from the seed)."""
     seed: int = 0
-    """Of the initial weights, the order of rows and everything that is left to chance."""
+    """Seed of the initial weights, the order of rows and every other random choice."""
     precision: Precision = "float32"
-    """Of matrix products; weights and their averages are kept in float32."""
+    """Precision of matrix products; weights and their averages are kept in float32."""
     resume: Literal["newest", "last-whole"] | None = None
     """`newest`: there has to be a checkpoint to go on from; `last-whole`: damaged newer ones are removed (else: goes on
     from the newest if there is one)."""
     dry_run: bool = False
-    """Build everything, train for two steps, say what they take and how long the rest would, and leave nothing."""
+    """Builds everything, trains for two steps, prints what they take and how long all steps would, leaves nothing."""
     cadence: Cadence = field(default_factory=Cadence)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

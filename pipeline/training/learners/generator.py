@@ -28,8 +28,6 @@ from pipeline.training.step.trainee import LossSums, Objective, Trainee, autocas
 
 TRAINEE = "train"
 """Name of the trainee in checkpoints and metrics."""
-
-
 DRAWN_CLASSES, IMAGES_A_CLASS = 10, 2
 
 

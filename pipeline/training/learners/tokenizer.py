@@ -30,8 +30,6 @@ from pipeline.training.step.trainee import Trainee, autocast
 
 TRAINEE = "tokenizer"
 """Name of the first trainee in checkpoints and metrics."""
-
-
 NUM_DRAWN = 16
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 SPIKE = 10.0
 """Standard deviations above the mean beyond which a loss is a spike."""
-
-
 SPIKE_MEMORY = 100
 """Steps over which mean and deviation are taken; older steps count less and less."""
 

@@ -1,4 +1,4 @@
-"""SIGTERM asks for a stop first, and the stop reaches all ranks in the same step."""
+"""SIGTERM requests a stop first, and the stop reaches all ranks in the same step."""
 
 import signal
 from pathlib import Path

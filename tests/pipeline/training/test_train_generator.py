@@ -97,10 +97,10 @@ def await_checkpoints(driver: subprocess.Popen, config: TrainConfig, *, after: i
 
 
 @pytest.mark.ray
-def test_a_killed_driver_takes_up_where_it_was(ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """Killed, then told to end, then found with a damaged checkpoint, the training goes on each time.
+def test_a_killed_driver_goes_on_where_it_was(ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The training goes on after a kill, after SIGTERM, and with a damaged checkpoint.
 
-    Every loss is, bit for bit, that of a run without all this, and without Ray.
+    Every loss is, bit for bit, that of an undisturbed run without Ray.
     """
     from mlflow import MlflowClient
 

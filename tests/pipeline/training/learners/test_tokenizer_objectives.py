@@ -20,7 +20,7 @@ from tests.harness.tokenizer_training import (
 )
 
 
-def test_players_leave_each_others_weights_alone() -> None:
+def test_trainees_leave_each_others_weights_alone() -> None:
     config = dataclasses.replace(L2_ALONE, adversarial=1.0, adversarial_start=0.5)
     assert [config.updates_discriminator(step, 8) for step in range(8)] == [False] * 4 + [False, True, False, True]
     tokenizer = Tokenizer(tiny_tokenizer())

@@ -43,6 +43,19 @@ def citing_files() -> list[Path]:
     return [*(file for file in walked if file != Path(__file__)), *(REPOSITORY / name for name in ROOT)]
 
 
+PATHS = re.compile(r"(?<![\w/.-])(?:(?:pipeline|bar_model|tests|jobs|benchmarks|infra)/[\w/.-]*\w\.(?:py|yaml))\b")
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    wrong = {
+        f"{file.relative_to(REPOSITORY)}: {name}"
+        for file in citing_files()
+        for name in PATHS.findall(file.read_text())
+        if not (REPOSITORY / name).exists()
+    }
+    assert not wrong
+
+
 def test_every_citation_resolves() -> None:
     wrong = {}
     for file in citing_files():

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits of scikit-learn as an image folder, so that they walk ImageNet's own path."""
+"""The 1,797 handwritten digits of scikit-learn as an image folder, which takes the same way as ImageNet."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,14 +12,14 @@ from pipeline.images.codec import to_png
 from pipeline.storage import Folder
 
 IMAGE_SIDE, SCAN_SIDE, GREY_LEVELS = 32, 8, 16
-"""Pixels of a picture and of a scan, and the scans' greatest level of grey."""
+"""Sides of an image and of a scan in pixels, and the greatest level of grey in a scan."""
 SPLITS = {"train": 1297, "validation": 200, "test": 300}
 
 
 def write_digits(url: str, *, seed: int = 0) -> None:
-    """Writes `SPLIT/CLASS/NUMBER.png`; the seed decides which digits are in which split.
+    """Writes `SPLIT/CLASS/NUMBER.png`. The seed decides which digits are in which split.
 
-    What is there stays as it is, so that a second run changes nothing, not even a time.
+    Files that are there already are left alone, so that a second run changes nothing, not even a time.
 
     Raises:
         BadInput: the folder holds something else, such as the splits of another seed, which these would mix with.
@@ -40,7 +40,7 @@ def write_digits(url: str, *, seed: int = 0) -> None:
 
 
 def split(labels: Int[np.ndarray, "digits"], *, seed: int) -> dict[str, Int[np.ndarray, "rows"]]:
-    """Rows of each split, in order, every class in proportion."""
+    """The rows of each split, in order, with every class in proportion."""
     from sklearn.model_selection import train_test_split
 
     rows = np.arange(len(labels))
@@ -50,7 +50,7 @@ def split(labels: Int[np.ndarray, "digits"], *, seed: int) -> dict[str, Int[np.n
 
 
 def enlarge(scans: Float[np.ndarray, "batch 64"]) -> UInt8[np.ndarray, "batch 32 32 3"]:
-    """Grey levels 0 … 16 of 8 × 8 pixels -> pictures, smooth between the pixels (bicubic)."""
+    """Images of 32 × 32 pixels of scans with grey levels 0 … 16 and 8 × 8 pixels, enlarged bicubically."""
     pixels = np.round(scans.reshape(-1, SCAN_SIDE, SCAN_SIDE) * (255 / GREY_LEVELS)).astype(np.uint8)
     pictures = [Image.fromarray(scan).resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC) for scan in pixels]
     return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])

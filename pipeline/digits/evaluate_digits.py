@@ -1,4 +1,4 @@
-"""Digits: samples, reconstructions and real scans -> a report that names its protocol, and pictures to look at."""
+"""The stage that judges drawn digits: samples, reconstructions and real scans -> a report with images."""
 
 from dataclasses import dataclass, field
 
@@ -33,18 +33,18 @@ READ_AT_ONCE, BATCH_SIZE, SCALE = 512, 64, 2
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateDigitsConfig:
-    """What is judged, and against which pictures."""
+    """What is judged, and against which images."""
 
     samples: InputUrl
     """Folder of samples with guidance."""
     unguided_samples: InputUrl
-    """Folder of samples without."""
+    """Folder of samples without guidance."""
     tokenizer: InputUrl
-    """Model folder of the tokenizer that decoded them: its reconstructions are judged, too."""
+    """Model folder of the tokenizer that decoded them; its reconstructions are judged, too."""
     train: InputUrl
     """Folder of class folders of the pictures that were trained on."""
     held_out: InputUrl
-    """Likewise, of pictures that no training has seen."""
+    """Folder of class folders of pictures that no training has seen."""
     out: OutputFolder
     """Folder for the report."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -55,7 +55,7 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
     """Writes report.json, report.html and report.png, unless they are there.
 
     Raises:
-        BadInput: samples, tokenizer and pictures do not go together, or `config.out` holds another evaluation.
+        BadInput: samples, tokenizer and images do not go together, or `config.out` holds another evaluation.
     """
     guided, unguided = (SampleFolder.open(url, config.tokenizer) for url in (config.samples, config.unguided_samples))
     evidence, protocol = gather(config, guided, unguided)
@@ -89,7 +89,11 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
 def gather(
     config: EvaluateDigitsConfig, guided: SampleFolder, unguided: SampleFolder
 ) -> tuple[Evidence, DigitsProtocol]:
-    """Everything that is judged, in memory, and all that its figures will depend on."""
+    """Everything that is judged, in memory, and the protocol of its judgement.
+
+    Raises:
+        BadInput: samples, tokenizer and images do not go together.
+    """
     tokenizer = checkpoint.load_tokenizer(local_copy(config.tokenizer))
     _check_samples(config, guided.drawing, unguided.drawing, checkpoint.fingerprint(tokenizer))
     train, held_out = ImageFolder.open(config.train), ImageFolder.open(config.held_out)
@@ -104,7 +108,7 @@ def gather(
 def reconstruct(
     tokenizer: Tokenizer, images: UInt8[np.ndarray, "batch height width 3"]
 ) -> UInt8[np.ndarray, "batch height width 3"]:
-    """What is left of pictures in their codes."""
+    """Images decoded again from their codes."""
     batches = (to_model(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE))
     return np.concatenate([from_model(tokenizer.decode(tokenizer.encode(batch))) for batch in batches])
 

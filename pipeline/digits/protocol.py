@@ -1,7 +1,7 @@
-"""How good drawn digits are: what is measured against real scans, by which goals, and pictures to see it.
+"""How good drawn digits are: what is measured against real scans, by which goals, and images that show it.
 
 Distances are Euclidean in the 64 dimensions of 8×8 pixels, where these scans were made; the Frechet distance there is
-no FID. The reader takes part in nothing else: neither training nor the choice of samples or settings knows of it.
+no FID. The reader is used for nothing else: neither for training nor to choose samples or settings.
 """
 
 import hashlib
@@ -35,12 +35,12 @@ DIGITS_FIGURES = (
     Figure("frechet_ratio", "Frechet 8×8: guided ÷ held-out", "×", Goal("at most", 4)),
     Figure("copies", "Samples too near to a training scan", "%", Goal("at most", 0.05)),
 )
-"""What is measured; DigitsProtocol says how. `copies` are nearer than 99 % of held-out scans are."""
+"""What is measured; DigitsProtocol says how. `copies` are nearer to a training scan than 99 % of held-out scans are."""
 SAMPLES_PER_CLASS, SHOWN_SCANS = 8, 10
 
 
 class LabelledImages(NamedTuple):
-    """Real pictures with their classes; `broken` says of each that had to be left out where it is, and why."""
+    """Real images with their classes. `broken` says of each image that was left out where it is, and why."""
 
     images: UInt8[np.ndarray, "pictures height width 3"]
     labels: Int[np.ndarray, " pictures"]
@@ -49,19 +49,20 @@ class LabelledImages(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesIdentity:
-    """Which pictures: how many, and a digest of their pixels and classes."""
+    """The number of some images, and a digest of their pixels and classes."""
 
     num: int
     fingerprint: str
 
     @classmethod
     def of(cls, pictures: LabelledImages) -> "ImagesIdentity":
+        """The identity of these images."""
         digest = hashlib.sha256(pictures.images.tobytes() + pictures.labels.astype(np.int32).tobytes())
         return cls(num=len(pictures.images), fingerprint=digest.hexdigest()[:16])
 
 
 class Evidence(NamedTuple):
-    """What is judged, and what by; `reconstructions` are of the held-out scans, in their order."""
+    """What is judged, and by what. `reconstructions` are those of the held-out scans, in their order."""
 
     train: LabelledImages
     held_out: LabelledImages
@@ -72,7 +73,7 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsProtocol:
-    """All that the figures depend on: results compare only where this is the same."""
+    """Everything that the figures depend on. Results compare only if their protocols are equal."""
 
     name: str = "digits, 8×8"
     reader: str = DESCRIPTION
@@ -89,6 +90,7 @@ class DigitsProtocol:
 
     @classmethod
     def of(cls, evidence: Evidence, guided: Drawing, unguided: Drawing) -> "DigitsProtocol":
+        """The protocol of a judgement by this evidence, of samples that were drawn so."""
         return cls(
             train=ImagesIdentity.of(evidence.train),
             held_out=ImagesIdentity.of(evidence.held_out),
@@ -100,10 +102,10 @@ class DigitsProtocol:
 
 
 def digits_report(evidence: Evidence, protocol: DigitsProtocol) -> Report:
-    """The figures with the goals of the digits.
+    """A report of the figures and their goals.
 
     Raises:
-        BadInput: fewer samples than held-out scans, which are compared number by number.
+        BadInput: there are fewer samples than held-out scans.
     """
     measured = measure_digits(evidence)
     results = tuple(Result(figure, measured[figure.name]) for figure in DIGITS_FIGURES)
@@ -111,7 +113,11 @@ def digits_report(evidence: Evidence, protocol: DigitsProtocol) -> Report:
 
 
 def measure_digits(evidence: Evidence) -> dict[str, float]:
-    """The value of each figure, by its name."""
+    """The value of each figure, by its name.
+
+    Raises:
+        BadInput: there are fewer samples than held-out scans.
+    """
     train, held_out, reconstructions, guided, unguided = evidence
     num = len(held_out.images)
     for samples in (guided, unguided):
@@ -137,7 +143,7 @@ def measure_digits(evidence: Evidence) -> dict[str, float]:
 
 
 def panels(evidence: Evidence, protocol: DigitsProtocol) -> dict[str, Panel]:
-    """The pictures of a report, by name."""
+    """The panels of a report, by name."""
     train, held_out, reconstructions, guided, unguided = evidence
     classes = [int(label) for label in np.unique(guided.labels)]
     some = _spread(len(held_out.images), 2 * SHOWN_SCANS)
@@ -165,7 +171,7 @@ def panels(evidence: Evidence, protocol: DigitsProtocol) -> dict[str, Panel]:
             "Samples and the training scans nearest to them",
             ["sample", "training scan"],
             {name: np.stack([guided.images[of], train.images[found.indices[of]]]) for name, of in pairs.items()},
-            "Distances are Euclidean in 8×8 pixels. A sample that was learned by heart would stand above its original.",
+            "Distances are Euclidean in 8×8 pixels. A memorised sample would stand above its original.",
         ),
     }
 
@@ -178,7 +184,7 @@ def _notes(evidence: Evidence, reader_accuracy: float) -> tuple[str, ...]:
     ]
     if not Result(READER, reader_accuracy).is_met:
         notes.append(
-            "The reader is not good enough to be believed: "
+            "The reader is not reliable enough: "
             f"it reads only {READER.shown(reader_accuracy)} of the held-out scans right."
         )
     return tuple(notes)
@@ -190,6 +196,6 @@ def _by_class(samples: Samples, classes: Sequence[int]) -> UInt8[np.ndarray, "cl
     return np.stack([samples.images[samples.labels == label][:columns] for label in classes])
 
 
-def _spread(num: int, wanted: int) -> Int[np.ndarray, " shown"]:
+def _spread(num: int, most: int) -> Int[np.ndarray, " shown"]:
     """Indices from all over a list that is sorted by class."""
-    return np.linspace(0, num - 1, min(num, wanted)).round().astype(int)
+    return np.linspace(0, num - 1, min(num, most)).round().astype(int)

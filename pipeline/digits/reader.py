@@ -1,4 +1,4 @@
-"""Who reads the digits: a support vector machine that has seen real scans, and is used for judging alone."""
+"""The reader of digits: a support vector machine that is trained on real scans and used for judging alone."""
 
 import numpy as np
 from einops import reduce
@@ -11,7 +11,11 @@ DESCRIPTION = f"sklearn SVC(gamma=0.001) on {SCAN_SIDE}×{SCAN_SIDE} box average
 
 
 def features_8x8(images: UInt8[np.ndarray, "batch height width 3"]) -> Float64[np.ndarray, "batch 64"]:
-    """Grey levels of 8×8 pixels by box averages, from 0 to 16, as scikit-learn has these scans."""
+    """Grey levels of 8×8 pixels by box averages, from 0 to 16, as scikit-learn has these scans.
+
+    Raises:
+        BadInput: the sides of the images are not multiples of 8.
+    """
     height, width = images.shape[1:3]
     if height % SCAN_SIDE or width % SCAN_SIDE:
         raise BadInput(f"pictures of {height} × {width} px do not divide into {SCAN_SIDE}×{SCAN_SIDE} boxes")
@@ -20,16 +24,16 @@ def features_8x8(images: UInt8[np.ndarray, "batch height width 3"]) -> Float64[n
 
 
 class DigitsReader:
-    """Reads digits; learns from real scans when it is made, and never from anything else."""
+    """A classifier of digits, trained on real scans when it is made, and never on anything else."""
 
     def __init__(self, scans: Float64[np.ndarray, "scans 64"], labels: Int[np.ndarray, " scans"]) -> None:
         from sklearn.svm import SVC
 
         if len(np.unique(labels)) < 2:
-            raise BadInput("the reader learns from scans of at least 2 classes: check the folder of training scans")
+            raise BadInput("the reader needs scans of at least 2 classes: check the folder of training scans")
         classifier = SVC(gamma=0.001)  # pyright: ignore[reportArgumentType]  (scikit-learn's own default is a text)
         self._classifier = classifier.fit(scans, labels)
 
     def accuracy(self, features: Float64[np.ndarray, "batch 64"], labels: Int[np.ndarray, " batch"]) -> float:
-        """The share that is read as its label."""
+        """The share of features that are read as their label."""
         return float((self._classifier.predict(features) == labels).mean())

@@ -1,4 +1,4 @@
-"""Results beside each other: ranked where they were measured alike, else side by side with what sets them apart."""
+"""Reports beside each other: ranked if they were measured alike, else with what their protocols differ in."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,21 @@ BY = PUBLISHED_FIGURES[0]
 
 
 def ranked(reports: Mapping[str, Report]) -> list[str]:
-    """Names of the reports, the least FID first; BadInput where they do not share their measurement."""
+    """The names of the reports, the lowest FID first.
+
+    Raises:
+        BadInput: their measurements differ.
+    """
     if len(_measurements(reports)) > 1:
         raise BadInput(f"{', '.join(reports)}: measured by different protocols, which can't be ranked")
     return sorted(reports, key=lambda name: _values(reports[name])[BY.name])
 
 
 def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
-    """A row a report. Where protocols differ a column names them, the caption says how, and the order is the given."""
+    """A table with a row for each report, ranked if they were measured alike.
+
+    Else a column names the protocols, the caption says how they differ, and the order is the one given.
+    """
     measurements = _measurements(reports)
     are_alike = len(measurements) == 1
     names = {figure.name for report in reports.values() for figure, _ in report.results}
@@ -56,7 +63,7 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         if not self.reports:
-            raise BadInput("reports: none; name folders of reports")
+            raise BadInput("reports: none are given; name folders of reports")
 
 
 def compare_reports(config: CompareConfig) -> None:
@@ -83,7 +90,7 @@ def _measurement(report: Report) -> dict[str, Any]:
 
 
 def _measurements(reports: Mapping[str, Report]) -> list[dict[str, Any]]:
-    """Different ones, in their order."""
+    """The different measurements of the reports, in their order."""
     found: list[dict[str, Any]] = []
     for report in reports.values():
         if _measurement(report) not in found:

@@ -1,4 +1,4 @@
-"""Samples + reference -> FID, sFID, IS, precision and recall, in a report that names its protocol."""
+"""The stage that judges samples by a reference: FID, sFID, IS, precision and recall in a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from pipeline.tracking.start import TrackingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Which samples are judged, against what, and how their features are taken."""
+    """Which samples are judged, by which reference, and how their features are taken."""
 
     samples: tuple[InputUrl, ...]
     """Folders of samples, one a seed, or npz files (N, H, W, 3) of uint8 that others have drawn."""
@@ -52,13 +52,13 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         if not self.samples:
-            raise BadInput("samples: none; name at least one folder of samples")
+            raise BadInput("samples: none are given; name at least one folder of samples")
         if self.num_images < 4:
             raise BadInput(f"num_images: {self.num_images}; at least 4 are needed, which have 3 neighbours each")
 
 
 class Subject(NamedTuple):
-    """What is judged, and what by."""
+    """What is judged, and by what."""
 
     sets: Sequence[ImageSet]
     reference: Reference
@@ -69,7 +69,7 @@ class Subject(NamedTuple):
 def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     """Writes report.json and report.html, unless they are there; inside a Ray session.
 
-    Features are taken but once: without a picture, all can be measured again.
+    Features are taken only once. All can be measured again without the images.
 
     Raises:
         BadInput: samples are missing or too many, do not go together, or `config.out` holds another evaluation.
@@ -100,9 +100,13 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     return report
 
 
-def check_complete(url: str, samples: Summary, wanted: int) -> None:
-    """BadInput unless every image of the protocol is there once, in its order."""
-    _check_number(url, len(samples.keys), wanted)
+def check_complete(url: str, samples: Summary, needed: int) -> None:
+    """Checks that every image of the protocol is there once, in its order.
+
+    Raises:
+        BadInput: images are missing, too many or in another order.
+    """
+    _check_number(url, len(samples.keys), needed)
     for index, key in enumerate(samples.keys):
         if key != str(index):
             raise BadInput(
@@ -119,8 +123,8 @@ def _open(config: EvaluateConfig) -> Subject:
         if image_set.image_size != size:
             raise BadInput(f"{url} holds pictures of {image_set.image_size} px, but {config.samples[0]} of {size} px")
     networks = config.extract.networks
-    wanted = (*MOMENTS, *([DINOV2] if networks.dinov2 is not None else []))
-    reference = open_reference(config.reference, size, wanted)
+    needed = (*MOMENTS, *([DINOV2] if networks.dinov2 is not None else []))
+    reference = open_reference(config.reference, size, needed)
     neighbours = reference.image_set if config.neighbours is None else open_image_set(config.neighbours, size)
     protocol = FidProtocol.of(
         [image_set.samples.drawing if isinstance(image_set, SampleImageSet) else None for image_set in sets],
@@ -141,7 +145,7 @@ def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Finding
     to_compare = reference.summary(by)
     measured = []
     for url, folder in zip(config.samples, folders, strict=True):
-        samples = folder.summary(reference.wanted, ("pool3", "logits"))
+        samples = folder.summary(reference.needed, ("pool3", "logits"))
         check_complete(url, samples, config.num_images)
         measured.append(measure_samples(samples, to_compare))
     notes = [*reference.missing]
@@ -164,7 +168,7 @@ def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Finding
 def _illustrate(
     config: EvaluateConfig, subject: Subject, features: FeatureFolder, among: FeatureFolder | None
 ) -> list[Illustration]:
-    """Pictures, which may be gone: all else is measured without them."""
+    """The images of the report. If they are gone, everything else is measured without them."""
     image_set = subject.sets[0]
     images = image_set.read(next(image_set.plan()))["images"]
     illustrations = [samples_shown(images, config.samples[0])]
@@ -176,7 +180,7 @@ def _illustrate(
 
 
 def _costs(config: EvaluateConfig, report: Report) -> list[Illustration]:
-    """What the samples cost, if whoever drew them has left a note of it."""
+    """What the samples cost, if the run that drew them has left a summary."""
     summary = _summary(config)
     rate, hardware = summary.metrics.get("images_per_s"), summary.tags.get(HARDWARE_TAG)
     fids = [value for figure, value in report.results if figure.name == "fid"]
@@ -184,7 +188,7 @@ def _costs(config: EvaluateConfig, report: Report) -> list[Illustration]:
 
 
 def _register(config: EvaluateConfig, image_set: ImageSet, protocol: FidProtocol, run: Run | None) -> Judged | None:
-    """The checkpoint that drew the samples, made known to the tracker where it is known to lie."""
+    """The checkpoint that drew the samples. It is registered with the run if its place is known."""
     if not isinstance(image_set, SampleImageSet):
         return None
     model, measurement = image_set.samples.drawing.generator, protocol.measurement
@@ -200,8 +204,8 @@ def _summary(config: EvaluateConfig) -> RunSummary:
     return find_summary(config.samples[0]) or RunSummary(run="")
 
 
-def _check_number(url: str, found: int, wanted: int) -> None:
-    if found != wanted:
+def _check_number(url: str, found: int, needed: int) -> None:
+    if found != needed:
         raise BadInput(
-            f"{url} holds {found:,} samples, but the protocol asks for {wanted:,}: draw as many, or give --num-images"
+            f"{url} holds {found:,} samples, but the protocol needs {needed:,}: draw as many, or give --num-images"
         )

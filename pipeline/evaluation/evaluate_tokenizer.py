@@ -1,4 +1,4 @@
-"""What a tokenizer's codes keep of pictures that it has not seen: rFID, PSNR, SSIM and LPIPS."""
+"""The stage that judges a tokenizer by its reconstructions of images: rFID, PSNR, SSIM and LPIPS."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -47,7 +47,7 @@ SHOWN_PAIRS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTokenizerConfig:
-    """Which tokenizer is judged, and on which pictures."""
+    """Which tokenizer is judged, and on which images."""
 
     tokenizer: InputUrl
     """Tokenizer: a model folder or a published .bin file, of any URL."""
@@ -68,11 +68,11 @@ class EvaluateTokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionProtocol:
-    """All that the figures depend on: results compare only where this is the same."""
+    """Everything that the figures depend on. Results compare only if their protocols are equal."""
 
     name: str = "reconstructions against their very pictures"
     pictures: str
-    """A digest over them, as their source lists them."""
+    """A digest over the images, as their source lists them."""
     tokenizer: str
     inception: str
     """SHA-256 of its weights."""
@@ -85,26 +85,31 @@ class ReconstructionProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionNetworks:
-    """A tokenizer, and what sees its reconstructions."""
+    """A tokenizer, and the networks that see its reconstructions."""
 
     tokenizer: str
     fingerprint: str
     vgg: str | None
     vgg_sha256: str | None
-    """Of its convolutions; None leaves LPIPS out."""
+    """SHA-256 of VGG's convolutions; None leaves LPIPS out."""
     features: FeatureNetworksConfig
 
     @property
     def identity(self) -> dict[str, Any]:
+        """Everything that the features depend on, beside the images (JSON values)."""
         return {**self.features.identity, "tokenizer": self.fingerprint, "vgg": self.vgg_sha256}
 
     def for_workers(self) -> "ReconstructionNetworks":
-        """The same, as it is understood in another working directory."""
+        """The same with absolute paths, for another working directory."""
         features = self.features.for_workers()
         return replace(self, tokenizer=absolute(self.tokenizer), vgg=absolute(self.vgg), features=features)
 
     def load(self, device: torch.device) -> Extractor:
-        """BadInput where weights can't be had, or have changed."""
+        """The networks, ready to see images.
+
+        Raises:
+            BadInput: weights can't be loaded, or have changed.
+        """
         path = local_copy(self.tokenizer)
         check_unchanged(self.tokenizer, checkpoint.fingerprint_of(path), self.fingerprint)
         lpips = None if self.vgg_sha256 is None else load_lpips(load_vgg(self.vgg)).to(device)
@@ -113,7 +118,7 @@ class ReconstructionNetworks:
 
 
 class Reconstructions:
-    """Pictures -> features of their reconstructions, and `psnr`, `ssim`, `lpips` (batch, 1) of each pair."""
+    """Makes features of the reconstructions of images, and `psnr`, `ssim`, `lpips` (batch, 1) of each pair."""
 
     def __init__(
         self, tokenizer: Tokenizer, extractor: Extractor, lpips: nn.Module | None, device: torch.device
@@ -125,6 +130,7 @@ class Reconstructions:
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]:
+        """The features of the reconstructions of these images, and the differences of each pair."""
         pictures = rearrange(images, "batch rgb height width -> batch height width rgb").cpu().numpy()
         codes = self._tokenizer.encode(to_model(pictures).to(self._device))
         made = from_model(self._tokenizer.decode(codes))
@@ -140,7 +146,7 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
     """Writes report.json and report.html, unless they are there; inside a Ray session.
 
     Raises:
-        BadInput: weights or pictures can't be had, or `config.out` holds another evaluation.
+        BadInput: weights or images can't be loaded, or `config.out` holds another evaluation.
     """
     path = local_copy(config.tokenizer)
     tokenizer = checkpoint.load_tokenizer(path)
@@ -169,7 +175,7 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
         made = take(networks).summary(("pool3",), pairs)
         values = {"rfid": frechet_distance(made.moments["pool3"], pictures.moments["pool3"])}
         values |= {name: float(np.mean(made.features[name], dtype=np.float64)) for name in pairs}
-        # Of pictures smaller than its window there is no SSIM.
+        # Images smaller than its window have no SSIM.
         results = [Result(figure, values[figure.name]) for figure in RECONSTRUCTION_FIGURES if figure.name in values]
         measured = tuple(result for result in results if not np.isnan(result.value))
         shown = reconstructions_shown(image_set, tokenizer)
@@ -189,7 +195,7 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
 
 
 def reconstructions_shown(image_set: ImageSet, tokenizer: Tokenizer) -> Illustration:
-    """The first pictures, and what is left of them in their codes."""
+    """An illustration of the first images, and of their reconstructions."""
     images = image_set.read(next(image_set.plan()))["images"][:SHOWN_PAIRS].copy()  # An npz file's are read-only.
     made = from_model(tokenizer.decode(tokenizer.encode(to_model(images))))
     about = f"The first {len(images)} pictures, not chosen, and what their codes keep of them."

@@ -1,4 +1,4 @@
-"""Pictures -> feature shards, on Ray Data: each picture passes the networks once, in units that are done whole."""
+"""The stage that takes features of images, on Ray Data: each image passes the networks once, in whole units."""
 
 import hashlib
 import json
@@ -17,24 +17,16 @@ from pipeline.execution.ray_data import Device, place
 from pipeline.execution.records import Records
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Work
-from pipeline.features.folder import (
-    SHARD_NAME,
-    STAGE,
-    FeatureFolder,
-    FeatureShard,
-    as_columns,
-    encode_features,
-    features_in,
-    inspect_features,
-)
+from pipeline.features.folder import STAGE, FeatureFolder
 from pipeline.features.networks import Extractor, FeatureNetworksConfig, Networks
+from pipeline.features.shard import SHARD_NAME, FeatureShard, as_columns, encode_features, features_in, inspect_features
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
-    """How features are taken from pictures, and on what."""
+    """How features are taken of images, and on what."""
 
     networks: FeatureNetworksConfig = field(default_factory=FeatureNetworksConfig)
     batch_size: int = 64
@@ -57,11 +49,14 @@ class ExtractConfig:
 def extract(
     image_set: ImageSet, root: str, config: ExtractConfig, run: Run | None = None, networks: Networks | None = None
 ) -> FeatureFolder:
-    """Features of the pictures, in a folder of `root` that is named by all that they depend on; inside a Ray session.
+    """Features of the images, in a folder of `root` that is named after all that they depend on; inside a Ray session.
 
-    So whoever asks again finds them: another seed, another metric, another evaluation with the same reference. They
-    are those that `networks` sees (else: `config.networks`). What the same networks saw when samples were drawn is
-    taken over, from the batches and the device of then.
+    So other evaluations of the same images find them there. The features are those of `networks` (else:
+    `config.networks`). If the same networks saw the samples while they were drawn, those features are taken, with the
+    batch size and the device of the drawing.
+
+    Raises:
+        BadInput: weights can't be loaded, or images are missing.
     """
     networks = networks or config.networks
     if isinstance(image_set, SampleImageSet) and image_set.samples.networks == networks.identity:
@@ -70,7 +65,7 @@ def extract(
         read, build = image_set.read_features, _take_over
         workers = place("cpu", config.workers)[1]
     else:
-        networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
+        networks.load(torch.device("cpu"))  # Raises before any work starts if weights are missing.
         batch_size = config.batch_size
         device, workers = place(config.device, config.workers)
         read, build = image_set.read, partial(load_worker, networks.for_workers(), batch_size, device)
@@ -104,9 +99,9 @@ def extract(
 
 
 class ExtractFeatures:
-    """`images` (N, H, W, 3) uint8 -> `features.NAME` (N, dims) float32 each. One network an actor.
+    """`images` (N, H, W, 3) uint8 -> `features.NAME` (N, dims) float32 each. Each actor has one network.
 
-    Every batch has the same shape, its ragged end padded: float sums depend on the shape.
+    Every batch has the same shape, the last one padded, because float sums depend on the shape.
     """
 
     def __init__(self, extractor: Extractor, *, batch_size: int) -> None:
@@ -114,8 +109,9 @@ class ExtractFeatures:
         self._batch_size = batch_size
 
     def __call__(self, row: Row) -> Row:
+        """The features of the images in a row."""
         images: np.ndarray = row["images"]
-        # A unit without any picture still says how wide its features are.
+        # Also a unit without images must say how wide its features are.
         starts = range(0, max(len(images), 1), self._batch_size)
         batches = [self._extract(images[start : start + self._batch_size]) for start in starts]
         features = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -129,13 +125,13 @@ class ExtractFeatures:
 
 
 def load_worker(networks: Networks, batch_size: int, device: str) -> ExtractFeatures:
-    """The network in its worker."""
+    """Loads the networks into a worker."""
     use_one_thread(device)
     return ExtractFeatures(networks.load(torch.device(device)), batch_size=batch_size)
 
 
 def pack_features(row: Row) -> bytes:
-    """`records` and `features.NAME` -> the file of features."""
+    """The bytes of a feature shard, of a row with `records` and `features.NAME`."""
     records = Records.from_json(row["records"])
     features = {name: np.ascontiguousarray(each) for name, each in features_in(row).items()}
     return encode_features(FeatureShard(tuple(records.keys), features, tuple(records.quarantined)))

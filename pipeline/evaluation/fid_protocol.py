@@ -1,4 +1,4 @@
-"""How good drawn images are by the literature's numbers, and all that these depend on.
+"""The figures of drawn images, and everything that these depend on.
 
 The published rules are those of guided diffusion's evaluation (ADM; Dhariwal & Nichol, 2021).
 """
@@ -43,17 +43,17 @@ FID_FIGURES = (
 )
 """What is measured; Measurement says how."""
 PUBLISHED_FIGURES = FID_FIGURES[:5]
-"""Those of the published table."""
+"""The figures of the published table."""
 FRECHET = {"fid": "pool3", "sfid": "spatial", "fd_dinov2": DINOV2}
-"""Frechet distances, and the features that they are of."""
+"""Frechet distances, and the features that they compare."""
 DISTANCES = (*FRECHET, "kid")
-"""Of several seeds, also the least is given, by that name."""
+"""Figures of which several sets also give the minimum, under that name."""
 UNKNOWN = "as they came in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """All that two results must share before they compare."""
+    """Everything that two results must share before they compare."""
 
     name: str = "ADM's rules, torch-fidelity's Inception-v3 in float32"
     reference: str
@@ -76,7 +76,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class FidProtocol:
-    """How it was measured, and what was asked of the generator (None where nobody knows)."""
+    """How samples were measured, and how they were drawn (None if that is unknown)."""
 
     measurement: Measurement
     seeds: tuple[int, ...] | None
@@ -94,7 +94,11 @@ class FidProtocol:
         size: int,
         dinov2: str | None = None,
     ) -> "FidProtocol":
-        """BadInput where the sets are of one seed, or differ in more than their seeds."""
+        """The protocol of sets of samples that differ in their seeds alone.
+
+        Raises:
+            BadInput: two sets have the same seed, or sets differ in more than their seeds.
+        """
         known = [drawing for drawing in drawings if drawing is not None]
         for drawing in known:
             if replace(drawing, seed=known[0].seed) != known[0] or len(known) < len(drawings):
@@ -120,12 +124,12 @@ class FidProtocol:
 
     @property
     def set_names(self) -> tuple[str, ...] | None:
-        """What tells the sets apart."""
+        """The names of the sets by their seeds, None if those are unknown."""
         return None if self.seeds is None else tuple(f"seed {seed}" for seed in self.seeds)
 
 
 def measure_samples(samples: Summary, reference: Summary) -> dict[str, float]:
-    """Those of the figures that the reference allows, by name."""
+    """The figures that the reference allows, by name."""
     logits = samples.features["logits"]
     measured = {
         name: frechet_distance(samples.moments[feature], reference.moments[feature])
@@ -147,7 +151,7 @@ def measure_samples(samples: Summary, reference: Summary) -> dict[str, float]:
 
 
 def too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
-    """What can't be measured for want of pictures, in words."""
+    """Sentences on what can't be measured because there are too few images."""
     notes = []
     if num_images < SHUFFLED_PARTS:
         notes.append(f"{num_images} samples make no {SHUFFLED_PARTS} parts: no shuffled IS.")
@@ -157,7 +161,7 @@ def too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
 
 
 def fid_report(measured: Sequence[Mapping[str, float]], protocol: FidProtocol, notes: Sequence[str] = ()) -> Report:
-    """Of one set its figures; of several the mean and standard deviation, the least of distances, and each one's."""
+    """A report of the figures of one set, or of mean, standard deviation, minimum and each value of several sets."""
     results: list[Result] = []
     for figure in FID_FIGURES:
         values = [each[figure.name] for each in measured if figure.name in each]

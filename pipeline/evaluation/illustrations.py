@@ -1,4 +1,4 @@
-"""What a report on samples shows: some of them, the real pictures nearest to these, and quality beside cost."""
+"""The images of a report on samples: some of them, the real images nearest to these, and quality beside cost."""
 
 import io
 
@@ -18,7 +18,7 @@ QUERIES, SHOWN_NEIGHBOURS = 8, 4
 
 
 def samples_shown(images: UInt8[np.ndarray, "images height width 3"], source: str) -> Illustration:
-    """The first samples, in the order of their numbers."""
+    """An illustration of the first samples, in the order of their indices."""
     num = min(SHOWN_SAMPLES, len(images) // COLUMNS * COLUMNS) or len(images)
     grid = images[:num].reshape(-1, min(COLUMNS, num), *images.shape[1:])
     about = f"The first {num} of {source}, not chosen."
@@ -32,20 +32,20 @@ def neighbours_shown(
     among_features: FeatureFolder,
     source: str,
 ) -> Illustration:
-    """The first samples, each beside the pictures whose features are nearest to its own."""
+    """An illustration of the first samples, each beside the images whose features are nearest to its own."""
     queries = features[:QUERIES]
     images, distances = nearest_images(queries, among, among_features, SHOWN_NEIGHBOURS)
     about = (
         f"Each of the first samples, and the {images.shape[1]} pictures of {source} that are nearest to it in "
-        "Inception's pool3 (Euclidean; the distance of the nearest is on the left). A sample that was learned by heart "
-        "would stand beside its original."
+        "Inception's pool3 (Euclidean; the distance of the nearest is on the left). A memorised sample would stand "
+        "beside its original."
     )
     groups = {"sample": samples[: len(queries), None], "nearest first": images}
     return Illustration.of(Panel("Nearest real pictures", [f"{row[0]:.1f}" for row in distances], groups, about))
 
 
 def cost_shown(fid: float, measurement: Measurement, images_per_s: float | None, hardware: str | None) -> Illustration:
-    """FID against images/s: the published checkpoints on their machine, and this report's on its own."""
+    """A plot of FID over images/s, of the published checkpoints on their machine and of this report's on its own."""
     where = hardware or "unknown hardware"
     ours = f"this report: {measurement.num_images:,} images, {where}"
     theirs = f"published (256 px, 50,000 images, ADM's evaluation), {PAPER_HARDWARE}"
@@ -82,7 +82,7 @@ def _scatter(fid: float, images_per_s: float | None, ours: str, theirs: str) -> 
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     file = io.BytesIO()
-    # Without a date and with names that are no chance, the same figures are the same file.
+    # Without a date and with fixed names, equal figures give equal files.
     with mpl.rc_context({"svg.hashsalt": "bar"}):
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
     return file.getvalue()

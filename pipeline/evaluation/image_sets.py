@@ -1,4 +1,4 @@
-"""Pictures to be judged, or to be judged by: drawn samples, an npz file's `arr_0`, a folder of class folders."""
+"""Sets of images that are judged or compared with: drawn samples, `arr_0` of an npz file, a folder of class folders."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from bar_model.errors import BadInput
 from pipeline.execution.manifest import FileEntry
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Row, Unit
-from pipeline.features.folder import COLUMN
+from pipeline.features.shard import COLUMN
 from pipeline.images.codec import CROP_RULE
 from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
@@ -24,23 +24,27 @@ from pipeline.samples.folder import SampleFolder
 from pipeline.storage import Folder, absolute, local_copy
 
 IMAGES_ARRAY = "arr_0"
-"""Of an npz file, as the published evaluation reads it: (N, H, W, 3) uint8."""
+"""The array of images in an npz file, as the published evaluation reads it: (N, H, W, 3) uint8."""
 UNIT_SIZE, UNIT_PIXELS = 500, 500 * 256**2
-"""Pictures that are read together, and their pixels: no more than 100 MB."""
+"""The most images that are read together, and their pixels: no more than 100 MB."""
 
 
 class ImageSet(Protocol):
-    """Pictures of one size, in an order. The plan is a function of what is stored alone."""
+    """Images of one size, in a fixed order. The plan depends on nothing but what is stored."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from others, beside its plan (JSON values)."""
+        """What distinguishes the set from others, beside its plan (JSON values)."""
         ...
 
     @property
-    def image_size(self) -> int: ...
+    def image_size(self) -> int:
+        """The side of all images in pixels."""
+        ...
 
-    def plan(self) -> Iterator[Unit]: ...
+    def plan(self) -> Iterator[Unit]:
+        """The units in which the images are read, in order."""
+        ...
 
     def read(self, unit: Unit) -> Row:
         """A unit -> `images` (N, H, W, 3) uint8, and `records` (JSON of `Records`)."""
@@ -49,29 +53,33 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True)
 class SampleImageSet:
-    """Samples by image index; a unit is a shard of them."""
+    """Drawn samples by their index. A unit is one of their shards."""
 
     samples: SampleFolder
 
     @property
     def identity(self) -> dict[str, Any]:
+        """What distinguishes the set from others, beside its plan (JSON values)."""
         return {"kind": "samples", "fingerprint": self.samples.manifest.fingerprint}
 
     @property
     def image_size(self) -> int:
+        """The side of all images in pixels."""
         return self.samples.drawing.image_size
 
     def plan(self) -> Iterator[Unit]:
+        """The units in which the images are read, in order."""
         for index, file in enumerate(self.samples.manifest.files):
             yield Unit(index=index, size=file.rows, payload=file._asdict())
 
     def read(self, unit: Unit) -> Row:
+        """The images of a unit, and their records."""
         indices, labels, images, _ = self.samples.shard(FileEntry.of(unit.payload))
         records = Records([str(index) for index in indices.tolist()], labels.tolist())
         return {"images": images, "records": records.to_json()}
 
     def read_features(self, unit: Unit) -> Row:
-        """As `read`, with what `samples.networks` saw when the pictures were drawn in place of the pictures."""
+        """Reads a unit as `read` does, with the features that `samples.networks` saw in place of the images."""
         keys, features, _ = self.samples.features(FileEntry.of(unit.payload))
         columns = {f"{COLUMN}{name}": each for name, each in features.items()}
         return {**columns, "records": Records(keys).to_json()}
@@ -79,26 +87,29 @@ class SampleImageSet:
 
 @dataclass(frozen=True)
 class NpzImageSet:
-    """`arr_0` of an npz file, read piece by piece and never unpickled."""
+    """The array `arr_0` of an npz file, read in pieces and never unpickled."""
 
     url: str
 
     @property
     def identity(self) -> dict[str, Any]:
+        """What distinguishes the set from others, beside its plan (JSON values)."""
         return {"kind": "npz", "sha256": self.sha256}
 
     @property
     def image_size(self) -> int:
+        """The side of all images in pixels."""
         return self.shape[1]
 
     @cached_property
     def sha256(self) -> str:
+        """The SHA-256 of the file."""
         with self._path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of the arrays within."""
+        """The names of the arrays in the file."""
         try:
             with zipfile.ZipFile(self._path) as archive:
                 return tuple(name.removesuffix(".npy") for name in archive.namelist())
@@ -107,7 +118,11 @@ class NpzImageSet:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, 3); BadInput where there is no such array of bytes."""
+        """The shape (N, H, W, 3) of the images.
+
+        Raises:
+            BadInput: the file holds no such array of bytes.
+        """
         if IMAGES_ARRAY not in self.names:
             raise BadInput(f"{self.url} holds no pictures ({IMAGES_ARRAY}), only {', '.join(self.names)}")
         with zipfile.ZipFile(self._path) as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
@@ -122,12 +137,14 @@ class NpzImageSet:
         return shape
 
     def plan(self) -> Iterator[Unit]:
+        """The units in which the images are read, in order."""
         size = _unit_size(self.image_size)
         for index, start in enumerate(range(0, self.shape[0], size)):
             stop = min(start + size, self.shape[0])
             yield Unit(index=index, size=stop - start, payload=[start, stop])
 
     def read(self, unit: Unit) -> Row:
+        """The images of a unit, and their records."""
         start, stop = unit.payload
         num, *pixels = self.shape
         size = int(np.prod(pixels))
@@ -147,28 +164,34 @@ class NpzImageSet:
 
 @dataclass(frozen=True)
 class FolderImageSet:
-    """Pictures of class folders, cropped to one size as they are tokenized."""
+    """The images of class folders, cropped to one size as for tokenizing."""
 
     source: Source
     image_size: int
 
     @property
     def identity(self) -> dict[str, Any]:
+        """What distinguishes the set from others, beside its plan (JSON values)."""
         return {**self.source.identity, "image_size": self.image_size, "crop_rule": CROP_RULE}
 
     def plan(self) -> Iterator[Unit]:
+        """The units in which the images are read, in order."""
         for index, pictures in enumerate(in_portions(self.source.listing(), _unit_size(self.image_size))):
             yield Unit(index=index, size=len(pictures), payload=pictures)
 
     def read(self, unit: Unit) -> Row:
+        """The images of a unit, and their records."""
         return read_images(self.source, [ListedImage(*fields) for fields in unit.payload], self.image_size)
 
 
 def open_image_set(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> ImageSet:
-    """What lies at a path or URL; BadInput where its pictures are of another size than asked for.
+    """The set of images at a path or URL.
 
-    A folder of class folders has no size of its own: without one it is none that can be opened. The tokenizer makes
-    pictures of samples that were kept as codes alone.
+    A folder of class folders needs an image size, because it has none of its own. The tokenizer decodes samples that
+    were kept as codes alone.
+
+    Raises:
+        BadInput: there is no such set, or its images have another size.
     """
     if url.endswith(".npz"):
         image_set: ImageSet = NpzImageSet(absolute(url))
@@ -179,12 +202,12 @@ def open_image_set(url: str, image_size: int | None = None, *, tokenizer: str | 
     else:
         raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {IMAGES_ARRAY}")
     if image_size not in (None, image_set.image_size):
-        raise BadInput(f"{url} holds pictures of {image_set.image_size} px, but {image_size} px are wanted")
+        raise BadInput(f"{url} holds pictures of {image_set.image_size} px, but {image_size} px are needed")
     return image_set
 
 
 def image_set_fingerprint(image_set: ImageSet) -> str:
-    """16 hexadecimal digits of SHA-256 over all that its pictures depend on."""
+    """A fingerprint of a set: 16 hexadecimal digits of the SHA-256 over everything that its images depend on."""
     digest = hashlib.sha256(json.dumps(image_set.identity, sort_keys=True).encode())
     for unit in image_set.plan():
         digest.update(unit.digest.encode())

@@ -1,4 +1,4 @@
-"""The real pictures that are nearest to drawn ones in feature space: what was learned by heart would be seen there."""
+"""The real images that are nearest to drawn ones in feature space, among which a memorised one would show."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ FEATURE = "pool3"
 
 
 class NearestImages(NamedTuple):
-    """Of each query, the nearest first, and how far away they are (Euclidean)."""
+    """The nearest images of each query, the nearest first, and their Euclidean distances."""
 
     images: UInt8[np.ndarray, "queries count height width 3"]
     distances: Float64[np.ndarray, "queries count"]
@@ -21,7 +21,7 @@ class NearestImages(NamedTuple):
 def nearest_images(
     queries: Float[np.ndarray, "queries dims"], image_set: ImageSet, features: FeatureFolder, count: int
 ) -> NearestImages:
-    """Streamed over the features of all of the gallery's pictures, of which there must be `count`."""
+    """The `count` nearest images of each query, streamed over the features of a whole set, which must hold as many."""
     from scipy.spatial.distance import cdist
 
     distances = np.zeros((len(queries), 0))

@@ -1,22 +1,22 @@
-"""The paper's table: what is published of each checkpoint, and where its weights lie in the published folder."""
+"""The paper's table: the published figures of each checkpoint, and where its weights lie in the published folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 PAPER_HARDWARE = "1 × H200"
-"""That `images_per_s` were published for: in float32 with TF32 products, 125 at once, decoding included."""
+"""The hardware of the published `images_per_s`: float32 with TF32 products, 125 images at once, with decoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
-    """One checkpoint."""
+    """The published row of one checkpoint."""
 
     generator: str
     tokenizer: str
     figures: Mapping[str, float]
     """At 50,000 images, by the names of `fid_protocol.FIGURES`."""
     images_per_s: float | None
-    """None where nobody has published it."""
+    """None if it is not published."""
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""What samples are compared with: a published npz of moments and pictures, or pictures of one's own."""
+"""References, which samples are compared with: a published npz of moments and images, or a folder of images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,39 +13,39 @@ from pipeline.metrics.frechet import Moments
 from pipeline.storage import local_copy
 
 MOMENTS = {"pool3": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
-"""Arrays of an npz file that hold the moments of features, by the features' name."""
+"""The arrays of an npz file that hold the moments of features, by the name of the features."""
 DINOV2 = "dinov2"
 """Features whose moments no such file holds."""
 MAX_IMAGES = 10_000
-"""Reference pictures whose neighbours are looked at: as many as the published reference holds."""
+"""The most reference images whose neighbours are compared: as many as the published reference holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Moments that a file brings along, and pictures, if any, for everything else."""
+    """The moments that a file holds, and images, if there are any, for everything else."""
 
     identity: str
-    """SHA-256 of the file, or a digest over the pictures."""
+    """SHA-256 of the file, or a fingerprint of the images."""
     moments: Mapping[str, Moments] = field(repr=False)
     image_set: ImageSet | None
-    wanted: tuple[str, ...] = tuple(MOMENTS)
+    needed: tuple[str, ...] = tuple(MOMENTS)
     """Features whose moments are compared."""
 
     @property
     def to_compute(self) -> tuple[str, ...]:
-        """Features whose moments are the pictures': all, or none where the file brings any of its own.
+        """The features whose moments are computed from the images: all, or none if the file holds moments.
 
-        For those that are published are of more pictures than the file holds.
+        Published moments are of more images than the file holds, so they are not mixed with computed ones.
         """
-        return () if self.moments or self.image_set is None else self.wanted
+        return () if self.moments or self.image_set is None else self.needed
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What can't be measured with it, in words."""
+        """Sentences on what can't be measured with this reference."""
         reasons = {
             "no FID": "pool3" not in (*self.moments, *self.to_compute) and "mu, sigma",
             "no sFID": "spatial" not in (*self.moments, *self.to_compute) and "mu_s, sigma_s",
-            "no FD-DINOv2": DINOV2 in self.wanted
+            "no FD-DINOv2": DINOV2 in self.needed
             and DINOV2 not in self.to_compute
             and "pictures alone, as a folder has",
             "no precision, recall, KID, density, coverage": self.image_set is None and IMAGES_ARRAY,
@@ -53,21 +53,22 @@ class Reference:
         return tuple(f"The reference has no {reason}: {what}." for what, reason in reasons.items() if reason)
 
     def summary(self, features: FeatureFolder | None) -> Summary:
-        """`features` are those of its pictures, if it has any."""
+        """What samples are compared with. `features` are those of the reference's images, if it has any."""
         if features is None:
             return Summary((), self.moments, {})
         computed = features.summary(self.to_compute, ("pool3",), max_kept=MAX_IMAGES)
         return computed._replace(moments={**computed.moments, **self.moments})
 
 
-def open_reference(url: str, image_size: int, wanted: tuple[str, ...] = tuple(MOMENTS)) -> Reference:
-    """An npz file or a folder of pictures, to compare moments of these features.
+def open_reference(url: str, image_size: int, needed: tuple[str, ...] = tuple(MOMENTS)) -> Reference:
+    """The reference in an npz file or a folder of images, to compare moments of the features `needed`.
 
-    BadInput where it is neither, or made for pictures of another size.
+    Raises:
+        BadInput: it is neither, or its images have another size.
     """
     if not url.endswith(".npz"):
         image_set = open_image_set(url, image_size)
-        return Reference(identity=image_set_fingerprint(image_set), moments={}, image_set=image_set, wanted=wanted)
+        return Reference(identity=image_set_fingerprint(image_set), moments={}, image_set=image_set, needed=needed)
     file = NpzImageSet(url)
     moments = {
         name: _moments(url, *arrays) for name, arrays in MOMENTS.items() if all(array in file.names for array in arrays)
@@ -76,7 +77,7 @@ def open_reference(url: str, image_size: int, wanted: tuple[str, ...] = tuple(MO
     if not moments and not has_pictures:
         raise BadInput(f"{url} holds none of {IMAGES_ARRAY}, mu and sigma, only {', '.join(file.names)}")
     image_set = open_image_set(url, image_size) if has_pictures else None
-    return Reference(identity=file.sha256, moments=moments, image_set=image_set, wanted=wanted)
+    return Reference(identity=file.sha256, moments=moments, image_set=image_set, needed=needed)
 
 
 def _moments(url: str, mean_name: str, covariance_name: str) -> Moments:

@@ -1,37 +1,19 @@
-"""Feature shards: what networks see in images, a row an image, in safetensors files beside their manifest."""
+"""A finished folder of features, read against its manifest."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
-from torch import Tensor
 
-from bar_model.errors import BadInput, one_line
-from pipeline.execution.manifest import Manifest, Quarantined, read_checked
-from pipeline.execution.unit import Contents, Row
+from bar_model.errors import BadInput
+from pipeline.execution.manifest import Manifest, read_checked
+from pipeline.features.shard import FeatureShard, decode_features
 from pipeline.metrics.frechet import Moments, RunningMoments
 from pipeline.storage import Folder
 
-FORMAT = 1
 STAGE = "features"
-SHARD_NAME = "features-{}.safetensors"
-COLUMN = "features."
-"""The beginning of the columns of features in the rows of a stage; the feature's name follows."""
-_METADATA = "bar.features"
-_LENGTH_BYTES = 8
-
-
-class FeatureShard(NamedTuple):
-    """Features by name, each (images, dims) float32, in the order of the images' keys."""
-
-    keys: tuple[str, ...]
-    features: Mapping[str, Float32[np.ndarray, "images dims"]]
-    quarantined: tuple[Quarantined, ...] = ()
 
 
 class Summary(NamedTuple):
@@ -99,49 +81,3 @@ class FeatureFolder:
             {name: sums.result() for name, sums in running.items()},
             {name: np.concatenate(part) for name, part in parts.items()},
         )
-
-
-def features_in(row: Row) -> dict[str, Float32[np.ndarray, "images dims"]]:
-    """The features among the columns of a row, by name."""
-    return {name.removeprefix(COLUMN): each for name, each in sorted(row.items()) if name.startswith(COLUMN)}
-
-
-def as_columns(features: Mapping[str, Tensor]) -> Row:
-    """The columns of a row from features of a batch, each (batch, dims), by name."""
-    return {f"{COLUMN}{name}": each.cpu().numpy() for name, each in features.items()}
-
-
-def encode_features(shard: FeatureShard) -> bytes:
-    """The content of a shard's file: the same bytes for the same features."""
-    about = {"format": FORMAT, "keys": shard.keys, "quarantined": shard.quarantined}
-    return save(dict(shard.features), metadata={_METADATA: json.dumps(about)})
-
-
-def decode_features(data: bytes, where: str) -> FeatureShard:
-    """The shard that a file holds; the inverse of `encode_features`.
-
-    Raises:
-        BadInput: the file, `where`, is no whole shard.
-    """
-    try:
-        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")])
-        about = json.loads(header["__metadata__"][_METADATA])
-        found = about["format"]
-        features = load(data)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{where} is no feature shard, or damaged ({one_line(error)})") from error
-    if found != FORMAT:
-        raise BadInput(f"{where} has feature format {found}, but this version reads {FORMAT}: update this software")
-    if any(len(each) != len(about["keys"]) for each in features.values()):
-        raise BadInput(f"{where} holds features of more or fewer images than it has keys: make it anew")
-    return FeatureShard(tuple(about["keys"]), features, Quarantined.from_rows(about["quarantined"]))
-
-
-def inspect_features(data: bytes) -> Contents:
-    """What the content of a shard's file says of itself.
-
-    Raises:
-        BadInput: the file is no whole shard.
-    """
-    shard = decode_features(data, "the shard")
-    return Contents(len(shard.keys), shard.quarantined)

@@ -12,7 +12,7 @@ CHUNK_ROWS = 4096
 
 
 class Moments(NamedTuple):
-    """Mean and covariance (unbiased) of `num` feature vectors; None where a reference does not say how many."""
+    """Mean and unbiased covariance of feature vectors. `num` is their number, None if a reference does not say it."""
 
     num: int | None
     mean: Float64[np.ndarray, " dims"]
@@ -20,14 +20,14 @@ class Moments(NamedTuple):
 
 
 def moments(features: Float[np.ndarray, "num dims"]) -> Moments:
-    """Of all feature vectors; see RunningMoments."""
+    """The moments of all feature vectors, computed as RunningMoments does."""
     running = RunningMoments()
     running.add(features)
     return running.result()
 
 
 class RunningMoments:
-    """Moments of feature vectors that come in parts: the same to the last bit, however they are parted.
+    """Moments of feature vectors that come in parts. They are the same to the last bit for any division into parts.
 
     Chunks of CHUNK_ROWS vectors are merged in their order (Chan, Golub & LeVeque, 1979).
     """
@@ -39,6 +39,7 @@ class RunningMoments:
         self._squares: np.ndarray | float = 0.0
 
     def add(self, features: Float[np.ndarray, "num dims"]) -> None:
+        """Takes in the next feature vectors."""
         self._waiting.append(features)
         if sum(map(len, self._waiting)) >= CHUNK_ROWS:
             rows = np.concatenate(self._waiting)
@@ -48,16 +49,20 @@ class RunningMoments:
             self._waiting = [rows[whole:]]
 
     def result(self) -> Moments:
-        """BadInput where there are fewer than two vectors, or any that is not finite. To be asked for at the end."""
+        """The moments of all vectors. No more can be added afterwards.
+
+        Raises:
+            BadInput: there are fewer than two vectors, or one of them is not finite.
+        """
         rest = sum(map(len, self._waiting))
         if self._num + rest < 2:
-            raise BadInput(f"{self._num + rest} feature vectors: a covariance takes at least 2")
+            raise BadInput(f"{self._num + rest} feature vectors: a covariance needs at least 2")
         if rest:
             self._merge(np.concatenate(self._waiting))
             self._waiting = []
         mean, covariance = np.asarray(self._mean), np.asarray(self._squares) / (self._num - 1)
         if not np.isfinite(covariance).all():
-            raise BadInput("features hold NaN or infinities: look at the pictures and the weights that they come from")
+            raise BadInput("features hold NaN or infinities: check the images and the weights that they come from")
         return Moments(self._num, mean, covariance)
 
     def _merge(self, features: Float[np.ndarray, "num dims"]) -> None:
@@ -73,10 +78,15 @@ class RunningMoments:
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """|μ₁ − μ₂|² + tr(S₁ + S₂ − 2·(S₁·S₂)^½): squared 2-Wasserstein distance of two Gaussians (Dowson & Landau, 1982).
+    """The squared 2-Wasserstein distance of two Gaussians, |μ₁ − μ₂|² + tr(S₁ + S₂ − 2·(S₁·S₂)^½).
+
+    The formula is that of Dowson & Landau (1982).
 
     With S₂ = L·Lᵀ, S₁·S₂ has the eigenvalues of Lᵀ·S₁·L, which is symmetric: so they are real, and quick to find. What
-    rounding makes of an eigenvalue 0, as sets smaller than the dimension have them, is no part of the sum.
+    rounding makes of an eigenvalue 0, as sets smaller than the dimension have them, is left out of the sum.
+
+    Raises:
+        BadInput: the two have different dimensions.
     """
     if first.mean.shape != second.mean.shape:
         raise BadInput(f"features of {len(first.mean)} and of {len(second.mean)} dimensions can't be compared")
@@ -107,12 +117,12 @@ def _root(covariance: Float64[np.ndarray, "dims dims"]) -> Float64[np.ndarray, "
 
 
 def _above_rounding(eigenvalues: Float64[np.ndarray, " dims"]) -> np.ndarray:
-    """Which eigenvalues (ascending) of a positive semi-definite matrix can be told from 0."""
+    """Which eigenvalues (ascending) of a positive semi-definite matrix are larger than the error of rounding."""
     if not len(eigenvalues):
         return np.zeros(0, np.bool_)
     return eigenvalues > _rounding(len(eigenvalues), eigenvalues[-1])
 
 
 def _rounding(dims: int, largest: float) -> float:
-    """What may become of a 0 among numbers as large as that."""
+    """The largest value that rounding makes of a 0 in sums of numbers up to `largest`."""
     return dims * np.finfo(np.float64).eps * largest

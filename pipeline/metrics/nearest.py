@@ -12,16 +12,20 @@ CHUNK_ELEMENTS = 2**24
 
 
 class Neighbours(NamedTuple):
-    """For each query, which reference is nearest in Euclidean distance (the first of equals), and how far it is."""
+    """For each query, the nearest reference in Euclidean distance (the first of equals), and how far away it is."""
 
     indices: Int64[np.ndarray, " queries"]
     distances: Float64[np.ndarray, " queries"]
 
 
 def nearest(queries: Float[np.ndarray, "queries dims"], references: Float[np.ndarray, "references dims"]) -> Neighbours:
-    """The nearest reference of each query; memory is bounded whatever their numbers."""
+    """The nearest reference of each query. Memory is bounded for any numbers of both.
+
+    Raises:
+        BadInput: there are no references.
+    """
     if not len(references):
-        raise BadInput("no references: nearest neighbours are looked for among at least one")
+        raise BadInput("no references: a nearest neighbour needs at least one")
     queries, references = queries.astype(np.float64), references.astype(np.float64)
     squares = (references**2).sum(axis=1)
     chunk = max(1, CHUNK_ELEMENTS // len(references))

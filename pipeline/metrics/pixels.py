@@ -6,13 +6,13 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 SSIM_WINDOW = 11
-"""Pixels: the Gaussian window's side (sigma 1.5). Smaller pictures have no SSIM."""
+"""Pixels: the Gaussian window's side (sigma 1.5). Smaller images have no SSIM."""
 
 
 def psnr(
     first: UInt8[np.ndarray, "batch height width 3"], second: UInt8[np.ndarray, "batch height width 3"]
 ) -> Float64[np.ndarray, " batch"]:
-    """Peak signal-to-noise ratio of each pair of pictures in dB; infinite where they are equal."""
+    """Peak signal-to-noise ratio of each pair of images in dB, infinite for equal ones."""
     errors = ((first.astype(np.float64) - second) ** 2).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
         return 10 * np.log10(255**2 / errors)
@@ -21,7 +21,7 @@ def psnr(
 def ssim(
     first: UInt8[Tensor, "batch 3 height width"], second: UInt8[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, " batch"]:
-    """Structural similarity of each pair (Wang et al., 2004); NaN where pictures are smaller than its window."""
+    """Structural similarity of each pair (Wang et al., 2004); NaN for images smaller than its window."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     if min(first.shape[-2:]) < SSIM_WINDOW:

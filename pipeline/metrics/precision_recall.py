@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: which pictures lie among the nearest neighbours of which others.
+"""Precision, recall, density and coverage: which images lie among the nearest neighbours of which others.
 
 A set's manifold is the union of balls about its feature vectors, each as wide as the k-th nearest other vector is far
 (Kynkäänniemi et al., 2019; Naeem et al., 2020). All distances are squared.
@@ -24,14 +24,14 @@ Distances = Callable[
 
 
 class PrecisionRecall(NamedTuple):
-    """Shares: of samples within the reference's manifold, of references within the samples'."""
+    """The share of samples within the reference's manifold, and of references within the manifold of the samples."""
 
     precision: float
     recall: float
 
 
 class DensityCoverage(NamedTuple):
-    """Balls of the reference that hold a sample, on average and over k; share of these balls that hold any sample."""
+    """The mean number of the reference's balls that hold a sample, divided by k; the share of balls that hold any."""
 
     density: float
     coverage: float
@@ -40,14 +40,14 @@ class DensityCoverage(NamedTuple):
 def squared_distances(
     first: Float32[Tensor, "first dims"], second: Float32[Tensor, "second dims"]
 ) -> Float32[Tensor, "first second"]:
-    """In float32."""
+    """The squared Euclidean distances of all pairs, in float32."""
     return _expanded(first.square().sum(1), first @ second.T, second.square().sum(1))
 
 
 def half_squared_distances(
     first: Float32[Tensor, "first dims"], second: Float32[Tensor, "second dims"]
 ) -> Float32[Tensor, "first second"]:
-    """As the published evaluation (ADM's) has them: in float16, or in float32 where a block overflows there.
+    """The squared distances of the published evaluation (ADM's): in float16, or in float32 if a block overflows there.
 
     Sums over dimensions are float32, rounded, as a GPU's matrix products are.
     """
@@ -63,7 +63,11 @@ def precision_recall(
     samples: Float[Tensor, "samples dims"],
     distances: Distances = squared_distances,
 ) -> PrecisionRecall:
-    """With k = 3. The sets may differ in number, but numbers compare only between results of the same ones."""
+    """Precision and recall with k = 3. Results compare only if the numbers of images are the same.
+
+    Raises:
+        BadInput: there are too few images for so many neighbours.
+    """
     reference, samples = reference.float(), samples.float()
     reference_radii = _radii(reference, NEIGHBOURS, distances)
     sample_radii = _radii(samples, NEIGHBOURS, distances)
@@ -78,7 +82,11 @@ def precision_recall(
 def density_coverage(
     reference: Float[Tensor, "references dims"], samples: Float[Tensor, "samples dims"]
 ) -> DensityCoverage:
-    """With k = 5."""
+    """Density and coverage with k = 5.
+
+    Raises:
+        BadInput: there are too few reference images for so many neighbours.
+    """
     reference, samples = reference.float(), samples.float()
     radii = _radii(reference, DENSITY_NEIGHBOURS, squared_distances)
     num_within = torch.zeros(len(reference), dtype=torch.int64, device=reference.device)

@@ -7,15 +7,15 @@ from jaxtyping import Float
 from bar_model.errors import BadInput
 
 SPLIT = 5000
-"""Pictures of a part of the Inception score, by the published evaluation's rule."""
+"""Images in each part of the Inception score, by the rule of the published evaluation."""
 SHUFFLED_PARTS, KID_SUBSET = 10, 1000
-"""As torch-fidelity has them."""
+"""Parts of the shuffled Inception score and images in a subset of KID, as in torch-fidelity."""
 
 
 def inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
-    """exp(mean KL(p(y|x) ‖ p(y))) of each 5,000 pictures in the order given, averaged: the published evaluation's rule.
+    """The Inception score by the published evaluation: the mean of exp(mean KL(p(y|x) ‖ p(y))) over parts of 5,000.
 
-    The last part may be shorter. The order counts: sorted by class, the same pictures score far less.
+    The parts are taken in the order given; the last may be shorter. Sorted by class, the same images score far less.
     """
     from scipy.special import log_softmax
 
@@ -28,7 +28,11 @@ def inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
 
 
 def shuffled_inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
-    """torch-fidelity's rule: ten parts of the pictures in an order drawn with seed 2020."""
+    """The Inception score by torch-fidelity's rule: ten parts of the images in an order drawn with seed 2020.
+
+    Raises:
+        BadInput: there are fewer than ten images.
+    """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
     if len(logits) < SHUFFLED_PARTS:
@@ -37,7 +41,11 @@ def shuffled_inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
 
 
 def kernel_distance(first: Float[np.ndarray, "first dims"], second: Float[np.ndarray, "second dims"]) -> float:
-    """KID by torch-fidelity's rule: mean of 100 subsets of 1,000, drawn with seed 2020; cubic kernel, unbiased."""
+    """KID by torch-fidelity's rule: mean of 100 subsets of 1,000, drawn with seed 2020; cubic kernel, unbiased.
+
+    Raises:
+        BadInput: there are fewer than 1,000 images in either set.
+    """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
     for features in (first, second):

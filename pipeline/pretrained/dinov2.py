@@ -1,4 +1,4 @@
-"""DINOv2's features of pictures, of which FD-DINOv2 is made (Stein et al., 2023)."""
+"""DINOv2's features of images, of which FD-DINOv2 is made (Stein et al., 2023)."""
 
 import hashlib
 from pathlib import Path
@@ -20,11 +20,11 @@ RULE = (
 )
 WEIGHTS = "model.safetensors"
 ORIGIN = "facebook/dinov2-large"
-"""Which network the literature's FD-DINOv2 is of: ViT-L/14."""
+"""The network of the literature's FD-DINOv2: ViT-L/14."""
 
 
 class Dinov2:
-    """A ViT in float32 proper: neither autocast nor TF32."""
+    """DINOv2's ViT in full float32: neither autocast nor TF32."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self._network = network.eval().to(device)
@@ -32,6 +32,7 @@ class Dinov2:
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]:
+        """The features `dinov2` of images of any size."""
         pixels = images.to(self._device).float() / 255
         resized = F.interpolate(
             pixels, size=(INPUT_SIDE, INPUT_SIDE), mode="bicubic", antialias=True, align_corners=False
@@ -42,10 +43,10 @@ class Dinov2:
 
 
 def load_dinov2(source: str, sha256: str, device: torch.device) -> Dinov2:
-    """The network in a folder, of any URL, as transformers keeps it.
+    """DINOv2 from a folder of any URL, in the format of transformers.
 
     Raises:
-        BadInput: it can't be had, or its weights are others than those named.
+        BadInput: it can't be loaded, or its weights have another SHA-256.
     """
     from transformers import Dinov2Model
 
@@ -60,7 +61,11 @@ def load_dinov2(source: str, sha256: str, device: torch.device) -> Dinov2:
 
 
 def dinov2_sha256(source: str) -> str:
-    """SHA-256 of the weights; BadInput where there are none."""
+    """The SHA-256 of the weights in a folder of DINOv2.
+
+    Raises:
+        BadInput: the folder holds no weights.
+    """
     path: Path = local_copy(source) / WEIGHTS
     if not path.is_file():
         raise BadInput(f"{source} holds no {WEIGHTS}: give a folder as transformers keeps {ORIGIN}")

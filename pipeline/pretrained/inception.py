@@ -1,4 +1,4 @@
-"""Inception's features of pictures, of which FID, sFID and IS are made: torch-fidelity's port of TensorFlow's."""
+"""Inception's features of images, of which FID, sFID and IS are made, by torch-fidelity's port of TensorFlow's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ from pipeline.pretrained.weights import RequiredWeights
 
 DIMS = 2048
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of the weights that the literature's distances are measured with."""
+"""The SHA-256 of the weights that the literature's distances are measured with."""
 RESIZE = "bilinear to 299 px as TensorFlow 1 does, without antialiasing"
 SPATIAL_CHANNELS = 7
 
 
 class Inception:
-    """Inception-v3 in float32 proper: neither autocast nor TF32, which would shift every distance."""
+    """Inception-v3 in full float32: neither autocast nor TF32, which would shift every distance."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        """`path`: weights in torch-fidelity's format. It unpickles them, so they must be known: see load_inception."""
+        """Loads weights in torch-fidelity's format. They are unpickled, so their checksum must be known."""
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         required = [str(DIMS), "logits_unbiased"]
@@ -31,12 +31,12 @@ class Inception:
         self._device = device
 
     def features(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 2048"]:
-        """pool3, of which FID is made."""
+        """The features pool3, of which FID is made."""
         return self(images)["pool3"]
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch dims"]]:
-        """Of pictures of any size, which the network itself resizes to 299 px as TensorFlow 1 did.
+        """The features of images of any size. The network resizes them to 299 px as TensorFlow 1 did.
 
         `pool3` (2,048); `spatial` (2,023), of which sFID is made: the first 7 channels of mixed_6/conv, 17 × 17 of
         them, channels last; `logits` (1,008), of which IS is made: without bias, as in the graph.
@@ -57,7 +57,7 @@ def load_inception(source: str | None, sha256: str, device: torch.device) -> Inc
     """Inception with the weights at a path or URL, or (None) those that torch-fidelity publishes.
 
     Raises:
-        BadInput: they can't be had, or their SHA-256 is another; the message says what is wanted, and from where.
+        BadInput: they can't be loaded, or have another SHA-256; the message says which are required, and from where.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
@@ -69,7 +69,7 @@ def load_inception(source: str | None, sha256: str, device: torch.device) -> Inc
 
 @contextmanager
 def float32_products() -> Iterator[None]:
-    """Matrix products without TF32, whatever the process has set."""
+    """A context with matrix products without TF32, whatever the process has set."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,4 +1,4 @@
-"""The frozen networks of the tokenizer's training: from the libraries that keep them, weights from a path or a hub."""
+"""The frozen networks of the tokenizer's losses: from the libraries that define them, weights from a path or a hub."""
 
 import warnings
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _SIGLIP = "google/siglip2-so400m-patch16-naflex"
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenNetworksConfig:
-    """Where the weights lie, as a path or URL; None stands for the hub that the library itself downloads from."""
+    """Where the weights are, as a path or URL. None stands for the hub that the library itself downloads from."""
 
     vgg: InputUrl | None = None
     """VGG-16 as torchvision has it, for the LPIPS and Gram losses."""
@@ -41,10 +41,10 @@ class FrozenNetworksConfig:
     inception: InputUrl | None = None
     """Inception-v3 as torch-fidelity has it, for rFID."""
     inception_sha256: str = INCEPTION_SHA256
-    """Of that file. With another one, rFID compares with nobody else's."""
+    """SHA-256 of that file. With another file, rFID compares with no others."""
 
     def for_workers(self) -> "FrozenNetworksConfig":
-        """The same, as it is understood in another working directory."""
+        """The same with absolute paths, for another working directory."""
         places = ("vgg", "convnext", "dino", "siglip", "inception")
         return replace(self, **{name: absolute(getattr(self, name)) for name in places})
 
@@ -52,10 +52,10 @@ class FrozenNetworksConfig:
 def load_frozen_networks(
     sources: FrozenNetworksConfig, loss: TokenizerLossConfig, tokenizer: TokenizerConfig, device: torch.device
 ) -> FrozenNetworks:
-    """The networks that this loss looks through, and no others.
+    """The networks that this loss needs, and no others.
 
     Raises:
-        BadInput: weights that can't be had, or are not the network's; the message says which, and where they are kept.
+        BadInput: weights can't be loaded, or are another network's; the message says which, and where they are kept.
     """
     vgg = load_vgg(sources.vgg).to(device) if loss.lpips > 0 or loss.gram > 0 else None
     return FrozenNetworks(
@@ -68,13 +68,13 @@ def load_frozen_networks(
 
 
 def fingerprints(networks: FrozenNetworks) -> dict[str, str]:
-    """Of the weights of each network that is there."""
+    """Fingerprints of the weights of the networks that are there, by name."""
     found = {field.name: getattr(networks, field.name) for field in fields(networks)}
     return {name: checkpoint.fingerprint(network) for name, network in found.items() if isinstance(network, nn.Module)}
 
 
 def load_vgg(source: str | None) -> nn.Sequential:
-    """The `features` of VGG-16."""
+    """The `features` of VGG-16, frozen."""
     from torchvision.models import VGG16_Weights, vgg16
 
     with torch.device("meta"):
@@ -87,7 +87,7 @@ def load_vgg(source: str | None) -> nn.Sequential:
 
 
 def load_lpips(vgg: nn.Sequential) -> nn.Module:
-    """LPIPS on the convolutions of this VGG-16; its own linear weights come with the library."""
+    """LPIPS on the convolutions of this VGG-16. Its own linear weights come with the library."""
     import lpips
 
     with warnings.catch_warnings(), torch.device("meta"):
@@ -103,6 +103,7 @@ def load_lpips(vgg: nn.Sequential) -> nn.Module:
 
 
 def load_convnext(source: str | None) -> nn.Module:
+    """ConvNeXt-S, frozen."""
     from torchvision.models import ConvNeXt_Small_Weights, convnext_small
 
     with torch.device("meta"):
@@ -126,7 +127,7 @@ def load_dino(source: str | None) -> nn.Module:
 
 
 class DinoSlots(nn.Module):
-    """What the discriminator reads of the ViT: its slots before the first block and after each of `DINO_BLOCKS`."""
+    """What the discriminator takes from the ViT: its slots before the first block and after each of `DINO_BLOCKS`."""
 
     def __init__(self, dino: nn.Module) -> None:
         from torchvision.models.feature_extraction import create_feature_extractor
@@ -135,11 +136,12 @@ class DinoSlots(nn.Module):
         self.dino = create_feature_extractor(dino, ["norm_pre", *(f"blocks.{block}" for block in DINO_BLOCKS)])
 
     def forward(self, images: Float[Tensor, "batch 3 224 224"]) -> list[Float[Tensor, "batch slots features"]]:
+        """The slots at each of these depths."""
         return list(self.dino(images).values())
 
 
 def load_siglip(source: str | None, tokenizer: TokenizerConfig) -> Encoder:
-    """SigLIP 2 as this tokenizer's encoder: what its training starts from, and the target of the semantic loss."""
+    """SigLIP 2 as the encoder of this tokenizer: the start of its training, and the target of the semantic loss."""
     required = RequiredWeights("siglip", _SIGLIP)
     weights = required.get(source, _vision_tower, lambda: _vision_tower(_SIGLIP))
     with torch.device("meta"):

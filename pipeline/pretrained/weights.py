@@ -19,20 +19,24 @@ Loaded = TypeVar("Loaded")
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """A file of tensors by name, without unpickling anything else."""
+    """The tensors of a file, by name. Nothing else is unpickled."""
     return load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
 
 
 class RequiredWeights(NamedTuple):
-    """Weights that somebody has to provide."""
+    """Weights that a user provides or that are downloaded."""
 
     field: str
-    """The configuration's field that names their place."""
+    """The field of the configuration that says where they are."""
     origin: str
-    """Where they are kept."""
+    """Where they can be downloaded."""
 
     def get(self, source: str | None, read: Callable[[Path], Loaded], download: Callable[[], Loaded]) -> Loaded:
-        """What `read` makes of the source, or of None what `download` brings; BadInput says what was wanted."""
+        """The weights that `read` finds at the source or, if that is None, that `download` gives.
+
+        Raises:
+            BadInput: they can't be loaded; the message says which are required, and from where.
+        """
         try:
             return download() if source is None else read(local_copy(source))
         except (OSError, RuntimeError, BadInput, pickle.UnpicklingError, SafetensorError) as error:
@@ -41,7 +45,11 @@ class RequiredWeights(NamedTuple):
             raise BadInput(f"no {self.field} weights from {place} ({reason}); {self._remedy}") from error
 
     def fill(self, network: Network, weights: Mapping[str, Tensor]) -> Network:
-        """The network with these weights, frozen; BadInput where they are another's."""
+        """The network with these weights, frozen.
+
+        Raises:
+            BadInput: the weights are those of another network.
+        """
         try:
             network.load_state_dict(weights, assign=True)
         except RuntimeError as error:
@@ -50,7 +58,11 @@ class RequiredWeights(NamedTuple):
         return network.eval().requires_grad_(False)
 
     def check(self, path: Path, sha256: str) -> None:
-        """BadInput unless the file is the very one."""
+        """Checks that a file is the required one.
+
+        Raises:
+            BadInput: its SHA-256 is another.
+        """
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:

@@ -18,11 +18,11 @@ from pipeline.tracking.lineage import Origin
 PAGE = "report.html"
 TEMPLATE = "report.html.jinja"
 LARGEST, SMALLEST = 128, 64
-"""Sides of pictures on a page, in pixels; whole multiples and fractions of their own."""
+"""Sides of images on a page, in pixels. Images are enlarged or reduced by whole factors."""
 
 
 class Illustration(NamedTuple):
-    """A picture of a report, and what is to be seen there."""
+    """An image of a report, and what it shows."""
 
     title: str
     about: str
@@ -31,7 +31,7 @@ class Illustration(NamedTuple):
 
     @classmethod
     def of(cls, panel: Panel) -> "Illustration":
-        """A panel whose pictures are brought to a size that a page can hold."""
+        """An illustration of a panel, with its images enlarged or reduced to a size that suits a page."""
         size = next(iter(panel.groups.values())).shape[-2]
         groups = {name: _reduced(images, max(1, size // LARGEST)) for name, images in panel.groups.items()}
         drawn = draw_panel(panel._replace(title="", groups=groups), scale=max(1, SMALLEST // size))
@@ -39,12 +39,12 @@ class Illustration(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The picture itself."""
+        """The image itself, as a data URL."""
         return f"data:{self.media};base64,{base64.b64encode(self.picture).decode()}"
 
 
 def draw_report(title: str, report: Report, illustrations: Sequence[Illustration], origins: Sequence[Origin]) -> bytes:
-    """The page: the same bytes for the same report, so it says nothing of when it was made."""
+    """The page of a report. Equal reports give equal bytes, so the page does not say when it was made."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

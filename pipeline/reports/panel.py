@@ -1,4 +1,4 @@
-"""Pictures of pictures: named rows and groups of columns under a title, several of them on a page."""
+"""Panels: images in named rows and groups of columns under a title, several of them on a page."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,10 +15,10 @@ TITLE_SIZE, TEXT_SIZE = 18, 13
 
 
 class Panel(NamedTuple):
-    """Pictures of one size in rows, beside each other in groups: "guided" | "unguided".
+    """Images of one size in rows, in groups beside each other, such as "guided" | "unguided".
 
     `rows` names the rows; each group holds (rows, columns, height, width, 3) uint8. The title may be empty; `about`, a
-    sentence or two on what is to be seen, is not drawn.
+    sentence or two on what the panel shows, is not drawn.
     """
 
     title: str
@@ -28,7 +28,7 @@ class Panel(NamedTuple):
 
 
 def draw_panel(panel: Panel, *, scale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
-    """The panel as one picture, each pixel of its pictures as `scale` × `scale`."""
+    """The panel as one image, each pixel of its images as `scale` × `scale` pixels."""
     blocks = [_grid(images, scale) for images in panel.groups.values()]
     text = ImageFont.load_default(TEXT_SIZE)
     row_height = (blocks[0].shape[0] + GRID_GAP) // len(panel.rows)
@@ -49,7 +49,7 @@ def draw_panel(panel: Panel, *, scale: int = 1) -> UInt8[np.ndarray, "height wid
 
 
 def draw_page(panels: Sequence[Panel], *, scale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
-    """Panels below each other."""
+    """Several panels below each other, as one image."""
     pictures = [draw_panel(panel, scale=scale) for panel in panels]
     width = max(picture.shape[1] for picture in pictures)
     fill = BACKGROUND[0]

@@ -1,4 +1,4 @@
-"""What every evaluation does with its report: draws its page, publishes both once, and tells the run."""
+"""What every evaluation does with its report: draws its page, publishes both once, and logs them to the run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from pipeline.tracking.run import Run
 
 
 class Findings(NamedTuple):
-    """A report with what its page shows, further files by name, and the number of items that were judged."""
+    """A report, what its page shows, further files by name, and the number of items that were judged."""
 
     report: Report
     illustrations: Sequence[Illustration]
@@ -30,11 +30,12 @@ def report_once(
     *,
     judged: Judged | None,
 ) -> Report:
-    """Writes report.json, report.html and what else was found, unless they are there.
+    """Writes report.json, report.html and further files, unless they are there.
 
-    The run gets its figures, as those of the checkpoint that was `judged`, where it is known.
+    The run gets the figures. They are those of the checkpoint that was `judged`, if it is known.
 
-    BadInput where `out` holds another evaluation, by its configuration.
+    Raises:
+        BadInput: `out` holds an evaluation of another configuration.
     """
     if (published := open_stage(out, STAGE, configuration)) is not None:
         print(f"{out}: evaluated before, nothing to do", flush=True)

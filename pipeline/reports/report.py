@@ -20,13 +20,14 @@ _OF_SETS = re.compile(r"(?P<figure>.+)_(?P<part>sd|min|(?:seed|set)_\d+)")
 
 
 class Goal(NamedTuple):
-    """What a figure has to reach, must not exceed, or must not be farther from than `tolerance`."""
+    """The value that a figure must reach or must not exceed, or that it must be near to within `tolerance`."""
 
     kind: Literal["at least", "at most", "near"]
     bound: float
     tolerance: float = 0.0
 
     def is_met(self, value: float) -> bool:
+        """Whether a value meets the goal."""
         match self.kind:
             case "at least":
                 return value >= self.bound
@@ -37,7 +38,7 @@ class Goal(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """What is measured: `name` for machines, `title` for people. Shares (unit "%") are fractions."""
+    """What is measured: `name` for machines, `title` for people. Values of the unit "%" are fractions of 1."""
 
     name: str
     title: str
@@ -45,14 +46,14 @@ class Figure(NamedTuple):
     goal: Goal | None = None
 
     def shown(self, value: float) -> str:
-        """A value of this figure, for people."""
+        """A value of this figure as text, with its unit."""
         if self.unit == "%":
             return f"{100 * value:.4g} %"
         return f"{value:.4g} {self.unit}".rstrip()
 
     @property
     def goal_shown(self) -> str:
-        """Likewise the goal, if there is one."""
+        """The goal as text, empty if there is none."""
         if self.goal is None:
             return ""
         around = f" ± {self.shown(self.goal.tolerance)}" if self.goal.tolerance else ""
@@ -60,20 +61,20 @@ class Figure(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What was measured."""
+    """A figure and its measured value."""
 
     figure: Figure
     value: float
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is; None where there is none."""
+        """Whether the goal is met; None if there is none."""
         return None if self.figure.goal is None else self.figure.goal.is_met(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Results of one protocol (a dataclass); `notes` are what a reader of the results must know besides."""
+    """Results of one protocol, which is a dataclass. `notes` are sentences that a reader of the results must know."""
 
     protocol: Any
     results: tuple[Result, ...]
@@ -81,9 +82,11 @@ class Report:
 
     @property
     def are_goals_met(self) -> bool:
+        """Whether no goal is missed."""
         return all(result.is_met is not False for result in self.results)
 
     def to_json(self) -> bytes:
+        """The bytes of report.json."""
         results = {result.figure.name: _fields(result) for result in self.results}
         document = {"format": FORMAT, "protocol": plain(self.protocol), "results": results, "notes": self.notes}
         return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
@@ -96,7 +99,7 @@ class Report:
         *,
         num_inputs: int,
     ) -> Manifest:
-        """Writes the report and its pictures by their file names, and the manifest last."""
+        """Writes the report, further files by their names, and the manifest last."""
         files = {REPORT: self.to_json(), **pictures}
         for name, data in files.items():
             out.write(name, data)
@@ -113,14 +116,14 @@ class Report:
 
     @classmethod
     def from_json(cls, document: bytes) -> "Report":
-        """The inverse of `to_json`, but that the protocol is plain JSON values."""
+        """The report in a file that `to_json` made. Its protocol stays plain JSON values."""
         fields = json.loads(document)
         results = tuple(_result(name, each) for name, each in fields["results"].items())
         return cls(protocol=fields["protocol"], results=results, notes=tuple(fields["notes"]))
 
 
 class TableRow(NamedTuple):
-    """A figure's result; of several sets that is the mean, and beside it are their spread, their least, and each."""
+    """The result of a figure. Of several sets it is the mean, beside their deviation, their minimum and each value."""
 
     result: Result
     deviation: float | None
@@ -129,7 +132,7 @@ class TableRow(NamedTuple):
 
 
 def table_rows(results: Sequence[Result]) -> tuple[TableRow, ...]:
-    """A row a figure: what belongs to the same by its name (`fid`, `fid_sd`, `fid_min`, `fid_seed_0`) is in one."""
+    """A row for each figure. Results that belong together by name (`fid`, `fid_sd`, `fid_seed_0`) share one."""
     parts: dict[str, dict[str, float]] = {result.figure.name: {} for result in results}
     for figure, value in results:
         found = _OF_SETS.fullmatch(figure.name)
@@ -149,7 +152,7 @@ def table_rows(results: Sequence[Result]) -> tuple[TableRow, ...]:
 
 
 def results_table(title: str, results: Sequence[Result]) -> Table:
-    """Figures beside their goals."""
+    """A table of figures beside their goals."""
     table = Table(title=Text(title), title_justify="left", title_style="bold")
     table.add_column("")
     for heading in ("result", "goal", ""):

@@ -1,4 +1,4 @@
-"""How many images are drawn at once, where that follows from memory: asked where the workers run."""
+"""How many images are drawn at once, by the memory of the machines where the workers run."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ Auto = Literal["auto"]
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLoad:
-    """What a worker holds and does: only sizes count."""
+    """What a worker holds in memory and draws. Only the sizes of the models count, not their weights."""
 
     generator: Bar
     tokenizer: Tokenizer
@@ -26,10 +26,10 @@ class WorkerLoad:
     precision: str
 
     def choose(self, *, unit_size: int, device: str, workers: Workers) -> int:
-        """The greatest divisor of `unit_size` that fits; a task on the cluster looks how much is free.
+        """The greatest divisor of `unit_size` that fits into memory. A task on the cluster measures how much is free.
 
         Raises:
-            BadInput: there is no room for the models and a single image.
+            BadInput: the models and a single image do not fit.
         """
         import ray
 
@@ -55,6 +55,6 @@ class WorkerLoad:
 
     @property
     def _model_bytes(self) -> int:
-        """Of both models, and of the copies that are made ready to draw and to decode."""
+        """The size of both models and of the copies that are prepared for drawing and decoding."""
         models = (self.generator, self.tokenizer)
         return 2 * sum(parameter.nbytes for model in models for parameter in model.parameters())

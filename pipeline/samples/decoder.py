@@ -1,4 +1,4 @@
-"""Codes -> pictures, the same whenever they are decoded: while they are drawn, or later from the codes alone."""
+"""Codes -> images, with the same pixels while they are drawn as later from the codes alone."""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,7 +16,7 @@ from pipeline.execution.determinism import one_thread
 
 
 def whole_batches(indices: Int64[np.ndarray, " images"], size: int) -> tuple[list[Int64[np.ndarray, " batch"]], slice]:
-    """The batches that hold a range of images, each from a multiple of its size on, and the range's place in them.
+    """The batches that hold a range of images, each from a multiple of `size` on, and the place of the range in them.
 
     Float sums depend on a batch's shape and an image's place in it, and bits and pixels on the sums.
     """
@@ -26,7 +26,7 @@ def whole_batches(indices: Int64[np.ndarray, " images"], size: int) -> tuple[lis
 
 
 class CodeDecoder:
-    """A tokenizer's decoder, in the batches that pictures are drawn in."""
+    """A tokenizer's decoder that works in the batches that images are drawn in."""
 
     def __init__(self, tokenizer: Tokenizer, batch_size: int) -> None:
         self._decoder = FastDecoder(tokenizer, dtype=torch.float32)
@@ -35,13 +35,13 @@ class CodeDecoder:
         self._device = tokenizer.decoder.class_token.device
 
     def decode_all(self, drawn: Iterable[Bool[Tensor, "batch tokens bits"]]) -> Iterator[DecodedImages]:
-        """Whole batches, each decoded while the next is drawn where a GPU can do both."""
+        """Decodes whole batches, on a GPU each one while the next is drawn."""
         return decode_all(self._decoder, drawn)
 
     def __call__(
         self, indices: Int64[np.ndarray, " images"], codes: UInt8[np.ndarray, "images bytes"]
     ) -> UInt8[np.ndarray, "images height width 3"]:
-        """Any range of images, from the packed codes that were kept of them."""
+        """Decodes any range of images from their packed codes."""
         batches, asked = whole_batches(indices, self._batch_size)
         padded = np.zeros((len(batches) * self._batch_size, codes.shape[1]), np.uint8)
         padded[asked] = codes

@@ -1,4 +1,4 @@
-"""How a shard keeps its pictures: as PNG, WebP or raw pixels, in its rows or in files beside it, or not at all."""
+"""How a shard keeps its images: as PNG, WebP or raw pixels, in its rows or in files beside it, or not at all."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ FILE_READS_AT_ONCE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping:
-    """Which way pictures are kept; each gives back the same pixels, but for "none", of which there are codes alone."""
+    """The way in which images are kept. Each way gives back the same pixels, except "none", which keeps codes alone."""
 
     encoding: Encoding = "png"
     files: bool = False
@@ -38,10 +38,11 @@ class Keeping:
 
     @property
     def has_pixels(self) -> bool:
+        """Whether pixels are kept, and not codes alone."""
         return self.encoding != "none"
 
     def fields(self, image_size: int) -> list[pa.Field]:
-        """The columns of pictures. A file's pixels are known by their SHA-256, whatever version encoded them."""
+        """The columns of images in a shard. For files they hold the SHA-256 of the pixels, not of the files."""
         if self.files:
             columns = {"file": pa.string(), "pixels_sha256": pa.binary(32)}
         elif self.encoding == "raw":
@@ -51,7 +52,7 @@ class Keeping:
         return [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
 
     def columns(self, row: Row) -> list[pa.Array]:
-        """The values of `fields`, of `indices` (N,) and `images` (N, H, W, 3); without pixels there are none."""
+        """The values of `fields`, made of `indices` (N,) and `images` (N, H, W, 3). Without pixels there are none."""
         if not self.has_pixels:
             return []
         images: Pixels = row["images"]
@@ -64,13 +65,17 @@ class Keeping:
         return [pa.array(map(ENCODERS[self.encoding], images), pa.binary())]
 
     def beside(self, row: Row) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of the files beside a shard."""
+        """The names and contents of the files beside a shard."""
         if self.files:
             for index, image in zip(row["indices"], row["images"], strict=True):
                 yield self._file_name(index), ENCODERS[self.encoding](image)
 
     def images(self, table: pa.Table, image_size: int, folder: Folder) -> Pixels:
-        """The pictures of a shard's rows, those of files from their folder; BadInput where one is damaged."""
+        """The images of a shard's rows. Those that are files are read from the folder.
+
+        Raises:
+            BadInput: a file is missing, damaged or another one.
+        """
         shape = (image_size, image_size, 3)
         if self.files:
             rows = zip(table.column("file").to_pylist(), table.column("pixels_sha256").to_pylist(), strict=True)
@@ -88,7 +93,7 @@ class Keeping:
 
 
 def fixed_bytes(column: pa.ChunkedArray) -> UInt8[np.ndarray, "rows bytes"]:
-    """A column of fixed-size binary values, not copied where it is of one piece."""
+    """A column of fixed-size binary values as an array, without a copy if the column is of one piece."""
     array = column.combine_chunks()
     width = array.type.byte_width
     start = array.offset * width

@@ -1,4 +1,4 @@
-"""A finished folder of samples, read against its manifest."""
+"""A finished folder of samples, checked against its manifest while it is read."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from bar_model import checkpoint
 from bar_model.configuration import from_dict
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import FileEntry, Manifest, read_checked
-from pipeline.features.folder import COLUMN, FeatureShard, features_in
+from pipeline.features.shard import COLUMN, FeatureShard, features_in
 from pipeline.samples.decoder import CodeDecoder
 from pipeline.samples.encoding import Keeping, fixed_bytes
 from pipeline.samples.shard import Drawing, Samples, read_table
@@ -24,9 +24,9 @@ STAGE = "sample"
 
 @dataclass(frozen=True)
 class SampleFolder:
-    """A finished folder of samples, read against its manifest.
+    """A finished folder of samples, checked against its manifest while it is read.
 
-    `tokenizer` is the one that decoded them: it makes pictures of the codes where no others are kept.
+    `tokenizer` is the one that decoded them. It makes images of the codes if none are kept.
     """
 
     folder: Folder
@@ -35,30 +35,39 @@ class SampleFolder:
 
     @classmethod
     def open(cls, url: str, tokenizer: str | None = None) -> "SampleFolder":
-        """BadInput where there is no folder of samples."""
+        """The folder of samples at a URL.
+
+        Raises:
+            BadInput: there is no finished folder of samples.
+        """
         folder = Folder(url)
         manifest = Manifest.read(folder, stage=STAGE, what="samples")
         return cls(folder, manifest, tokenizer)
 
     @cached_property
     def drawing(self) -> Drawing:
+        """How the samples were drawn."""
         return from_dict(Drawing, self.manifest.configuration["drawing"], self.folder.path(self.manifest.name))
 
     @property
     def networks(self) -> Mapping[str, Any] | None:
-        """Identity of the networks whose features of the pictures are kept, where there are any."""
+        """The identity of the networks whose features of the images are kept; None without features."""
         return self.manifest.configuration.get("features")
 
     def shards(self) -> Iterator[Samples]:
-        """One shard after another, by image index; BadInput where one is missing or is not the manifest's."""
+        """The samples, shard by shard, in the order of their indices.
+
+        Raises:
+            BadInput: a file is missing, or is not the one that the manifest names.
+        """
         return map(self.shard, self.manifest.files)
 
     def shard(self, file: FileEntry) -> Samples:
-        """The samples of one file."""
+        """The samples of one file of the manifest."""
         return self._decoded(*self._table(file))
 
     def features(self, file: FileEntry) -> FeatureShard:
-        """What `networks` saw in the samples of one file."""
+        """The features of the samples of one file, as `networks` saw them."""
         table, _ = self._table(file)
         names = [name for name in table.column_names if name.startswith(COLUMN)]
         columns = {name: table.column(name).combine_chunks() for name in names}
@@ -66,7 +75,7 @@ class SampleFolder:
         return FeatureShard(tuple(map(str, table.column("index").to_pylist())), features_in(features))
 
     def read(self) -> Samples:
-        """All samples, in memory."""
+        """All samples of the folder, in memory."""
         return Samples(*map(np.concatenate, zip(*self.shards(), strict=True)))
 
     def _table(self, file: FileEntry) -> tuple[pa.Table, Keeping]:
@@ -90,7 +99,9 @@ class SampleFolder:
             )
         path = local_copy(self.tokenizer)
         if (found := checkpoint.fingerprint_of(path)) != drawing.tokenizer:
-            raise BadInput(f"{self.tokenizer} is tokenizer {found}, but {self.folder.url} wants {drawing.tokenizer}")
+            raise BadInput(
+                f"{self.tokenizer} is tokenizer {found}, but {self.folder.url} was drawn with {drawing.tokenizer}"
+            )
         if drawing.device == "cuda" and not torch.cuda.is_available():
             raise BadInput(f"{self.folder.url} was drawn on a GPU, and only there do its codes give the same pictures")
         tokenizer = checkpoint.load_tokenizer(path, device=drawing.device, decode_only=True)
@@ -98,5 +109,9 @@ class SampleFolder:
 
 
 def read_samples(url: str, tokenizer: str | None = None) -> Samples:
-    """All samples of a folder, in memory; BadInput where they are not all there."""
+    """All samples of a folder, in memory.
+
+    Raises:
+        BadInput: the folder is not finished, or a file is missing or damaged.
+    """
     return SampleFolder.open(url, tokenizer).read()

@@ -1,4 +1,4 @@
-"""Which classes are drawn: labels that images take in turn, by number or by name, listed or in a file."""
+"""Which classes are drawn: a list of labels that images take in turn, by number or by name, or from a file."""
 
 import hashlib
 import io
@@ -13,7 +13,9 @@ from jaxtyping import Int32, Int64
 from bar_model.errors import BadInput
 from pipeline.storage import local_copy
 
-_WANTED = "classes are wanted: a JSON list such as [207, 360], a .txt file of one a line, or a .npy array of integers"
+_EXPECTED = (
+    "expected: classes as a JSON list such as [207, 360], a .txt file of one a line, or a .npy array of integers"
+)
 
 ClassList = Sequence[int | str]
 """Classes by number (as text, too) or by name."""
@@ -27,7 +29,11 @@ class LabelSchedule:
 
     @classmethod
     def checked(cls, values: Int64[np.ndarray, " period"], num_classes: int, where: str) -> "LabelSchedule":
-        """BadInput where one is no class of the generator, naming its place, counted from 1."""
+        """The schedule of these classes.
+
+        Raises:
+            BadInput: one is no class of the generator; the message names its place, counted from 1.
+        """
         outside = np.flatnonzero((values < 0) | (values >= num_classes))
         if len(outside):
             raise BadInput(
@@ -37,11 +43,12 @@ class LabelSchedule:
         return cls(values.astype(np.int32))
 
     def of(self, indices: Int64[np.ndarray, " images"]) -> Int32[np.ndarray, " images"]:
+        """The classes of images, by the images' numbers."""
         return self.values[indices % len(self.values)]
 
     @property
     def schedule(self) -> str:
-        """What tells them from others, for people too: "cyclic, 0 to 999"."""
+        """A text that names the schedule and differs from that of any other: "cyclic, 0 to 999"."""
         num = len(self.values)
         if np.array_equal(self.values, np.arange(num)):
             return f"cyclic, 0 to {num - 1}"
@@ -52,12 +59,12 @@ class LabelSchedule:
 def make_schedule(
     listed: ClassList | None, file: str | None, num_classes: int, classes: Mapping[str, int] | None = None
 ) -> LabelSchedule:
-    """Those that are listed, those of a file (.json, .txt or .npy, of any URL), or else all classes in their order.
+    """The schedule of the listed classes, of those in a file (.json, .txt or .npy), or else of all in order.
 
-    `classes` are labels by name; without it, numbers are all that is understood.
+    `classes` are labels by name. Without it, only numbers are understood.
 
     Raises:
-        BadInput: the file holds none, or something else; or one of them is no class of the generator.
+        BadInput: the file holds no list of classes, or one of them is no class of the generator.
     """
     if file is not None:
         return LabelSchedule.checked(_read(file, classes), num_classes, f"labels_file {file}")
@@ -73,20 +80,24 @@ def make_schedule(
 def _read(url: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
     read = {".json": _from_json, ".txt": _from_text, ".npy": _from_array}.get(PurePath(url).suffix)
     if read is None:
-        raise BadInput(f"labels_file {url}: of no kind that is read; {_WANTED}")
+        raise BadInput(f"labels_file {url}: of no kind that is read; {_EXPECTED}")
     try:
         values = read(local_copy(url).read_bytes(), classes)
     except BadInput:
         raise
     except (ValueError, OSError, OverflowError) as error:
-        raise BadInput(f"labels_file {url}: {' '.join(str(error).split())}; {_WANTED}") from error
+        raise BadInput(f"labels_file {url}: {' '.join(str(error).split())}; {_EXPECTED}") from error
     if not len(values):
-        raise BadInput(f"labels_file {url}: holds none; {_WANTED}")
+        raise BadInput(f"labels_file {url}: holds none; {_EXPECTED}")
     return values
 
 
 def _numbers(listed: ClassList, unit: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
-    """ValueError where one is neither a number nor a known name, saying which (counted in `unit`s from 1)."""
+    """Labels as numbers.
+
+    Raises:
+        ValueError: one is neither a number nor a known name; the message names it, counted in `unit`s from 1.
+    """
     labels = []
     for place, given in enumerate(listed, start=1):
         known = (classes or {}).get(str(given), given)  # As for tokenizing, a name may look like a number.

@@ -12,11 +12,11 @@ from pipeline.samples.folder import SampleFolder
 
 NPZ = "samples.npz"
 _TIME = (1980, 1, 1, 0, 0, 0)
-"""Of the file within, so that the same samples make the same bytes."""
+"""The time of the file inside, fixed so that equal samples give equal bytes."""
 
 
 def write_npz(samples: SampleFolder, name: str) -> None:
-    """Streams the shards into a file of their folder: one of them at a time is in memory."""
+    """Writes all samples into one npz file of their folder, with one shard in memory at a time."""
     size = samples.drawing.image_size
     header = {"descr": "|u1", "fortran_order": False, "shape": (samples.manifest.rows, size, size, 3)}
     with (

@@ -1,4 +1,4 @@
-"""Drawing many images: codes from a generator, pictures from a tokenizer, on Ray Data, in units that are done whole."""
+"""The stage that draws images: codes from a generator, pixels from a tokenizer, on Ray Data, in whole units."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -58,7 +58,7 @@ class DrawingOptions:
     def __post_init__(self) -> None:
         for name in ("batch_size", "unit_size"):
             if getattr(self, name) != "auto" and getattr(self, name) < 1:
-                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
+                raise BadInput(f"{name}: {getattr(self, name)}; it must be at least 1")
         if self.batch_size != "auto" and self.unit_size % self.batch_size:
             raise BadInput(f"unit_size: {self.unit_size}; must be a multiple of batch_size, {self.batch_size}")
 
@@ -75,7 +75,7 @@ class SampleConfig(DrawingOptions):
     generator: InputUrl
     """Generator: a model folder or a published .bin file, of any URL."""
     tokenizer: InputUrl
-    """The tokenizer whose codes the generator was trained on: likewise."""
+    """The tokenizer whose codes the generator was trained on: a model folder or a published .bin file, too."""
     out: OutputFolder
     """Folder for the samples."""
     num_images: int = 50_000
@@ -110,15 +110,15 @@ class SampleConfig(DrawingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_images < 1:
-            raise BadInput(f"num_images: {self.num_images}; at least 1 is needed")
+            raise BadInput(f"num_images: {self.num_images}; it must be at least 1")
         if self.first_index < 0:
             raise BadInput(f"first_index: {self.first_index}; images are numbered from 0")
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"seed: {self.seed}; must be between 0 and {2**32 - 1}")
         if self.labels is not None and not self.labels:
-            raise BadInput("labels: none; name at least one class, or leave them out for all")
+            raise BadInput("labels: none are given; name at least one class, or leave the option out for all")
         if self.labels is not None and self.labels_file is not None:
-            raise BadInput("labels and labels_file: both are given, but one says which classes are drawn")
+            raise BadInput("labels and labels_file: both are given; give only one of them")
         keeping = self.keeping
         if self.npz and not keeping.has_pixels:
             raise BadInput(
@@ -127,11 +127,16 @@ class SampleConfig(DrawingOptions):
 
     @property
     def keeping(self) -> Keeping:
+        """The way in which images are kept."""
         return Keeping(encoding=self.images, files=self.files)
 
 
 def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
-    """Draws the images that aren't yet in `config.out`, inside a Ray session."""
+    """Draws the images that aren't yet in `config.out`, inside a Ray session.
+
+    Raises:
+        BadInput: models, labels and settings do not go together, or `config.out` was begun with others.
+    """
     device, workers = place(config.device, config.workers)
     drawing, labels = describe_drawing(config, device, workers)
     if run is not None:
@@ -147,7 +152,7 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
     }
     networks = None
     if config.features:
-        config.networks.load(torch.device("cpu"))  # Says what is missing before any work starts.
+        config.networks.load(torch.device("cpu"))  # Raises before any work starts if weights are missing.
         configuration["features"] = config.networks.identity
         networks = config.networks.for_workers()
     build = partial(load_models, *models, drawing, labels, with_images=config.keeping.has_pixels, networks=networks)
@@ -171,7 +176,11 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
 
 
 def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tuple[Drawing, LabelSchedule]:
-    """How images will be drawn, and their labels; BadInput where models, labels and settings do not go together."""
+    """How images will be drawn, and their labels.
+
+    Raises:
+        BadInput: models, labels and settings do not go together.
+    """
     generator = checkpoint.load_bar(local_copy(config.generator))
     tokenizer_path = local_copy(config.tokenizer)
     tokenizer = checkpoint.load_tokenizer(tokenizer_path, decode_only=True)
@@ -199,9 +208,9 @@ def describe_drawing(config: SampleConfig, device: str, workers: Workers) -> tup
 
 
 def plan(first_index: int, num_images: int, unit_size: int) -> Iterator[Unit]:
-    """Units of image numbers, each a payload [from, to); they part at the multiples of `unit_size`.
+    """The units of a range of images, each with a payload [from, to). They part at the multiples of `unit_size`.
 
-    So an image has the same place in its batch whichever range it is drawn in.
+    So an image has the same place in its batch, whichever range it is drawn in.
     """
     end = first_index + num_images
     for index, aligned in enumerate(range(first_index // unit_size * unit_size, end, unit_size)):
@@ -210,7 +219,7 @@ def plan(first_index: int, num_images: int, unit_size: int) -> Iterator[Unit]:
 
 
 def drawing_work(drawing: Drawing, keeping: Keeping, build: Callable[[], Callable[[Row], Row]]) -> Work:
-    """The steps from a range of image numbers to a shard of samples."""
+    """The work that makes a shard of samples of each range of image numbers."""
     return Work(
         stage=STAGE,
         item="images",
@@ -224,7 +233,7 @@ def drawing_work(drawing: Drawing, keeping: Keeping, build: Callable[[], Callabl
 
 
 def read_range(unit: Unit) -> Row:
-    """A unit -> `indices` (N,) int64."""
+    """The image numbers of a unit: `indices` (N,) int64."""
     return {"indices": np.arange(*unit.payload)}
 
 
@@ -238,11 +247,11 @@ def _batch_size(config: SampleConfig, load: WorkerLoad, device: str, workers: Wo
 
 
 def _check_fit(config: SampleConfig, generator: Bar, tokenizer: Tokenizer, fingerprint: str) -> None:
-    wanted, given = generator.config.codes, tokenizer.config.codes
-    if wanted != given:
+    drawn, given = generator.config.codes, tokenizer.config.codes
+    if drawn != given:
         raise BadInput(
             f"{config.tokenizer} makes codes of grid {given.grid} and {given.bits} bits, but {config.generator} draws "
-            f"grid {wanted.grid} and {wanted.bits} bits: give the tokenizer that the generator was trained with"
+            f"grid {drawn.grid} and {drawn.bits} bits: give the tokenizer that the generator was trained with"
         )
     expected = trained_with(config.generator)
     if expected not in (None, fingerprint):
@@ -259,6 +268,6 @@ def _precision(config: SampleConfig, device: str) -> str:
 
 
 def _sampling(config: SampleConfig, default: Sampling) -> Sampling:
-    """The generator's own settings, but for those that the configuration names."""
+    """The generator's own settings, replaced by those that the configuration names."""
     names = ("guidance_scale", "temperature", "allocation")
     return replace(default, **{name: getattr(config, name) for name in names if getattr(config, name) is not None})

@@ -16,7 +16,7 @@ from bar_model.configuration import from_dict, plain
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
 from pipeline.execution.unit import Contents, Row
-from pipeline.features.folder import COLUMN, features_in
+from pipeline.features.shard import COLUMN, features_in
 from pipeline.samples.encoding import Keeping
 from pipeline.tables import read_parquet
 
@@ -28,16 +28,16 @@ _LIBRARIES = ("torch", "numpy", "pillow", "pyarrow")
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """How samples were drawn: with an image's index, all that determines its pixels."""
+    """How samples were drawn: all that determines the pixels of an image, but for its index."""
 
     generator: str
-    """Fingerprint of the generator's weights; so is `tokenizer`."""
+    """Fingerprint of the generator's weights; `tokenizer` is that of the tokenizer's."""
     tokenizer: str
     codes: CodeShape
     image_size: int
     seed: int
     labels: str
-    """Which classes, as `LabelSchedule.name` says."""
+    """Which classes, as `LabelSchedule.schedule` says."""
     sampling: Sampling
     batch_size: int
     precision: str
@@ -46,7 +46,7 @@ class Drawing:
 
 
 class Samples(NamedTuple):
-    """Drawn pictures by image index, with the class that was asked for; `codes` packed eight bits a byte."""
+    """Drawn images by their index, with the class that each is to show. `codes` are packed, eight bits a byte."""
 
     indices: Int64[np.ndarray, " images"]
     labels: Int32[np.ndarray, " images"]
@@ -55,7 +55,7 @@ class Samples(NamedTuple):
 
 
 def encode_samples(row: Row, drawing: Drawing, keeping: Keeping) -> bytes:
-    """`indices`, `labels`, `codes`, `images` and features as the bytes of a shard: the same for the same samples."""
+    """The bytes of a shard, of `indices`, `labels`, `codes`, `images` and features. Equal samples give equal bytes."""
     num, num_bytes = row["codes"].shape
     libraries = {name: version(name) for name in _LIBRARIES}
     features = {f"{COLUMN}{name}": each for name, each in features_in(row).items()}
@@ -76,13 +76,17 @@ def encode_samples(row: Row, drawing: Drawing, keeping: Keeping) -> bytes:
         schema=schema.with_metadata({_METADATA: json.dumps(notes, sort_keys=True)}),
     )
     file = pa.BufferOutputStream()
-    # Pictures are compressed already or are to be raw, and codes are as good as random.
+    # Images are compressed already, or are to be raw, and codes look like random bits: nothing is left to compress.
     pq.write_table(table, file, compression="none", use_dictionary=False, write_statistics=False)
     return file.getvalue().to_pybytes()
 
 
 def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
-    """A shard's columns, and how its pictures are kept; BadInput where the file is no whole shard."""
+    """The columns of a shard, and how its images are kept.
+
+    Raises:
+        BadInput: the file is no whole shard, or one of another format.
+    """
     try:
         table = read_parquet(data, where, kind="sample shard")
         notes = json.loads((table.schema.metadata or {})[_METADATA])
@@ -101,7 +105,7 @@ def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
 
 
 def inspect_samples(data: bytes) -> Contents:
-    """What a shard says of itself."""
+    """The number of rows in a shard, as the stage notes it."""
     return Contents(len(read_table(data, "the shard")[0]), ())
 
 

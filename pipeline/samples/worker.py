@@ -1,4 +1,4 @@
-"""A worker that draws: ranges of image numbers -> codes and pictures, the same on whichever worker."""
+"""A worker that draws ranges of images. Codes and pixels do not depend on which worker draws them."""
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from bar_model.generator.bar import Bar
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.execution.determinism import check_unchanged, one_thread
 from pipeline.execution.unit import Row
-from pipeline.features.folder import as_columns
 from pipeline.features.networks import Extractor, Networks
+from pipeline.features.shard import as_columns
 from pipeline.samples.decoder import CodeDecoder, whole_batches
 from pipeline.samples.labels import LabelSchedule
 from pipeline.samples.shard import Drawing
@@ -24,8 +24,8 @@ from pipeline.storage import local_copy
 class DrawImages:
     """`indices` (N,) -> `labels` (N,) int32, `codes` (N, bytes) and, if wanted, `images` (N, H, W, 3) uint8.
 
-    With an extractor, also what it sees in the pictures: `features.NAME` (N, dims) float32 each. Every batch is drawn
-    whole, and what was not asked for is left out. One an actor.
+    With an extractor, also its features of the images: `features.NAME` (N, dims) float32 each. Every batch is drawn
+    whole; images outside the range are dropped. Each actor has one.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class DrawImages:
         extractor: Extractor | None = None,
     ) -> None:
         self._engine = Engine(generator, dtype=getattr(torch, drawing.precision))
-        # Said now, where not one image fits; where a batch does not, the engine draws it in parts.
+        # Raises now if not a single image fits into memory; a batch that does not fit is drawn in parts.
         self._engine.largest_batch(sampling=drawing.sampling, tokenizer=tokenizer.config)
         self._decoder = CodeDecoder(tokenizer, drawing.batch_size) if with_images or extractor else None
         self._with_images = with_images
@@ -48,6 +48,7 @@ class DrawImages:
         self._labels = labels
 
     def __call__(self, row: Row) -> Row:
+        """Draws the images of a row of `indices`."""
         indices: np.ndarray = row["indices"]
         batches, asked = whole_batches(indices, self._drawing.batch_size)
         with one_thread(torch.device(self._drawing.device)):
@@ -68,7 +69,7 @@ class DrawImages:
         )
 
     def _columns(self, bits: Tensor, images: Tensor | None = None) -> dict[str, np.ndarray]:
-        """What is kept of a batch: whatever else is to be made of its pictures is made here."""
+        """The columns of a batch. Anything more that is to be made of its images belongs here."""
         codes = pack_bits(rearrange(bits, "image token bit -> image (token bit)")).cpu().numpy()
         columns = {"codes": codes}
         if images is not None and self._with_images:
@@ -88,7 +89,7 @@ def load_models(
     with_images: bool = True,
     networks: Networks | None = None,
 ) -> DrawImages:
-    """Generator and tokenizer in their worker, and the feature networks where those are to see what is drawn."""
+    """Loads generator and tokenizer into a worker, and the feature networks if features are kept."""
     paths = [local_copy(url) for url in (generator, tokenizer)]
     for url, path, expected in zip((generator, tokenizer), paths, (drawing.generator, drawing.tokenizer), strict=True):
         check_unchanged(url, checkpoint.fingerprint_of(path), expected)

@@ -1,4 +1,4 @@
-"""From pictures to samples on one machine: every job of the pipeline in its turn, in one Ray session."""
+"""From images to judged samples on one machine: every stage of the pipeline, in one Ray session."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ STAGE = "quickstart"
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
-    """Where everything goes; what each stage does is in its job's preset `digits`."""
+    """Where everything goes. What each stage does is in the preset `digits` of its job."""
 
     out: OutputFolder = "runs/quickstart"
     """Folder for pictures, models, codes, samples and the report; the same again goes on where it stopped."""
@@ -48,7 +48,7 @@ QUICKSTART: dict[str, Callable[[], QuickstartConfig]] = {"digits": quickstart_di
 
 
 def quickstart(config: QuickstartConfig, run: Run) -> Report:
-    """Goes from the digits to the report on samples of them, inside a Ray session; finished stages are not repeated.
+    """Carries out all stages from the digits to the report, inside a Ray session. Finished stages are not repeated.
 
     Raises:
         BadInput: `config.out` was made with another seed.

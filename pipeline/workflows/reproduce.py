@@ -1,4 +1,4 @@
-"""The published checkpoints, sampled and evaluated as published, beside the published figures."""
+"""Samples of a published checkpoint, drawn and evaluated as published, beside the published figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ from pipeline.workflows.stages import Workflow
 
 STAGE = "reproduce"
 TOLERANCES = {"fid": 0.03, "inception_score": 3.0, "sfid": 0.1, "precision": 0.005, "recall": 0.005}
-"""What is granted at least: seeds move the second decimal of FID at 50,000 images, and Inception in torch differs from
-the published evaluation's by 0.002 in FID and precision. A larger spread of the seeds grants more: 3 deviations."""
+"""The least tolerances: seeds move the second decimal of FID at 50,000 images, and Inception in torch differs from
+the published evaluation's by 0.002 in FID and precision. If the seeds spread wider, the tolerance is 3 deviations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceConfig(DrawingOptions):
-    """Whose figures are to be reached, with which weights, against which reference."""
+    """Which checkpoint is to reach its published figures, with which weights and against which reference."""
 
     name: Annotated[str, tyro.conf.Suppress]
     """The published checkpoint, by its preset's name."""
@@ -59,7 +59,7 @@ class ReproduceConfig(DrawingOptions):
 
 
 def reproduce(config: ReproduceConfig, run: Run) -> bool:
-    """Draws, evaluates and compares, inside a Ray session; whether every published figure is met."""
+    """Draws, evaluates and compares, inside a Ray session. Gives whether every published figure is met."""
     row, workflow, out = PAPER_RESULTS[config.name], Workflow(run), Folder(config.out)
     weights = Folder(config.weights)
     draws = [
@@ -94,13 +94,13 @@ def reproduce(config: ReproduceConfig, run: Run) -> bool:
     run.tag("reproduced", reached)
     show(results_table(f"{config.name}, as published", results))
     for name in row.figures.keys() - {result.figure.name for result in results}:
-        show(f"Not compared: {name}; the reference does not allow it.")
+        show(f"Not compared: {name}; the reference lacks what it takes.")
     show(f"{config.name}: {'reproduced' if reached else 'not reproduced'} within the tolerances above")
     return reached
 
 
 def compare(report: Report, published: Mapping[str, float]) -> tuple[Result, ...]:
-    """The report's figures (of several seeds the means) with the published ones as goals."""
+    """The figures of a report, means if there are several seeds, with the published ones as their goals."""
     values = {figure.name: value for figure, value in report.results}
     return tuple(
         Result(figure._replace(goal=Goal("near", published[figure.name], _tolerance(figure.name, values))), value)

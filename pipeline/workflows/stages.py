@@ -1,4 +1,4 @@
-"""Stages one after another: what the jobs that are made of other jobs go through."""
+"""Stages one after another, for jobs that are made of other jobs."""
 
 import time
 from collections.abc import Callable
@@ -14,10 +14,12 @@ from pipeline.tracking.run import Run
 
 
 class StageConfig(Protocol):
-    """What every job's configuration has."""
+    """What the configuration of every stage has."""
 
     @property
-    def out(self) -> str: ...
+    def out(self) -> str:
+        """The stage's output folder."""
+        ...
 
 
 Config = TypeVar("Config", bound=StageConfig)
@@ -25,7 +27,7 @@ StageResult = TypeVar("StageResult")
 
 
 class Workflow:
-    """Stages one after another, each a child run, announced and timed."""
+    """Runs stages one after another, each as a child run; prints their names and measures their time."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -33,14 +35,14 @@ class Workflow:
         self._finished_before: set[str] = set()
 
     def stage(self, name: str, carry_out: Callable[[Config, Run], StageResult], config: Config) -> StageResult:
-        """What the stage gives, done now or before."""
+        """Carries out a stage, or finds it finished, and gives its result."""
         if Manifest.newest(Folder(config.out)) is not None:
             self._finished_before.add(name)
         with self._run.child(name, config, out=config.out) as child:
             return self.time(name, lambda: carry_out(config, child))
 
     def time(self, name: str, carry_out: Callable[[], StageResult]) -> StageResult:
-        """What it gives; its name is shown, and its minutes are kept."""
+        """Calls a function and gives its result. Prints its name and keeps the minutes that it takes."""
         show("", Text.assemble((name, "bold"), " (finished before)" if name in self._finished_before else ""))
         start = time.monotonic()
         result = carry_out()
@@ -49,7 +51,7 @@ class Workflow:
         return result
 
     def table(self) -> Table:
-        """Minutes a stage, and all together; stages that were finished before have none."""
+        """A table of the minutes of each stage and of all together. Stages that were finished before have none."""
         table = Table(title="Minutes", title_justify="left", title_style="bold", show_footer=True)
         table.add_column("", footer="all")
         table.add_column("minutes", justify="right", footer=f"{sum(self._minutes.values()):.1f}")

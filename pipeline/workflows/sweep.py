@@ -25,7 +25,7 @@ from pipeline.workflows.stages import Workflow
 
 STAGE = "sweep"
 FINAL_SEEDS = (0, 1, 2)
-"""Of final reports: no setting may be chosen by them."""
+"""The seeds of final reports. No setting may be chosen by them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class SweepConfig(DrawingOptions):
     """Settings that go on to `final_images` samples, by their FID on the few."""
     final_images: int = 20_000
     seed: int = 1000
-    """None of those of final reports, which would then be chosen to please."""
+    """Seed of all samples; not one of those of final reports, since settings are chosen by it."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -57,13 +57,13 @@ class SweepConfig(DrawingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.seed in FINAL_SEEDS:
-            raise BadInput(f"seed: {self.seed}; a final report's seed would be chosen to please: take another")
+            raise BadInput(f"seed: {self.seed}; settings must not be chosen by a seed of final reports: take another")
         if not 1 <= self.finalists <= len(self.settings):
-            raise BadInput(f"finalists: {self.finalists}; of {len(self.settings)} settings at least 1 goes on")
+            raise BadInput(f"finalists: {self.finalists}; at least 1 of the {len(self.settings)} settings must go on")
 
     @property
     def settings(self) -> dict[str, Sampling]:
-        """What is tried, by a name that also names folders and curves."""
+        """The settings that are tried, by names that folders and curves also have."""
         grid = itertools.product(self.guidance_scales, self.temperatures, self.allocations)
         return {
             f"guidance {guidance:g} temperature {temperature:g} bits {allocation.replace(',', '.')}": Sampling(
@@ -74,7 +74,7 @@ class SweepConfig(DrawingOptions):
 
 
 def sweep(config: SweepConfig, run: Run) -> str:
-    """Tries all settings, then the best again, inside a Ray session; gives the name of the best."""
+    """Tries all settings, then the best of them on more samples, inside a Ray session. Gives the name of the best."""
     workflow = Workflow(run)
     tried = _round(config, config.settings, config.num_images, workflow, run)
     best = ranked(tried)[: config.finalists]
@@ -83,7 +83,7 @@ def sweep(config: SweepConfig, run: Run) -> str:
     setting = config.settings[winner]
     run.tag("best", winner)
     show(
-        f"Best: {winner}. Its figure is the least of many: measure it anew with other seeds "
+        f"Best: {winner}. Its FID is the minimum of many: measure it again with other seeds "
         f"({', '.join(map(str, FINAL_SEEDS))}), by --guidance-scale {setting.guidance_scale:g} "
         f"--temperature {setting.temperature:g} --allocation {' '.join(map(str, setting.allocation))}"
     )
@@ -128,7 +128,7 @@ def _round(
 
 
 def plot_fid(title: str, settings: Mapping[str, Sampling], reports: Mapping[str, Report]) -> np.ndarray:
-    """FID over guidance, a line for each temperature and allocation, (H, W, 3) uint8."""
+    """A plot of FID over guidance with a line for each temperature and allocation, (H, W, 3) uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -164,7 +164,7 @@ def _allocation(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise BadInput(f"allocations: {text!r}; numbers of bits are wanted, such as 2,2,5,7") from error
+        raise BadInput(f"allocations: {text!r}; give numbers of bits, such as 2,2,5,7") from error
 
 
 def sweep_imagenet() -> SweepConfig:

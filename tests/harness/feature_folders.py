@@ -6,7 +6,8 @@ import numpy as np
 
 from pipeline.execution.stage import publish
 from pipeline.execution.unit import Format, Receipt, Unit, finish_unit
-from pipeline.features.folder import SHARD_NAME, STAGE, FeatureShard, encode_features, inspect_features
+from pipeline.features.folder import STAGE
+from pipeline.features.shard import SHARD_NAME, FeatureShard, encode_features, inspect_features
 from pipeline.storage import Folder
 
 RNG = np.random.default_rng(0)

@@ -13,8 +13,7 @@ from pipeline.reports.panel import Panel
 from pipeline.tracking.start import TrackingConfig, start_run
 from tests.harness.browser import Browser, find_browser
 from tests.harness.mlflow_server import Server
-from tests.pipeline.evaluation.test_compare import report
-from tests.pipeline.reports.test_page import CHAIN, IMAGES
+from tests.harness.reports import CHAIN, IMAGES, report
 
 pytest_plugins = ["tests.harness.fixtures_mlflow"]
 pytestmark = [pytest.mark.browser, pytest.mark.system]

@@ -132,7 +132,7 @@ def test_samples_are_judged_once_by_features_that_are_kept(
 
 def test_samples_that_are_missing_surplus_or_elsewhere_are_refused(config: EvaluateConfig, tmp_path: Path) -> None:
     for samples, message in [
-        ([save_samples(tmp_path / "few", 0, range(NUM - 1))], r"few holds 6 samples, but the protocol asks for 7"),
+        ([save_samples(tmp_path / "few", 0, range(NUM - 1))], r"few holds 6 samples, but the protocol needs 7"),
         ([save_samples(tmp_path / "many", 0, range(NUM + 1))], "many holds 8 samples"),
         ([config.samples[0], save_samples(tmp_path / "same", 0)], "two sets are of one seed"),
         ([config.samples[0], config.reference], "reference.npz holds 6 samples"),
@@ -144,7 +144,7 @@ def test_samples_that_are_missing_surplus_or_elsewhere_are_refused(config: Evalu
 
 def test_gaps_and_other_orders_are_refused() -> None:
     for keys, message in [
-        (("0", "1", "2"), "samples holds 3 samples, but the protocol asks for 4"),
+        (("0", "1", "2"), "samples holds 3 samples, but the protocol needs 4"),
         (("0", "1", "3", "4"), "holds sample 3 where 2 belongs"),
         (("1", "0", "2", "3"), "holds sample 1 where 0 belongs"),
     ]:

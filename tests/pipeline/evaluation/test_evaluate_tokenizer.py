@@ -24,7 +24,7 @@ from pipeline.images.codec import from_model, load_image, to_model, to_png
 from pipeline.metrics.frechet import frechet_distance, moments
 from pipeline.metrics.pixels import psnr, ssim
 from pipeline.pretrained.inception import Inception
-from tests.pipeline.samples.test_sample import make_tokenizer
+from tests.harness.drawn import make_tokenizer
 
 pytest_plugins = ["tests.harness.fixtures_inception", "tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 

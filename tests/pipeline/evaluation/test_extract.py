@@ -5,7 +5,7 @@ import numpy as np
 from pipeline.evaluation.extract import ExtractFeatures, pack_features
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
-from pipeline.features.folder import decode_features
+from pipeline.features.shard import decode_features
 
 
 class MeanColours:

@@ -9,10 +9,9 @@ import pytest
 from bar_model.errors import BadInput
 from pipeline.evaluation import image_sets
 from pipeline.evaluation.image_sets import FolderImageSet, ImageSet, NpzImageSet, image_set_fingerprint, open_image_set
-from pipeline.evaluation.reference import open_reference
 from pipeline.execution.records import Records
 from pipeline.images.codec import load_image, to_png
-from pipeline.metrics.frechet import moments
+from tests.harness.trap import Trap
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (23, 8, 8, 3), dtype=np.uint8)
@@ -56,11 +55,6 @@ def test_a_folder_is_cropped_to_the_size_asked_for(tmp_path: Path) -> None:
         open_image_set(str(tmp_path))
 
 
-class Trap:
-    def __reduce__(self):
-        return (pytest.fail, ("unpickled",))
-
-
 def test_an_npz_that_can_not_be_used_is_refused_and_never_unpickled(tmp_path: Path) -> None:
     path = str(tmp_path / "a.npz")
     for arrays, message in [
@@ -75,48 +69,8 @@ def test_an_npz_that_can_not_be_used_is_refused_and_never_unpickled(tmp_path: Pa
         with pytest.raises(BadInput, match=message):
             list(NpzImageSet(path).plan())
     np.savez(path, arr_0=IMAGES)
-    with pytest.raises(BadInput, match="of 8 px, but 256 px are wanted"):
+    with pytest.raises(BadInput, match="of 8 px, but 256 px are needed"):
         open_image_set(path, 256)
     Path(path).write_bytes(pickle.dumps(1))
     with pytest.raises(BadInput, match="no npz file"):
         open_image_set(path, 8)
-
-
-def test_a_reference_measures_what_it_has_and_says_what_it_has_not(tmp_path: Path) -> None:
-    pool3, spatial = {"mu": MEAN, "sigma": COVARIANCE}, {"mu_s": MEAN + 1, "sigma_s": COVARIANCE}
-    path = str(tmp_path / "a.npz")
-    for arrays, ready, computed, missing in [
-        ({**pool3, **spatial, "arr_0": IMAGES}, {"pool3", "spatial"}, set(), []),
-        (pool3, {"pool3"}, set(), ["no mu_s, sigma_s: no sFID", "no arr_0: no precision, recall, KID"]),
-        ({**pool3, "arr_0": IMAGES}, {"pool3"}, set(), ["no mu_s, sigma_s: no sFID"]),
-        ({**spatial, "arr_0": IMAGES}, {"spatial"}, set(), ["no mu, sigma: no FID"]),
-        ({"arr_0": IMAGES}, set(), {"pool3", "spatial"}, []),
-    ]:
-        np.savez(path, **arrays)
-        reference = open_reference(path, 8)
-        assert set(reference.moments) == ready
-        assert set(reference.to_compute) == computed
-        assert len(reference.missing) == len(missing)
-        for words, sentence in zip(missing, reference.missing, strict=True):
-            assert words in sentence
-        if "spatial" in ready:
-            np.testing.assert_array_equal(reference.moments["spatial"].mean, MEAN + 1)
-
-
-def test_moments_that_are_none_are_refused(tmp_path: Path) -> None:
-    path = str(tmp_path / "a.npz")
-    crooked = COVARIANCE.copy()
-    crooked[0, 1] = 1
-    for arrays, message in [
-        ({"mu": MEAN, "sigma": COVARIANCE[:3]}, "no mean and covariance"),
-        ({"mu": MEAN, "sigma": crooked}, "no mean and covariance"),
-        ({"mu": MEAN * np.nan, "sigma": COVARIANCE}, "no mean and covariance"),
-        ({"mu": np.array([Trap()], object), "sigma": COVARIANCE}, "holds no numbers"),
-        ({"other": MEAN}, "holds none of arr_0, mu and sigma, only other"),
-    ]:
-        np.savez(path, **arrays)
-        with pytest.raises(BadInput, match=message):
-            open_reference(path, 8)
-    found = moments(RNG.normal(size=(9, 4)).astype(np.float32))
-    np.savez(path, mu=found.mean.astype(np.float32), sigma=found.covariance.astype(np.float32))
-    assert open_reference(path, 8).moments["pool3"].covariance.dtype == np.float64

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation import image_sets
-from pipeline.evaluation.illustrations import neighbours_shown, samples_shown
+from pipeline.evaluation.illustrations import neighbours_shown
 from pipeline.evaluation.image_sets import open_image_set
 from pipeline.evaluation.nearest_images import nearest_images
 from pipeline.features.folder import FeatureFolder
@@ -32,8 +32,3 @@ def test_they_equal_brute_force_in_any_shards(tmp_path: Path, monkeypatch: pytes
         np.testing.assert_allclose(distances, np.take_along_axis(table, expected, axis=1), rtol=1e-6)
     shown = neighbours_shown(IMAGES, POOL3, image_set, FeatureFolder.open(url), "real.npz")
     assert "the 4 pictures of real.npz" in shown.about
-
-
-def test_whole_rows_of_samples_are_shown() -> None:
-    assert "first 20 of" in samples_shown(IMAGES, "them").about
-    assert "first 7 of" in samples_shown(IMAGES[:7], "them").about

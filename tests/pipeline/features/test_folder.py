@@ -7,41 +7,13 @@ import numpy as np
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.execution.manifest import Quarantined
-from pipeline.features.folder import (
-    FeatureFolder,
-    FeatureShard,
-    Summary,
-    decode_features,
-    encode_features,
-    inspect_features,
-)
+from pipeline.features.folder import FeatureFolder, Summary
 from pipeline.metrics.frechet import moments
 from tests.harness.feature_folders import FEATURES, KEYS, save_features
 
 
 def summary_of(url: str, max_kept: int | None = None) -> Summary:
     return FeatureFolder.open(url).summary(("a", "b"), ("b",), max_kept=max_kept)
-
-
-def test_a_shard_survives_its_file() -> None:
-    broken = (Quarantined("k9", "there", "is empty"),)
-    data = encode_features(FeatureShard(KEYS, FEATURES, broken))
-    assert data == encode_features(FeatureShard(KEYS, dict(reversed(FEATURES.items())), broken))
-    keys, features, quarantined = decode_features(data, "it")
-    assert (keys, quarantined) == (KEYS, broken)
-    for name, each in FEATURES.items():
-        np.testing.assert_array_equal(features[name], each)
-    assert inspect_features(data) == (23, broken)
-
-
-def test_a_damaged_shard_is_named() -> None:
-    data = encode_features(FeatureShard(KEYS, FEATURES))
-    for damaged in (data[:-4], data[:30], b"", b"x" * 99):
-        with pytest.raises(BadInput, match="it is no feature shard, or damaged"):
-            decode_features(damaged, "it")
-    with pytest.raises(BadInput, match="more or fewer"):
-        decode_features(encode_features(FeatureShard(KEYS[1:], FEATURES)), "it")
 
 
 def test_a_summary_is_the_same_however_the_shards_are_cut(tmp_path: Path) -> None:

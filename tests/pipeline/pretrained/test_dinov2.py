@@ -9,12 +9,7 @@ from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 
 from bar_model.errors import BadInput
-from pipeline.evaluation.fid_protocol import measure_samples
-from pipeline.evaluation.reference import open_reference
-from pipeline.features.folder import Summary
 from pipeline.features.networks import FeatureNetworksConfig
-from pipeline.images.codec import to_png
-from pipeline.metrics.frechet import frechet_distance, moments
 from pipeline.pretrained.dinov2 import DEVIATION, INPUT_SIDE, MEAN, dinov2_sha256, load_dinov2
 
 pytest_plugins = ["tests.harness.fixtures_inception"]
@@ -65,20 +60,3 @@ def test_its_weights_are_part_of_what_features_depend_on(folder: str, inception_
         FeatureNetworksConfig(inception=path, inception_sha256=sha256, dinov2=folder, dinov2_sha256="0" * 64).load(CPU)
     with pytest.raises(BadInput, match=r"holds no model\.safetensors"):
         dinov2_sha256(str(Path(path).parent))
-
-
-def test_the_distance_is_measured_where_the_reference_is_of_pictures_alone(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    drawn, real = rng.normal(size=(2, 20, 4))
-    logits = {"logits": rng.normal(size=(20, 8)).astype(np.float32)}
-    sets = [Summary((), {"dinov2": moments(some)}, features) for some, features in ((drawn, logits), (real, {}))]
-    assert measure_samples(*sets)["fd_dinov2"] == frechet_distance(*(each.moments["dinov2"] for each in sets))
-    wanted = ("pool3", "spatial", "dinov2")
-    (tmp_path / "pictures" / "a").mkdir(parents=True)
-    (tmp_path / "pictures" / "a" / "0.png").write_bytes(to_png(IMAGES[0]))
-    reference = open_reference(str(tmp_path / "pictures"), 40, wanted)
-    assert (reference.to_compute, reference.missing) == (wanted, ())
-    np.savez(tmp_path / "a.npz", arr_0=IMAGES, mu=np.zeros(2), sigma=np.eye(2))
-    reference = open_reference(str(tmp_path / "a.npz"), 40, wanted)
-    assert any("no FD-DINOv2" in reason for reason in reference.missing)
-    assert not any("DINOv2" in reason for reason in open_reference(str(tmp_path / "a.npz"), 40).missing)

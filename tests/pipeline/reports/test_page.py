@@ -8,16 +8,11 @@ import numpy as np
 
 from pipeline.digits.protocol import ImagesIdentity
 from pipeline.evaluation.illustrations import cost_shown
-from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.reports.page import Illustration, draw_report
 from pipeline.reports.panel import Panel
 from pipeline.reports.report import Figure, Goal, Report, Result, table_rows
 from pipeline.tracking.lineage import Input, Origin
-from tests.pipeline.evaluation.test_compare import report
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
-CODES = Origin(Input("codes", "s3://bucket/codes", "c" * 16), ())
-CHAIN = Origin(Input("samples", "/runs/samples", "s" * 16), (Origin(Input("generator", "g.bin", "g" * 16), (CODES,)),))
+from tests.harness.reports import CHAIN, IMAGES, report
 
 
 class Page(HTMLParser):
@@ -96,11 +91,3 @@ def test_goals_stand_beside_their_results() -> None:
     assert cells[4:8] == ["Share", "98.7 %", "at least 95 %", "reached"]
     assert cells[8:12] == ["Ratio", "4.6 ×", "near 4 × ± 0.5 ×", "missed"]
     assert cells[12:16] == ["PSNR", "21.25 dB", "", ""]
-
-
-def test_costs_are_placed_beside_the_published_and_named_apart() -> None:
-    illustration = cost_shown(300.0, report(300.0).protocol.measurement, None, None)
-    assert "not ranked" in illustration.about
-    assert "not known" in illustration.about
-    assert "1 × H200" in illustration.about
-    assert sum(row.images_per_s is not None for row in PAPER_RESULTS.values()) == 4

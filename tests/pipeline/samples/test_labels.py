@@ -31,8 +31,8 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
     [
         ("a.json", "[4, 0, 5]", "a.json, entry 3: 5; the generator knows the classes 0 to 4"),
         ("a.txt", "1\n-1\n", "a.txt, entry 2: -1;"),
-        ("a.json", "4 0", "a.json: Extra data.*; classes are wanted: a JSON list"),
-        ("a.json", "{}", "a.json: is no list; classes are wanted"),
+        ("a.json", "4 0", "a.json: Extra data.*; expected: classes as a JSON list"),
+        ("a.json", "{}", "a.json: is no list; expected: classes as"),
         ("a.json", "[1, true]", "a.json: entry 2, True, is no integer"),
         ("a.json", "[1e3]", "a.json: entry 1, 1000.0, is no integer"),
         ("a.json", "[100000000000000000000]", "a.json: Python int"),
@@ -40,7 +40,7 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
         ("a.txt", "1\n\n2\n", "a.txt: line 2, '', is no integer"),
         ("a.txt", "", "a.txt: holds none"),
         ("a.npy", "nothing", "a.npy: "),
-        ("a.csv", "1", "a.csv: of no kind that is read; classes are wanted"),
+        ("a.csv", "1", "a.csv: of no kind that is read; expected: classes as"),
     ],
 )
 def test_a_file_of_something_else_is_named(name: str, content: str, message: str, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_an_array_of_something_else_is_named(tmp_path: Path) -> None:
     file = tmp_path / "a.npy"
     for array in (np.array([0.5]), np.zeros((2, 2), int), np.array([{}])):
         np.save(file, array)
-        with pytest.raises(BadInput, match=r"a\.npy: .*classes are wanted"):
+        with pytest.raises(BadInput, match=r"a\.npy: .*expected: classes as"):
             make_schedule(None, str(file), 5)
 
 

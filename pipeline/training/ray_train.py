@@ -98,6 +98,7 @@ def _retention(out: Folder, listed: Sequence[CheckpointEntry], cadence: Cadence)
             self._unwanted: list[str] = []
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+            """Called by Ray Train once all ranks have written a checkpoint: removes what is no longer worth keeping."""
             there = [*self._kept, CheckpointEntry.of(checkpoint.path, metrics[0])]
             self._kept = worth_keeping(there, newest=cadence.keep_checkpoints, best=cadence.keep_best)
             self._unwanted += [each.name for each in there if each not in self._kept]

@@ -70,6 +70,7 @@ def extract(
         device, workers = place(config.device, config.workers)
         read, build = image_set.read, partial(load_worker, networks.for_workers(), batch_size, device)
     configuration = {
+        # By this name: it is part of what names the folder, and folders that were made before must be found.
         "gallery": image_set.identity,
         "pictures": image_set_fingerprint(image_set),
         "networks": networks.identity,

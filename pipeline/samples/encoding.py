@@ -18,7 +18,7 @@ from pipeline.images.codec import to_png, to_webp
 from pipeline.storage import Folder
 
 Encoding = Literal["png", "webp", "raw", "none"]
-Pixels = UInt8[np.ndarray, "images height width 3"]
+KeptImages = UInt8[np.ndarray, "images height width 3"]
 
 ENCODERS: dict[Encoding, Callable[[np.ndarray], bytes]] = {"png": to_png, "webp": to_webp}
 FILES_PER_FOLDER = 1000
@@ -55,7 +55,7 @@ class Keeping:
         """The values of `fields`, made of `indices` (N,) and `images` (N, H, W, 3). Without pixels there are none."""
         if not self.has_pixels:
             return []
-        images: Pixels = row["images"]
+        images: KeptImages = row["images"]
         if self.files:
             digests = [_digest(image) for image in images]
             return [pa.array(map(self._file_name, row["indices"]), pa.string()), pa.array(digests, pa.binary(32))]
@@ -70,7 +70,7 @@ class Keeping:
             for index, image in zip(row["indices"], row["images"], strict=True):
                 yield self._file_name(index), ENCODERS[self.encoding](image)
 
-    def images(self, table: pa.Table, image_size: int, folder: Folder) -> Pixels:
+    def images(self, table: pa.Table, image_size: int, folder: Folder) -> KeptImages:
         """The images of a shard's rows. Those that are files are read from the folder.
 
         Raises:

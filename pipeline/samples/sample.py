@@ -39,7 +39,7 @@ from pipeline.training.output import trained_with
 MAX_SHOWN = 100
 
 
-Precision = Literal["auto", "float32", "bfloat16"]
+DrawingPrecision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class SampleConfig(DrawingOptions):
     features: bool = False
     """Also keep what the networks of evaluation see in each picture: to judge samples then needs no picture."""
     networks: FeatureNetworksConfig = field(default_factory=FeatureNetworksConfig)
-    precision: Precision = "auto"
+    precision: DrawingPrecision = "auto"
     """Of the generator's products, keys and values (auto: bfloat16 on GPUs, float32 on CPUs)."""
     npz: bool = False
     """Also write OUT/samples.npz, as the published evaluation reads it."""

@@ -14,7 +14,7 @@ from pipeline.evaluation.extract import ExtractConfig
 from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.reports.report import Goal, Report, Result, results_table
-from pipeline.samples.sample import DrawingOptions, Precision, SampleConfig, sample
+from pipeline.samples.sample import DrawingOptions, DrawingPrecision, SampleConfig, sample
 from pipeline.storage import Folder
 from pipeline.terminal import show
 from pipeline.tracking.run import Run
@@ -44,7 +44,7 @@ class ReproduceConfig(DrawingOptions):
     tokenizer: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     num_images: int = EvaluateConfig.num_images
-    precision: Precision = "float32"
+    precision: DrawingPrecision = "float32"
     """Of the generator's products, keys and values. Published samples are float32's."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

@@ -56,7 +56,7 @@ def test_a_page_holds_its_pictures_and_loads_nothing() -> None:
     assert draw_report("Title", report(1.5), illustrations, [CHAIN]) == drawn
 
 
-def test_a_chain_is_told_from_samples_to_codes() -> None:
+def test_a_chain_goes_from_samples_to_codes() -> None:
     drawn = draw_report("Title", report(1.5), [], [CHAIN]).decode()
     chain = drawn[drawn.index('<ul class="chain">') :]
     assert re.findall(r"<code>(.)", chain) == ["s", "g", "c"]

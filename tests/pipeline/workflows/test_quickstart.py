@@ -25,6 +25,7 @@ from pipeline.reports.report import Report
 from pipeline.samples.folder import SampleFolder
 from pipeline.tracking.start import TrackingConfig, start_run
 from pipeline.workflows.quickstart import STAGE, QuickstartConfig, quickstart
+from tests.harness.repository import REPOSITORY
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 
@@ -118,8 +119,7 @@ def test_every_stage_leaves_its_run_and_a_second_walk_repeats_none(
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_goals_are_reached(seed: int, tmp_path: Path) -> None:
     """What the quickstart's samples must be, in less than 8 GB over all of its processes."""
-    repository = Path(__file__).parents[3]
-    command = [sys.executable, str(repository / "jobs" / "quickstart.py"), "digits", "--seed", str(seed)]
+    command = [sys.executable, str(REPOSITORY / "jobs" / "quickstart.py"), "digits", "--seed", str(seed)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     job = subprocess.Popen([*command, "--out", str(tmp_path / "out")], cwd=tmp_path, env=environment)
     start, peak = time.monotonic(), 0

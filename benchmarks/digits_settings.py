@@ -17,7 +17,7 @@ import bar_model
 from bar_model.generator.bar import Bar
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.digits.reader import features_8x8
-from pipeline.images.codec import from_model, load_image
+from pipeline.images.codec import decode_and_crop, from_model
 from pipeline.metrics.frechet import frechet_distance, moments
 
 GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
     generator, tokenizer = (bar_model.load(str(folder / name / "model")) for name in ("generator", "tokenizer"))
     assert isinstance(generator, Bar)
     assert isinstance(tokenizer, Tokenizer)
-    scans = [load_image(path.read_bytes(), 32) for path in sorted((folder / "digits/validation").rglob("*.png"))]
+    scans = [decode_and_crop(path.read_bytes(), 32) for path in sorted((folder / "digits/validation").rglob("*.png"))]
     reference = moments(features_8x8(np.stack(scans)))
     allocation = generator.config.sampling.allocation
     print(f"{SETS} sets of {IMAGES} samples to {len(scans)} validation scans; allocation {allocation}")

@@ -18,7 +18,8 @@ from counting import ceilings, cost, seconds
 from published_sampler import PublishedSampler
 
 from bar_model.engine.decode_stream import decode_all
-from bar_model.engine.engine import Engine, FastDecoder
+from bar_model.engine.engine import Engine
+from bar_model.engine.fast_decoder import FastDecoder
 from bar_model.generator.bar import Bar
 from bar_model.presets import GENERATORS, TOKENIZERS
 from bar_model.tokenizer.tokenizer import Tokenizer

@@ -31,7 +31,7 @@ from pipeline.codes.tokenize import EncodeImages, TokenizeConfig, tokenize
 from pipeline.execution.determinism import use_one_thread
 from pipeline.execution.manifest import Manifest
 from pipeline.images.class_folders import ImageFolder
-from pipeline.images.codec import load_image
+from pipeline.images.codec import decode_and_crop
 from pipeline.images.source import in_portions
 from pipeline.storage import Folder
 
@@ -104,7 +104,7 @@ def plain_loop(folder: Path, config: Config) -> None:
     encode = EncodeImages(tokenizer, views=("crop", "flip"), batch_size=config.batch_size, device="cpu")
     size = tokenizer.config.image_size
     for some in in_portions(pictures, config.unit_size):
-        images = [load_image((folder / "images" / picture.key).read_bytes(), size) for picture in some]
+        images = [decode_and_crop((folder / "images" / picture.key).read_bytes(), size) for picture in some]
         encode({"images": np.stack(images), "records": ""})
 
 

@@ -34,9 +34,9 @@ from pipeline.presets.training import TRAINING
 from pipeline.training.config import WorkersConfig
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
 from pipeline.training.learners.learner import take_step
+from pipeline.training.learners.order_annealing import OrderAnnealing
 from pipeline.training.meter import peak_memory
 from pipeline.training.ray_train import KEEP_MEMORY
-from pipeline.training.step.order_annealing import OrderAnnealing
 from pipeline.training.step.ranks import Ranks
 
 NUM_IMAGES, NUM_VIEWS = 10_000, 2

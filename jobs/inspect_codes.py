@@ -1,6 +1,6 @@
 """What a folder of codes holds.    python jobs/inspect_codes.py CODES [--verify] [--decode PNG --tokenizer MODEL]"""
 
-from pipeline.codes.show import InspectCodesConfig, inspect_codes
+from pipeline.codes.inspect_codes import InspectCodesConfig, inspect_codes
 from pipeline.command import job
 
 

@@ -56,9 +56,9 @@ class Canvas:
         `dtype` is the type of modulations, keys, values and contexts. `compiled` fuses the work between the matrix
         products. On the `device` "meta" nothing can be drawn, but the sizes can be read.
         """
-        plain, config = bar.transformer, bar.transformer.config
-        device = device or plain.class_token.device
-        num_tokens, bits = plain.num_tokens, bar.head.bits
+        transformer, config = bar.transformer, bar.transformer.config
+        device = device or transformer.class_token.device
+        num_tokens, bits = transformer.num_tokens, bar.head.bits
         num_images, num_slots = shape.num_images, config.prefix + num_tokens - 1
         num_rows = 2 * num_images if shape.sampling.guided else num_images
         num_classes = num_images + 1 if shape.sampling.guided else num_images
@@ -77,7 +77,7 @@ class Canvas:
             self._after_attention = fused(self._after_attention)
 
         self.drawn = empty(num_images, num_tokens, bits, of=torch.bool)
-        self._contexts = empty(num_rows, plain.context_width)
+        self._contexts = empty(num_rows, transformer.context_width)
         cache = (config.depth, num_rows, config.heads, num_slots, config.width // config.heads)
         self._keys, self._values = empty(*cache), empty(*cache)
         self._positions = Positions(*(empty(num_rows, num_slots, of=torch.int64) for _ in range(2)))
@@ -127,13 +127,13 @@ class Canvas:
 
     def start(self, request: Request, prefixes: Prefixes) -> None:
         """Begin a batch of this shape; the work that follows is the same for all batches."""
-        plain, prefix = self._bar.transformer, self._bar.transformer.config.prefix
+        transformer, prefix = self._bar.transformer, self._bar.transformer.config.prefix
         classes, order = request.doubled()
         self._request.order.copy_(request.order)
         if self._request.known is not None and request.known is not None:
             for own, given in zip(self._request.known, request.known, strict=True):
                 own.copy_(given)
-        for own, given in zip(self._positions, plain.positions(order), strict=True):
+        for own, given in zip(self._positions, transformer.positions(order), strict=True):
             own.copy_(given)
         self._noise = request.noise
 
@@ -143,7 +143,7 @@ class Canvas:
             rows_of.setdefault(PrefixKind(*kind), []).append(row)
         index_of = {name: index for index, name in enumerate(dict.fromkeys(kind.class_index for kind in rows_of))}
         self._num_classes = len(index_of)
-        self._class_vectors[: len(index_of)] = plain.class_vectors(classes.new_tensor(list(index_of)))
+        self._class_vectors[: len(index_of)] = transformer.class_vectors(classes.new_tensor(list(index_of)))
         self._class_of_row.copy_(classes.new_tensor([index_of[name] for name in classes.tolist()]))
         for kind, rows in rows_of.items():
             common = prefixes.of(kind)
@@ -168,10 +168,14 @@ class Canvas:
 
     def _decode(self, bits: Bool[Tensor, "rows bits"], token: int) -> Float[Tensor, "rows context_width"]:
         """Append this token, and give the context of the next one."""
-        plain = self._bar.transformer
-        slot, ahead = plain.config.prefix + token, token % self._slots_ahead
-        x, rotations = plain.placed(plain.bit_embedding(bits.long())[:, None], self._positions.between(slot, slot + 1))
-        for block, keys, values, joined in zip(plain.layers, self._keys, self._values, self._modulations, strict=True):
+        transformer = self._bar.transformer
+        slot, ahead = transformer.config.prefix + token, token % self._slots_ahead
+        x, rotations = transformer.placed(
+            transformer.bit_embedding(bits.long())[:, None], self._positions.between(slot, slot + 1)
+        )
+        for block, keys, values, joined in zip(
+            transformer.layers, self._keys, self._values, self._modulations, strict=True
+        ):
             modulation = block.modulation.split(joined[:, ahead][self._class_of_row][:, None])
             new = self._before_attention(block, x, modulation, rotations)
             keys[:, :, slot] = new.keys[:, :, 0]
@@ -179,7 +183,7 @@ class Canvas:
             filled = slot + 1
             attended = F.scaled_dot_product_attention(new.queries, keys[:, :, :filled], values[:, :, :filled])
             x = self._after_attention(block, x, modulation, attended)
-        return plain.contexts(x[:, 0])
+        return transformer.contexts(x[:, 0])
 
     def _make_noise(self, first: int) -> None:
         tokens = range(first, min(first + self._noise_ahead, self._bar.transformer.num_tokens))
@@ -188,11 +192,11 @@ class Canvas:
         self._tape.confidence[: len(tokens)] = tape.confidence
 
     def _make_modulations(self, first: int) -> None:
-        plain = self._bar.transformer
-        slots = range(first, min(first + self._slots_ahead, plain.num_tokens - 1))
-        prefix, num_classes = plain.config.prefix, self._num_classes
-        condition = plain.condition(self._class_vectors[:num_classes], prefix + slots.start, prefix + slots.stop)
-        for block, joined in zip(plain.layers, self._modulations, strict=True):
+        transformer = self._bar.transformer
+        slots = range(first, min(first + self._slots_ahead, transformer.num_tokens - 1))
+        prefix, num_classes = transformer.config.prefix, self._num_classes
+        condition = transformer.condition(self._class_vectors[:num_classes], prefix + slots.start, prefix + slots.stop)
+        for block, joined in zip(transformer.layers, self._modulations, strict=True):
             joined[:num_classes, : len(slots)] = block.modulation.joined(condition)
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from bar_model.engine.engine import FastDecoder
+from bar_model.engine.fast_decoder import FastDecoder
 from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 
 

@@ -6,28 +6,25 @@ for every batch (`canvas.py`). With bfloat16, only linear layers, keys and value
 the transformer, norms, rotations, guidance and noise stay in float32.
 """
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Bool, Int64
+from torch import Tensor
 
 from bar_model.engine.batch_size import drawing_bytes, fits, largest_batch, too_little
 from bar_model.engine.canvas import Canvas, CanvasShape
-from bar_model.engine.packed_linear import can_pack, pack
+from bar_model.engine.inference_copy import best_dtype, inference_copy
 from bar_model.engine.prefixes import Prefixes
 from bar_model.generator.bar import Bar
 from bar_model.generator.sampling import Request, Sampling
 from bar_model.heads.head import KnownBits
 from bar_model.memory import available_bytes, total_bytes
 from bar_model.noise import SamplingNoise
-from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
+from bar_model.tokenizer.tokenizer import TokenizerConfig
 
-_Module = TypeVar("_Module", bound=nn.Module)
 logger = logging.getLogger(__name__)
 
 
@@ -146,45 +143,3 @@ class Engine:
             num_images,
             self._fitting,
         )
-
-
-class FastDecoder:
-    """Decodes with a copy of a tokenizer's decoder; later changes of the decoder do not reach the copy."""
-
-    def __init__(self, tokenizer: Tokenizer, *, dtype: torch.dtype | None = None) -> None:
-        """Copy the decoder; `dtype` is the type of its weights, by default bfloat16 if the device computes in it."""
-        self.device = tokenizer.decoder.class_token.device
-        self.dtype = best_dtype(self.device) if dtype is None else dtype
-        self._tokenizer = tokenizer
-        self._decoder, self._autocast = inference_copy(tokenizer.decoder, self.dtype, self.device)
-
-    def decode(self, bits: Bool[Tensor, "batch tokens bits"]) -> Float[Tensor, "batch 3 height width"]:
-        """The images that `Tokenizer.decode` gives, up to rounding.
-
-        Raises:
-            BadInput: the bits have another shape.
-        """
-        with self._autocast:
-            return self._tokenizer.decode_by(self._decoder, bits).float()
-
-
-def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 if the device multiplies in it, otherwise float32."""
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else can_pack(torch.bfloat16)
-    return torch.bfloat16 if native else torch.float32
-
-
-def inference_copy(
-    module: _Module, dtype: torch.dtype, device: torch.device, *, packed: bool = True
-) -> tuple[_Module, torch.autocast]:
-    """A copy whose linear layers have this type, and the autocast under which it must run."""
-    copied = copy.deepcopy(module).requires_grad_(False).eval()
-    if device.type == "cpu" and packed and can_pack(dtype):
-        pack(copied, dtype)
-        return copied, torch.autocast(device.type, enabled=False)
-    for part in copied.modules():
-        if isinstance(part, nn.Linear):
-            part.to(dtype)
-    # Without a cache of casts: weights have their type already, and a cached tensor of one captured graph must not be
-    # used by another.
-    return copied, torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False)

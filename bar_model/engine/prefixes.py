@@ -83,15 +83,17 @@ class Prefixes:
         return Prefix(*(part.clone() for part in self._made))
 
     def _run(self) -> None:
-        plain = self._transformer
-        prefix = plain.config.prefix
-        vectors = plain.class_vectors(self._class)
-        x, rotations = plain.placed(plain.prefix(vectors), plain.positions(self._order).between(0, prefix))
-        condition = plain.condition(vectors, 0, prefix)
-        for block, keys, values in zip(plain.layers, self._made.keys, self._made.values, strict=True):
+        transformer = self._transformer
+        prefix = transformer.config.prefix
+        vectors = transformer.class_vectors(self._class)
+        x, rotations = transformer.placed(
+            transformer.prefix(vectors), transformer.positions(self._order).between(0, prefix)
+        )
+        condition = transformer.condition(vectors, 0, prefix)
+        for block, keys, values in zip(transformer.layers, self._made.keys, self._made.values, strict=True):
             modulation = block.modulation(condition)
             slots = block.before_attention(x, modulation, rotations)
             x = block.after_attention(x, modulation, attend_causally(slots))
             keys.copy_(slots.keys[0])
             values.copy_(slots.values[0])
-        self._made.context.copy_(plain.contexts(x[0, -1]))
+        self._made.context.copy_(transformer.contexts(x[0, -1]))

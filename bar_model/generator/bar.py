@@ -101,11 +101,11 @@ class Bar(nn.Module):
         bits = torch.arange(self.head.bits, device=device)
         row = uniforms(seed, Stream.TRAINING_ROW, rows, epochs, zero, zero)
         order = uniforms(seed, Stream.TRAINING_ORDER, rows[:, None], epochs[:, None], zero, tokens).a.argsort(dim=-1)
-        in_order = (row.a < order_randomness)[:, None]
+        is_random = (row.a < order_randomness)[:, None]
         ratio = normal(uniforms(seed, Stream.TRAINING_MASK_RATIO, rows[:, None], epochs[:, None], tokens, zero))
         each_bit = (rows[:, None, None], epochs[:, None, None], tokens[:, None], bits)
         return TrainingDraw(
-            order=torch.where(in_order, order, tokens),
+            order=torch.where(is_random, order, tokens),
             dropped=row.b < class_dropout,
             masked=self.head.training_mask(ratio, uniforms(seed, Stream.TRAINING_MASK, *each_bit).a),
         )

@@ -137,7 +137,7 @@ class PlanWriter:
         self._waiting: list[ListedImage] = []
 
     def add(self, image: ListedImage) -> None:
-        """Adds an image to the last unit."""
+        """Adds an image, and writes a part as soon as it is full."""
         self._waiting.append(image)
         if len(self._waiting) == self.unit_size * UNITS_A_PART:
             self._end_part()

@@ -20,7 +20,7 @@ from pipeline.codes.plan_files import read_unit
 from pipeline.codes.shard import CodeMetadata, inspect_shard, pack_rows
 from pipeline.execution.determinism import check_unchanged, use_one_thread
 from pipeline.execution.manifest import Manifest
-from pipeline.execution.ray_data import Device, place
+from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
 from pipeline.images.class_map import read_classes
@@ -99,7 +99,7 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         config.source, classes=classes, num_classes=config.num_classes, label_column=config.label_column
     )
     metadata = describe_codes(config.tokenizer, config.views)
-    device, workers = place(config.device, config.workers)
+    device, workers = choose_workers(config.device, config.workers)
     folder = Folder(config.out)
     configuration = {
         "codes": metadata.identity,

@@ -1,4 +1,4 @@
-"""Carrying out a job from its command line: what a person can mend is one line on stderr, `error: what, where, remedy`.
+"""Runs a job from its command line. An error that the user can fix is one line on stderr: `error: what, where, remedy`.
 
 Defects keep their traceback. Exit codes: 0; 1 where the job gives False; 2 for bad input; 130 and 143 after Ctrl-C and
 SIGTERM, as shells have them.
@@ -61,7 +61,7 @@ def _run(
     about = first_line(job.__doc__ or sys.modules[job.__module__].__doc__)
     try:
         parsed = parse(f"python {sys.argv[0]}", about, given)
-        # Here, before the job starts Ray, which takes much longer than to look.
+        # Here, because starting Ray takes much longer than looking at the paths.
         check_paths(parsed.configuration, parsed.shown)
         sys.exit(_exit_code(job, parsed.configuration))
     except BrokenPipeError:  # `--help | head` closes its end early.

@@ -12,7 +12,7 @@ from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.digits.protocol import DigitsProtocol, Evidence, LabelledImages, digits_report, panels
 from pipeline.images.class_folders import ImageFolder
-from pipeline.images.codec import BadImage, from_model, load_image, to_model, to_png
+from pipeline.images.codec import BadImage, decode_and_crop, from_model, to_model, to_png
 from pipeline.images.source import in_portions, read_all
 from pipeline.paths import InputUrl, OutputFolder
 from pipeline.reports.page import Illustration
@@ -74,7 +74,7 @@ def evaluate_digits(config: EvaluateDigitsConfig, run: Run | None = None) -> Rep
         shown = panels(evidence, protocol)
         if run is not None:
             for name, panel in shown.items():
-                run.figure(name, draw_panel(panel, scale=SCALE))
+                run.image(name, draw_panel(panel, scale=SCALE))
         illustrations = [Illustration.of(panel) for panel in shown.values()]
         page = to_png(draw_page(list(shown.values()), scale=SCALE))
         num = protocol.num_guided + protocol.num_unguided
@@ -134,7 +134,7 @@ def _read_pictures(source: ImageFolder, size: int) -> LabelledImages:
             try:
                 if isinstance(item.data, BadImage):
                     raise item.data
-                images.append(load_image(item.data, size))
+                images.append(decode_and_crop(item.data, size))
                 labels.append(item.label)
             except BadImage as error:
                 broken.append(f"{item.where} {error}")

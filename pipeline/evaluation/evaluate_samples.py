@@ -10,7 +10,7 @@ from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
 from pipeline.cluster import HARDWARE_TAG, ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, extract
-from pipeline.evaluation.fid_protocol import FidProtocol, fid_report, measure_samples, too_few
+from pipeline.evaluation.fid_protocol import FidProtocol, fid_report, measure_samples, notes_on_too_few
 from pipeline.evaluation.illustrations import cost_shown, neighbours_shown, samples_shown
 from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint, open_image_set
 from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, open_reference
@@ -155,7 +155,7 @@ def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Finding
             f"{by.manifest.num_quarantined:,} of the reference's pictures can't be used and were left out "
             f"(first: {first.where} {first.why})."
         )
-    notes.extend(too_few(config.num_images, to_compare))
+    notes.extend(notes_on_too_few(config.num_images, to_compare))
     among = by if config.neighbours is None or neighbours is None else extract(neighbours, root, config.extract, run)
     report = fid_report(measured, protocol, notes)
     try:

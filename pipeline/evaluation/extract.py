@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from bar_model.errors import BadInput
 from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint
 from pipeline.execution.determinism import use_one_thread
-from pipeline.execution.ray_data import Device, place
+from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.records import Records
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Work
@@ -63,11 +63,11 @@ def extract(
         drawing = image_set.samples.drawing
         batch_size, device = drawing.batch_size, drawing.device
         read, build = image_set.read_features, _take_over
-        workers = place("cpu", config.workers)[1]
+        workers = choose_workers("cpu", config.workers)[1]
     else:
         networks.load(torch.device("cpu"))  # Raises before any work starts if weights are missing.
         batch_size = config.batch_size
-        device, workers = place(config.device, config.workers)
+        device, workers = choose_workers(config.device, config.workers)
         read, build = image_set.read, partial(load_worker, networks.for_workers(), batch_size, device)
     configuration = {
         # By this name: it is part of what names the folder, and folders that were made before must be found.

@@ -14,14 +14,15 @@ from bar_model.generator.sampling import Sampling
 from pipeline.evaluation.reference import DINOV2, MAX_IMAGES, Reference
 from pipeline.features.folder import Summary
 from pipeline.metrics.frechet import frechet_distance
-from pipeline.metrics.precision_recall import density_coverage, half_squared_distances, precision_recall
-from pipeline.metrics.scores import (
-    KID_SUBSET,
-    SHUFFLED_PARTS,
-    inception_score,
-    kernel_distance,
-    shuffled_inception_score,
+from pipeline.metrics.kernel_distance import KID_SUBSET, kernel_distance
+from pipeline.metrics.precision_recall import (
+    DENSITY_NEIGHBOURS,
+    NEIGHBOURS,
+    density_coverage,
+    half_squared_distances,
+    precision_recall,
 )
+from pipeline.metrics.scores import SHUFFLED_PARTS, SPLIT, inception_score, shuffled_inception_score
 from pipeline.pretrained.dinov2 import RULE
 from pipeline.pretrained.inception import RESIZE
 from pipeline.reports.report import Figure, Report, Result
@@ -66,9 +67,9 @@ class Measurement:
     pixel_rule: str
     order: str = "by image index, from 0"
     resize: str = RESIZE
-    inception_score: str = "mean over parts of 5,000 in that order, logits without bias"
-    precision_recall: str = f"k = 3, all samples, up to {MAX_IMAGES:,} reference pictures; float16"
-    density_coverage: str = "k = 5, the same pictures; float32"
+    inception_score: str = f"mean over parts of {SPLIT:,} in that order, logits without bias"
+    precision_recall: str = f"k = {NEIGHBOURS}, all samples, up to {MAX_IMAGES:,} reference pictures; float16"
+    density_coverage: str = f"k = {DENSITY_NEIGHBOURS}, the same pictures; float32"
     kid: str = f"100 subsets of {KID_SUBSET:,}, the same pictures"
     dinov2: str | None = None
     """SHA-256 of DINOv2's weights, and what is taken of it; None without FD-DINOv2."""
@@ -150,7 +151,7 @@ def measure_samples(samples: Summary, reference: Summary) -> dict[str, float]:
     return {figure.name: measured[figure.name] for figure in FID_FIGURES if figure.name in measured}
 
 
-def too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
+def notes_on_too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
     """Sentences on what can't be measured because there are too few images."""
     notes = []
     if num_images < SHUFFLED_PARTS:

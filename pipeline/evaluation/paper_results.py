@@ -14,7 +14,7 @@ class PublishedRow:
     generator: str
     tokenizer: str
     figures: Mapping[str, float]
-    """At 50,000 images, by the names of `fid_protocol.FIGURES`."""
+    """At 50,000 images, by the names of `fid_protocol.FID_FIGURES`."""
     images_per_s: float | None
     """None if it is not published."""
 

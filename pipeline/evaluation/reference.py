@@ -42,15 +42,17 @@ class Reference:
     @property
     def missing(self) -> tuple[str, ...]:
         """Sentences on what can't be measured with this reference."""
-        reasons = {
-            "no FID": "pool3" not in (*self.moments, *self.to_compute) and "mu, sigma",
-            "no sFID": "spatial" not in (*self.moments, *self.to_compute) and "mu_s, sigma_s",
-            "no FD-DINOv2": DINOV2 in self.needed
-            and DINOV2 not in self.to_compute
-            and "pictures alone, as a folder has",
-            "no precision, recall, KID, density, coverage": self.image_set is None and IMAGES_ARRAY,
-        }
-        return tuple(f"The reference has no {reason}: {what}." for what, reason in reasons.items() if reason)
+        there = {*self.moments, *self.to_compute}
+        lacking: list[tuple[str, str]] = []
+        if "pool3" not in there:
+            lacking.append(("mu, sigma", "no FID"))
+        if "spatial" not in there:
+            lacking.append(("mu_s, sigma_s", "no sFID"))
+        if DINOV2 in self.needed and DINOV2 not in self.to_compute:
+            lacking.append(("pictures alone, as a folder has", "no FD-DINOv2"))
+        if self.image_set is None:
+            lacking.append((IMAGES_ARRAY, "no precision, recall, KID, density, coverage"))
+        return tuple(f"The reference has no {what}: {effect}." for what, effect in lacking)
 
     def summary(self, features: FeatureFolder | None) -> Summary:
         """What samples are compared with. `features` are those of the reference's images, if it has any."""

@@ -37,7 +37,7 @@ class Workers:
             raise BadInput(f"workers: {self.num}; at least 1 is needed")
 
 
-def place(device: Device, num: int | None) -> tuple[str, Workers]:
+def choose_workers(device: Device, num: int | None) -> tuple[str, Workers]:
     """The device that a stage's models run on, and its workers: by default one for every GPU, or for every CPU.
 
     On CPUs a worker reserves half of one, so that as many tasks can read beside it, and the operating system divides

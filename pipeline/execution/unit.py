@@ -1,6 +1,7 @@
 """A unit of work becomes one whole file, which depends on the unit and the configuration alone.
 
-It depends neither on the number of workers, nor on other units, nor on failures. A unit whose file is there is done.
+It depends neither on the number of workers, nor on other units, nor on failures. So `stage.py` can take a unit for done
+whose file is there and sound.
 """
 
 import functools
@@ -63,7 +64,7 @@ class Contents(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a unit's last row becomes a file, and how a file is inspected."""
+    """How a unit's finished arrays become a file, and how a file is inspected."""
 
     name: str
     """The name of a file, with a place for its unit: "codes-{}.parquet"."""

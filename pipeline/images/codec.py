@@ -1,4 +1,4 @@
-"""Bytes of an image file -> the RGB crop that is tokenized, or what is wrong with them; and pixels -> bytes."""
+"""Decodes an image file into the RGB crop that is tokenized, or says what is wrong with it; encodes pixels as files."""
 
 import io
 import warnings
@@ -25,7 +25,7 @@ class BadImage(ValueError):
     """An image that can't be used; the message says why."""
 
 
-def load_image(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def decode_and_crop(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The centre crop of an encoded image (docs/method.md, section 2).
 
     Colour and orientation are those of the published tokenizing, which loads with torchvision's `ImageFolder`: the
@@ -69,7 +69,7 @@ def decode(data: bytes) -> Image.Image:
             raise BadImage(one_line(f"can't be decoded: {error or type(error).__name__}")) from error
 
 
-def crop(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
+def unchanged(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
     """The view that is the image itself."""
     return images
 
@@ -79,7 +79,7 @@ def flip(images: UInt8[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray
     return images[..., ::-1, :]
 
 
-VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"crop": crop, "flip": flip}
+VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"crop": unchanged, "flip": flip}
 
 
 def to_model(

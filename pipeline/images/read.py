@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Row
-from pipeline.images.codec import BadImage, load_image
+from pipeline.images.codec import BadImage, decode_and_crop
 from pipeline.images.source import ListedImage, Source, read_all
 
 
@@ -24,7 +24,7 @@ def read_images(source: Source, listed: Sequence[ListedImage], size: int) -> Row
         try:
             if isinstance(item.data, BadImage):
                 raise item.data
-            images.append(load_image(item.data, size))
+            images.append(decode_and_crop(item.data, size))
         except BadImage as error:
             quarantined.append(Quarantined(item.key, item.where, str(error)))
         else:

@@ -98,9 +98,10 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
 
 def _root(covariance: Float64[np.ndarray, "dims dims"]) -> Float64[np.ndarray, "dims rank"]:
-    """L with S = L·Lᵀ: Cholesky's with pivots, a fifth of what eigenvectors take.
+    """A factor L with S = L·Lᵀ, by pivoted Cholesky, which takes a fifth of the time of an eigendecomposition.
 
-    Those are taken where S is negative in some direction, as kept in float32 it may be: Cholesky's goes astray there.
+    If S is not positive semi-definite (rounding to float32 can cause that), pivoted Cholesky is wrong, so eigenvectors
+    are used.
     """
     from scipy.linalg import get_lapack_funcs
 

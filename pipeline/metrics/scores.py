@@ -1,4 +1,4 @@
-"""Inception scores and the kernel distance KID, in float64."""
+"""Inception scores, in float64."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from bar_model.errors import BadInput
 
 SPLIT = 5000
 """Images in each part of the Inception score, by the rule of the published evaluation."""
-SHUFFLED_PARTS, KID_SUBSET = 10, 1000
-"""Parts of the shuffled Inception score and images in a subset of KID, as in torch-fidelity."""
+SHUFFLED_PARTS = 10
+"""Parts of the shuffled Inception score, as in torch-fidelity."""
 
 
 def inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
@@ -38,18 +38,3 @@ def shuffled_inception_score(logits: Float[np.ndarray, "num classes"]) -> float:
     if len(logits) < SHUFFLED_PARTS:
         raise BadInput(f"{len(logits)} pictures: the shuffled Inception score takes {SHUFFLED_PARTS} parts")
     return isc_features_to_metric(torch.from_numpy(logits), splits=SHUFFLED_PARTS)[KEY_METRIC_ISC_MEAN]
-
-
-def kernel_distance(first: Float[np.ndarray, "first dims"], second: Float[np.ndarray, "second dims"]) -> float:
-    """KID by torch-fidelity's rule: mean of 100 subsets of 1,000, drawn with seed 2020; cubic kernel, unbiased.
-
-    Raises:
-        BadInput: there are fewer than 1,000 images in either set.
-    """
-    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-
-    for features in (first, second):
-        if len(features) < KID_SUBSET:
-            raise BadInput(f"{len(features)} pictures: KID draws subsets of {KID_SUBSET:,}")
-    both = (torch.from_numpy(features.astype(np.float64)) for features in (first, second))
-    return kid_features_to_metric(*both, kid_subset_size=KID_SUBSET, verbose=False)[KEY_METRIC_KID_MEAN]

@@ -1,4 +1,4 @@
-"""How many images are drawn at once, by the memory of the machines where the workers run."""
+"""Choosing batch_size `auto`: measures the free memory where the workers run."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bar_model.bits import unpack_bits
 from bar_model.engine.decode_stream import DecodedImages, decode_all
-from bar_model.engine.engine import FastDecoder
+from bar_model.engine.fast_decoder import FastDecoder
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.execution.determinism import one_thread
 

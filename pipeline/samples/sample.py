@@ -16,7 +16,7 @@ from bar_model.generator.sampling import Sampling
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.execution.manifest import Manifest, claimed_configuration
-from pipeline.execution.ray_data import Device, Workers, place
+from pipeline.execution.ray_data import Device, Workers, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
 from pipeline.features.networks import FeatureNetworksConfig
@@ -137,7 +137,7 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
     Raises:
         BadInput: models, labels and settings do not go together, or `config.out` was begun with others.
     """
-    device, workers = place(config.device, config.workers)
+    device, workers = choose_workers(config.device, config.workers)
     drawing, labels = describe_drawing(config, device, workers)
     if run is not None:
         run.input("generator", config.generator, drawing.generator)
@@ -170,7 +170,7 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
         run.output("samples", config.out, manifest.fingerprint)
         if config.keeping.has_pixels:
             first = next(SampleFolder.open(config.out).shards()).images[:MAX_SHOWN]
-            run.figure("samples", to_grid(first, columns=min(10, len(first))))
+            run.image("samples", to_grid(first, columns=min(10, len(first))))
     show(f"{config.out}: {manifest.rows:,} images, guidance {drawing.sampling.guidance_scale:g}")
     return manifest
 

@@ -22,7 +22,7 @@ from pipeline.storage import local_copy
 
 
 class DrawImages:
-    """`indices` (N,) -> `labels` (N,) int32, `codes` (N, bytes) and, if wanted, `images` (N, H, W, 3) uint8.
+    """Draws ranges: `indices` (N,) become `labels` (N,) int32, `codes` (N, bytes), perhaps `images` (N, H, W, 3) uint8.
 
     With an extractor, also its features of the images: `features.NAME` (N, dims) float32 each. Every batch is drawn
     whole; images outside the range are dropped. Each actor has one.

@@ -1,4 +1,4 @@
-"""What MLflow makes of a run's records. Only this file knows MLflow.
+"""Sends a run's records to MLflow; the only module that imports it.
 
 Each record may come a second time, at any age: what MLflow has already is not sent again.
 """

@@ -45,7 +45,10 @@ def start_sweeping(spools: Path, sender_of: Callable[[Path, Record], Sender]) ->
 
 
 def _sweep(spools: Path, sender_of: Callable[[Path, Record], Sender]) -> None:
-    """A spool with a writer is left alone: its own sender would find it locked."""
+    """Every 30 s, closes runs whose driver died and sends what ended runs have left.
+
+    A spool that a living process writes to is left alone, because its own sender would find it locked.
+    """
     waiting: dict[Path, Sender] = {}  # Kept, since each sender reports only once that its server is unreachable.
     while spools.exists():
         for spool in sorted(path for path in spools.iterdir() if path.is_dir()):

@@ -58,7 +58,7 @@ class Run:
         numbers = {name: float(value) for name, value in values.items()}
         log_record(self._address, "metrics", values=numbers, step=step, **judged)
 
-    def figure(self, name: str, image: np.ndarray, *, step: int = 0) -> None:
+    def image(self, name: str, image: np.ndarray, *, step: int = 0) -> None:
         """Logs one image (H, W, 3) uint8 of a step, such as a grid. This process encodes it."""
         encoded = io.BytesIO()
         Image.fromarray(image).save(encoded, "PNG", compress_level=1)

@@ -16,7 +16,7 @@ from pipeline.training.learners.learner import Learner, Training, take_step
 from pipeline.training.meter import peak_memory
 from pipeline.training.ray_train import check_workers_fit, run_workers
 from pipeline.training.step.ranks import Refused
-from pipeline.training.worker import Job, Outcome, build_learner
+from pipeline.training.worker import Outcome, WorkerTask, build_learner
 
 
 class TimedSteps(NamedTuple):
@@ -70,7 +70,7 @@ def dry_run(training: Training) -> None:
     print(found.summary(batch=config.batch), flush=True)
 
 
-def measure_steps(job: Job) -> DryRun | Outcome:
+def measure_steps(job: WorkerTask) -> DryRun | Outcome:
     """Takes two steps of each kind in a worker; returns an outcome with the reason where the training can't begin.
 
     Raises:

@@ -118,7 +118,7 @@ class Loop:
 
     def _report(self) -> None:
         """Logs means over the steps since the last report; here the worker waits for its device."""
-        self._check_finite()
+        self._watch_losses()
         step = self.done - 1
         values = {f"train/{name}": value for name, value in self.learner.settings_at(step).items()}
         for trainee in self.learner.trainees:
@@ -132,7 +132,7 @@ class Loop:
         self._status = StepStatus(step=self.done, loss=loss, rows_per_s=metered["rows_per_s"])
         self._reported = self.done
 
-    def _check_finite(self) -> None:
+    def _watch_losses(self) -> None:
         """Counts the skipped steps and the spikes of the loss since the last call.
 
         Raises:
@@ -141,7 +141,7 @@ class Loop:
         pairs = [torch.stack((step.finite.float(), step.loss)) for step in self._steps]
         found = torch.stack(pairs).tolist() if pairs else []
         for step, (good, loss) in enumerate(found, start=self._checked):
-            if self._guard.is_third_bad(bool(good)):
+            if self._guard.count_step(bool(good)):
                 raise Diverged(
                     f"loss or gradient was not finite in steps {step - 2} to {step} (rows of the last: "
                     f"{self._first_rows(step)}): the last checkpoint is older than these steps; lower the learning "
@@ -149,7 +149,7 @@ class Loop:
                 )
             # Trainees that take turns have losses of their own; the first one's is watched.
             if good and self.learner.trainee_at(step) is self.learner.trainees[0]:
-                deviation = self._guard.deviation(loss)
+                deviation = self._guard.add_loss(loss)
                 if deviation > SPIKE and self._leads:
                     text = "step %d: loss %.4g is %.0f standard deviations above the steps before (rows %s)"
                     logger.warning(text, step, loss, deviation, self._first_rows(step))
@@ -165,7 +165,7 @@ class Loop:
 
     def _draw_progress(self) -> None:
         if self._run is not None and (picture := self.learner.draw()) is not None:
-            self._run.figure("progress", picture, step=self.done)
+            self._run.image("progress", picture, step=self.done)
 
     def _validate(self) -> None:
         found = self.learner.validate()
@@ -174,7 +174,7 @@ class Loop:
         self._scores = {SCORE: found["loss"]} if math.isfinite(found.get("loss", math.nan)) else {}
 
     def _save(self) -> None:
-        self._check_finite()
+        self._watch_losses()
         values = {
             "step": self.done,
             "guard": asdict(self._guard),

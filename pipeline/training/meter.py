@@ -74,9 +74,9 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.
 
 
-# bfloat16 products with float32 sums, without sparsity, in TFLOP/s. Where a sheet gives the figure with sparsity alone,
-# half of it. The first name that is part of the device's counts.
-# What GPUs can do at most, by their makers' data sheets: the denominator of MFU.
+# What GPUs can do at most, by their makers' data sheets: the denominator of MFU. bfloat16 products with float32 sums,
+# without sparsity, in TFLOP/s; half the figure where a sheet gives it with sparsity alone. The first name that is part
+# of the device's counts.
 _PEAK_TFLOPS = {
     "B200": 2250,  # NVIDIA DGX B200 data sheet: 36 PFLOP/s with sparsity for eight
     "H200 NVL": 835,  # NVIDIA H200 data sheet: 1,671 with sparsity

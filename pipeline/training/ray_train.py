@@ -1,4 +1,4 @@
-"""Ray Train's part of a training: workers, their resources, and which of their checkpoints are kept."""
+"""Ray Train's part of a training: workers, and their resources."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bar_model.errors import BadInput
 from pipeline.cluster import is_fixed
@@ -14,12 +14,13 @@ from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 from pipeline.training.board import board_with_progress
 from pipeline.training.checkpoints.filesystem import arrow_filesystem
-from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry, remove, worth_keeping
-from pipeline.training.config import Cadence, WorkersConfig
+from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry
+from pipeline.training.checkpoints.retention import retention
+from pipeline.training.config import WorkersConfig
 from pipeline.training.learners.learner import Training
 from pipeline.training.ray_train_internals import make_trainer
 from pipeline.training.sigterm import stop_on_sigterm
-from pipeline.training.worker import Job
+from pipeline.training.worker import WorkerTask
 
 Found = TypeVar("Found")
 
@@ -36,7 +37,7 @@ KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "M
 
 def run_workers(
     training: Training,
-    task: Callable[[Job], Found],
+    task: Callable[[WorkerTask], Found],
     out: Folder,
     run: Run | None,
     *,
@@ -57,7 +58,7 @@ def run_workers(
     workers, cpus = config.workers, _cpus_each(config.workers)
     filesystem, path = arrow_filesystem(out)
     with board_with_progress(training.stage, config.steps) as board:
-        job = Job(
+        job = WorkerTask(
             config=config.for_workers(),
             build=training.build,
             data={name: ray.put(value) for name, value in training.data.items()},
@@ -77,7 +78,9 @@ def run_workers(
                 name=FOLDER,
                 storage_path=path,
                 storage_filesystem=filesystem,
-                callbacks=[_retention(out, listed, config.cadence)],
+                callbacks=[
+                    retention(out, listed, newest=config.cadence.keep_checkpoints, best=config.cadence.keep_best)
+                ],
                 worker_runtime_env={} if workers.gpu else {"env_vars": KEEP_MEMORY},
                 failure_config=train.FailureConfig(max_failures=workers.max_failures),
                 logging_config=train.LoggingConfig(log_level="ERROR"),
@@ -86,41 +89,6 @@ def run_workers(
         sigterm = stop_on_sigterm(board.request_stop.remote) if stops_on_sigterm else nullcontext()
         with sigterm, _sigint_restored():
             return trainer.fit().return_value
-
-
-def _retention(out: Folder, listed: Sequence[CheckpointEntry], cadence: Cadence) -> Any:
-    """A callback that removes checkpoints; Ray Train calls it whenever there is a new one."""
-    from ray.train import UserCallback
-
-    class Retention(UserCallback):
-        def __init__(self) -> None:
-            self._kept = list(listed)
-            self._unwanted: list[str] = []
-
-        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-            """Called by Ray Train once all ranks have written a checkpoint: removes what is no longer worth keeping."""
-            there = [*self._kept, CheckpointEntry.of(checkpoint.path, metrics[0])]
-            self._kept = worth_keeping(there, newest=cadence.keep_checkpoints, best=cadence.keep_best)
-            self._unwanted += [each.name for each in there if each not in self._kept]
-            self._unwanted = [name for name in self._unwanted if not _removed(out, name)]
-
-    return Retention()
-
-
-def _removed(out: Folder, name: str) -> bool:
-    """Removes a checkpoint and returns whether it is gone; an error does not end the training."""
-    try:
-        remove(out, name)
-    except FileNotFoundError:
-        pass
-    except Exception as error:
-        where = (out / FOLDER).path(name)
-        print(
-            f"{where} is no longer needed, but can't be removed ({error}): trying again after the next checkpoint",
-            flush=True,
-        )
-        return False
-    return True
 
 
 def _cpus_each(workers: WorkersConfig) -> int:

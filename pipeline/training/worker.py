@@ -15,7 +15,7 @@ from pipeline.tracking.address import RunAddress
 from pipeline.tracking.run import Run
 from pipeline.training.checkpoints.saver import local_checkpoint
 from pipeline.training.config import TrainingConfig
-from pipeline.training.learners.learner import BuildLearner, Learner, begin
+from pipeline.training.learners.learner import BuildLearner, Learner, load_initial_weights
 from pipeline.training.loop import Loop
 from pipeline.training.micro_batch import fit_micro_batch
 from pipeline.training.output import save_model
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class WorkerTask:
     """What the driver gives to each worker."""
 
     config: TrainingConfig
@@ -47,12 +47,12 @@ class Outcome(NamedTuple):
     files: tuple[FileEntry, ...] = ()
     diverged: str = ""
     refused: str = ""
-    """Why the training can't begin, or can't go on from its checkpoint."""
+    """Why the training can't load_initial_weights, or can't go on from its checkpoint."""
     stopped_after: int = 0
     """The step after which a checkpoint was saved and the training stopped, as the driver requested; else 0."""
 
 
-def train_in_worker(job: Job) -> Outcome:
+def train_in_worker(job: WorkerTask) -> Outcome:
     """Trains from the last checkpoint to the end; the first rank saves the model."""
     from ray import train
 
@@ -79,7 +79,7 @@ def train_in_worker(job: Job) -> Outcome:
     return Outcome(loop.metrics, checkpoint.fingerprint(model), save_model(model, Folder(job.config.out)))
 
 
-def build_learner(job: Job) -> tuple[Learner, Ranks, torch.device]:
+def build_learner(job: WorkerTask) -> tuple[Learner, Ranks, torch.device]:
     """The learner as it is before the first step, with this worker's rank and device.
 
     Raises:
@@ -102,7 +102,7 @@ def build_learner(job: Job) -> tuple[Learner, Ranks, torch.device]:
         ranks.together(check_compiler)
     data = ranks.together(lambda: {name: ray.get(reference).opened() for name, reference in job.data.items()})
     learner = job.build(job.config, data, ranks, device)
-    begin(learner, job.config)
+    load_initial_weights(learner, job.config)
     # Of the first trainee alone: one that only helps it is small.
     arrange_blocks(learner.trainees[0].model, compiled=workers.compiled, recompute=workers.recompute)
     if workers.micro_batch == "auto":

@@ -122,7 +122,7 @@ def _round(
         reports[name] = workflow.stage(f"evaluate {num_images}: {name}", evaluate, fid_report)
     title = f"{num_images:,} samples of seed {config.seed}"
     show(comparison_table(title, reports))
-    run.figure(f"sweep/{num_images}", plot_fid(title, settings, reports))
+    run.image(f"sweep/{num_images}", plot_fid(title, settings, reports))
     run.artifact(f"sweep/{num_images}.json", _table(settings, reports))
     return reports
 

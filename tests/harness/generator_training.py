@@ -16,7 +16,7 @@ from pipeline.codes.table import Codes
 from pipeline.tracking.start import TrackingConfig
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.learners.generator import GeneratorLearner, TrainConfig
-from pipeline.training.learners.learner import begin, take_step
+from pipeline.training.learners.learner import load_initial_weights, take_step
 from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
 from tests.harness.code_folders import write_codes
@@ -73,7 +73,7 @@ def learner(config: TrainConfig, ranks: Ranks = ALONE) -> GeneratorLearner:
     table = read_codes(config.codes)
     torch.manual_seed(config.seed)
     built = GeneratorLearner(config, {"codes": Codes(table.labels, table.codes)}, ranks, torch.device("cpu"))
-    begin(built, config)
+    load_initial_weights(built, config)
     return built
 
 

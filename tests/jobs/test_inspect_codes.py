@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.inspect_codes import main
-from pipeline.codes.show import InspectCodesConfig
+from pipeline.codes.inspect_codes import InspectCodesConfig
 from pipeline.command import job
 from pipeline.storage import Folder
 from tests.harness.code_folders import small_table, write_codes

@@ -102,7 +102,7 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
     from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
     from bar_model import checkpoint
-    from pipeline.training.learners.learner import begin, take_step
+    from pipeline.training.learners.learner import load_initial_weights, take_step
     from pipeline.training.step.ranks import Ranks
 
     torch.set_num_threads(1)
@@ -113,7 +113,7 @@ def _train_as_rank(rank: int, training: str, folder: Path) -> None:
     prepared = _prepare(training, config)
     torch.manual_seed(config.seed)
     learner = prepared.build(config, prepared.data, ranks, torch.device("cpu"))
-    begin(learner, config)
+    load_initial_weights(learner, config)
     losses = []
     for step in range(config.steps):
         take_step(learner, step, seed=config.seed, rank=rank)

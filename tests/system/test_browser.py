@@ -55,7 +55,7 @@ def mlflow_pages(server: Server, page: bytes, tmp_path: Path) -> MlflowPages:
             for step in range(STEPS):
                 training.metrics({"train/loss": 1 / (step + 1), "validation/loss": 1.1 / (step + 1)}, step=step)
             for step in PICTURED:
-                training.figure("progress", np.full((64, 128, 3), 4 * step, np.uint8), step=step)
+                training.image("progress", np.full((64, 128, 3), 4 * step, np.uint8), step=step)
             train_id = training.run_id()
         with run.child("evaluate", {"num_images": 300}) as evaluation:
             evaluation.artifact(PAGE, page)

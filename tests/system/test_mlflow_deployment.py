@@ -57,7 +57,7 @@ def log_as_a_machine(address: RunAddress, worker: int, is_down: Event) -> None:
         if step == STEPS // 2:
             is_down.wait(60)
         run.metrics({f"worker{worker}/loss": step}, step=step)
-    run.figure(f"worker{worker}", np.zeros((4, 4, 3), np.uint8), step=STEPS)
+    run.image(f"worker{worker}", np.zeros((4, 4, 3), np.uint8), step=STEPS)
     wait_for(lambda: run.flush(10), 120)  # A flush gives up as soon as the server is away.
 
 

@@ -37,7 +37,7 @@ class CheckpointEntry(NamedTuple):
 
 
 def checkpoint_name(step: int, attempt: str) -> str:
-    """The name of a checkpoint's folder; each attempt at a step has its own, so that none overwrites another's rest."""
+    """The name of a checkpoint's folder; each attempt at a step has its own."""
     return f"{_PREFIX}{step:08d}-{attempt}"
 
 

@@ -20,9 +20,9 @@ from pipeline.paths import InputUrl
 from pipeline.storage import absolute, local_copy
 from pipeline.training.config import TrainingConfig
 from pipeline.training.learners.learner import Learner
+from pipeline.training.learners.order_annealing import OrderAnnealing
 from pipeline.training.step.batches import CodeBatch, Rows, code_batch
 from pipeline.training.step.optimizer import OptimizationConfig
-from pipeline.training.step.order_annealing import OrderAnnealing
 from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import LossSums, Objective, Trainee, autocast
 

@@ -106,7 +106,7 @@ def take_step(learner: Learner, step: int, *, seed: int, rank: int, meter: Meter
     return learner.trainee_at(step).learn(waited_for, num=len(parts), step=step)
 
 
-def begin(learner: Learner, config: TrainingConfig) -> None:
+def load_initial_weights(learner: Learner, config: TrainingConfig) -> None:
     """Gives the first trainee the weights of the model to begin with, where the configuration names one."""
     if config.init is not None:
         initial = load_initial(config.init, config.model)

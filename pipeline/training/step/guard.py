@@ -24,14 +24,17 @@ class Guard:
     mean: float = 0.0
     variance: float = 0.0
 
-    def is_third_bad(self, finite: bool) -> bool:
+    def count_step(self, finite: bool) -> bool:
         """Counts the next step, and returns whether it is the third in a row that was skipped."""
         self.skipped += not finite
         self.in_row = 0 if finite else self.in_row + 1
         return self.in_row == 3
 
-    def deviation(self, loss: float) -> float:
-        """By how many standard deviations a loss exceeds the mean of about the last hundred steps; 0 before them."""
+    def add_loss(self, loss: float) -> float:
+        """Counts the next loss; returns by how many standard deviations it exceeds the mean of about the last hundred.
+
+        The answer is 0 before there were so many.
+        """
         known = self.seen >= SPIKE_MEMORY and self.variance > 0
         deviation = (loss - self.mean) / math.sqrt(self.variance) if known else 0.0
         self.spikes += deviation > SPIKE

@@ -4,20 +4,16 @@ The defaults are the published recipe of the generator (docs/method.md, section 
 number of steps already done and of all steps, so that a short run follows the same curve.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import nn
 
 from bar_model.errors import BadInput
 from bar_model.published.generator_names import published_name
-from bar_model.torch_private import lerp_all
-from pipeline.training.step.fsdp import own_part
 
 # What the published recipe spares from weight decay, by the published name, beside every 1-D parameter. "ln" is part of
 # "adaLN" too, and "embed" of `output_embed` and `t_embedder`: about a third of all weights.
@@ -88,7 +84,7 @@ def parameter_groups(
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: OptimizationConfig) -> torch.optim.AdamW:
-    """Fused, so that a step takes its scale and whether it is skipped from the device (see trainees.py).
+    """A fused AdamW, so that `scale_next_step` can scale or skip its step on the device (see trainee.py).
 
     Its state, which AdamW would make in its first step, is there at once: a checkpoint can be loaded into it.
     """
@@ -103,29 +99,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
     """Sets the learning rate of the next step, times each group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["learning_rate_factor"]
-
-
-class Average:
-    """The exponential moving average of a model's weights, in a model of its own."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        """An average that begins with the model's present weights."""
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
-        self._decay = decay
-
-    def update(self, model: nn.Module, num_updates: int, counts: Bool[Tensor, ""]) -> None:
-        """Adds the weights after their `num_updates`-th update to the average, if the update `counts`.
-
-        `counts` stays on the device, so that nothing waits for it. The decay rises to its value, as in the published
-        code, so that a short run soon forgets its start.
-        """
-        decay = min(self._decay, num_updates / (num_updates + 9)) if num_updates > 1 else 0.0
-        share = (1 - decay) * counts.float()
-        with torch.no_grad():
-            averaged, weights = ([own_part(each) for each in part.parameters()] for part in (self.model, model))
-            lerp_all(averaged, weights, share)
-        for averaged, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
-            averaged.copy_(buffer)
 
 
 def _published_spares(name: str, parameter: nn.Parameter) -> bool:

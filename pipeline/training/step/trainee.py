@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bar_model.torch_private import scale_next_step
+from pipeline.training.step.average import Average
 from pipeline.training.step.fsdp import shard, whole, whole_tensor
 from pipeline.training.step.optimizer import (
-    Average,
     OptimizationConfig,
     make_optimizer,
     parameter_groups,

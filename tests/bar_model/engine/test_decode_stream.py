@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from bar_model.engine.decode_stream import decode_all
-from bar_model.engine.engine import Engine, FastDecoder
+from bar_model.engine.engine import Engine
+from bar_model.engine.fast_decoder import FastDecoder
 from bar_model.presets import digits_tokenizer
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.images.codec import from_model

@@ -28,7 +28,7 @@ from pipeline.execution.manifest import Manifest
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.execution.records import Records
 from pipeline.images.class_folders import ImageFolder
-from pipeline.images.codec import load_image, to_model
+from pipeline.images.codec import decode_and_crop, to_model
 from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
 
@@ -98,7 +98,7 @@ def shards(url: str) -> dict[str, bytes]:
 
 
 def test_views_are_encoded_and_packed_one_after_the_other() -> None:
-    images = np.stack([load_image(picture(seed), 32) for seed in range(5)])
+    images = np.stack([decode_and_crop(picture(seed), 32) for seed in range(5)])
     encode = EncodeImages(SignOfPixels(), views=("crop", "flip"), batch_size=2, device="cpu")
     codes = encode({"images": images, "records": "[]"})["codes"]
     assert codes.shape == (5, 2 * 2)
@@ -161,7 +161,7 @@ def test_codes_are_the_tokenizers_bits_of_every_picture(done: TokenizeConfig) ->
     table = read_codes(done.out, expect_tokenizer=checkpoint.fingerprint(model))
     assert table.keys == KEYS
     assert table.labels.tolist() == ["abc".index(key[0]) for key in KEYS]
-    images = np.stack([load_image((Path(done.source) / key).read_bytes(), 32) for key in KEYS])
+    images = np.stack([decode_and_crop((Path(done.source) / key).read_bytes(), 32) for key in KEYS])
     for view, pixels in enumerate([images, images[:, :, ::-1]]):
         bits = unpack_bits(torch.from_numpy(table.codes[:, view]), table.metadata.shape.num_bits)
         assert (bits == model.encode(to_model(pixels)).flatten(1)).float().mean() > 0.999

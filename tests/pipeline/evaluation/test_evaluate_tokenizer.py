@@ -20,7 +20,7 @@ from pipeline.evaluation.evaluate_tokenizer import (
 from pipeline.evaluation.extract import ExtractConfig
 from pipeline.evaluation.image_sets import open_image_set
 from pipeline.features.networks import FeatureNetworksConfig
-from pipeline.images.codec import from_model, load_image, to_model, to_png
+from pipeline.images.codec import decode_and_crop, from_model, to_model, to_png
 from pipeline.metrics.frechet import frechet_distance, moments
 from pipeline.metrics.pixels import psnr, ssim
 from pipeline.pretrained.inception import Inception
@@ -101,7 +101,7 @@ def test_a_tokenizer_is_judged_on_a_folder(
     assert values["rfid"] == pytest.approx(frechet_distance(*map(moments, seen)), rel=1e-3)
     assert values["psnr"] == pytest.approx(psnr(IMAGES, made).mean(), rel=1e-5)
     assert set(values) == {"rfid", "psnr", "ssim"}
-    np.testing.assert_array_equal(load_image(to_png(IMAGES[0]), 16), IMAGES[0])
+    np.testing.assert_array_equal(decode_and_crop(to_png(IMAGES[0]), 16), IMAGES[0])
     document = json.loads((tmp_path / "report" / "report.json").read_bytes())
     assert "none of samples" in document["results"]["rfid"]["title"]
     assert "<h2>Reconstructions</h2>" in (tmp_path / "report" / "report.html").read_text()

@@ -10,7 +10,7 @@ from bar_model.errors import BadInput
 from pipeline.evaluation import image_sets
 from pipeline.evaluation.image_sets import FolderImageSet, ImageSet, NpzImageSet, image_set_fingerprint, open_image_set
 from pipeline.execution.records import Records
-from pipeline.images.codec import load_image, to_png
+from pipeline.images.codec import decode_and_crop, to_png
 from tests.harness.trap import Trap
 
 RNG = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def test_a_folder_is_cropped_to_the_size_asked_for(tmp_path: Path) -> None:
     assert isinstance(image_set, FolderImageSet)
     keys, images = contents(image_set)
     assert keys == ["a/0.png", "a/2.png", "a/4.png", "b/1.png", "b/3.png", "b/5.png"]
-    np.testing.assert_array_equal(images[3], load_image(to_png(IMAGES[1]), 6))
+    np.testing.assert_array_equal(images[3], decode_and_crop(to_png(IMAGES[1]), 6))
     before = image_set_fingerprint(image_set)
     assert before != image_set_fingerprint(open_image_set(str(tmp_path), 7))
     (tmp_path / "b" / "1.png").write_bytes(to_png(np.vstack([IMAGES[1], IMAGES[2]])))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.images.codec import VIEWS, BadImage, from_model, load_image, to_grid, to_model, to_png
+from pipeline.images.codec import VIEWS, BadImage, decode_and_crop, from_model, to_grid, to_model, to_png
 
 
 def picture(width: int, height: int, seed: int = 0, mode: str = "RGB") -> Image.Image:
@@ -41,7 +41,7 @@ def reference_crop(image: Image.Image, size: int) -> np.ndarray:
 )
 def test_the_crop_is_the_published_one(shape: tuple[int, int]) -> None:
     image = picture(*shape)
-    crop = load_image(encoded(image), 32)
+    crop = decode_and_crop(encoded(image), 32)
     assert crop.shape == (32, 32, 3)
     assert crop.dtype == np.uint8
     np.testing.assert_array_equal(crop, reference_crop(image, 32))
@@ -52,29 +52,29 @@ def test_both_sides_are_rounded_and_the_odd_pixel_is_cut_at_the_end() -> None:
     for height, top in [(34, 5), (33, 4)]:
         image = picture(21, height)
         rounded = image.resize((16, round(height * 16 / 21)), Image.Resampling.BICUBIC)
-        np.testing.assert_array_equal(load_image(encoded(image), 16), np.array(rounded)[top : top + 16])
+        np.testing.assert_array_equal(decode_and_crop(encoded(image), 16), np.array(rounded)[top : top + 16])
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA", "RGBA", "P", "CMYK"])
 def test_colour_becomes_rgb_as_pillow_converts_it(mode: str) -> None:
     data = encoded(picture(40, 40, mode=mode), "TIFF" if mode == "CMYK" else "PNG")
     expected = reference_crop(Image.open(io.BytesIO(data)).convert("RGB"), 32)
-    np.testing.assert_array_equal(load_image(data, 32), expected)
+    np.testing.assert_array_equal(decode_and_crop(data, 32), expected)
 
 
 def test_a_palette_with_transparency_is_used() -> None:
     data = encoded(picture(40, 40).quantize(16), transparency=bytes(range(16)))
-    assert load_image(data, 32).shape == (32, 32, 3)
+    assert decode_and_crop(data, 32).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "PPM", "GIF"])
 def test_the_content_decides_the_format(kind: str) -> None:
-    assert load_image(encoded(picture(40, 40), kind), 32).shape == (32, 32, 3)
+    assert decode_and_crop(encoded(picture(40, 40), kind), 32).shape == (32, 32, 3)
 
 
 def test_inverted_cmyk_jpegs_come_out_as_they_look() -> None:
     image = picture(64, 64)
-    pixels = load_image(encoded(image.convert("CMYK"), "JPEG", quality=95), 64).astype(int)
+    pixels = decode_and_crop(encoded(image.convert("CMYK"), "JPEG", quality=95), 64).astype(int)
     assert np.abs(pixels - np.asarray(image, int)).mean() < 4
 
 
@@ -89,7 +89,7 @@ def ycck(image: Image.Image) -> bytes:
 
 def test_ycck_jpegs_come_out_as_they_look() -> None:
     image = picture(64, 64)
-    pixels = load_image(ycck(image), 64).astype(int)
+    pixels = decode_and_crop(ycck(image), 64).astype(int)
     assert np.abs(pixels - np.asarray(image, int)).mean() < 4
 
 
@@ -98,7 +98,7 @@ def test_orientation_in_exif_is_ignored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     plain, turned = encoded(image, "JPEG"), encoded(image, "JPEG", exif=exif.tobytes())
-    np.testing.assert_array_equal(load_image(turned, 32), load_image(plain, 32))
+    np.testing.assert_array_equal(decode_and_crop(turned, 32), decode_and_crop(plain, 32))
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -137,7 +137,7 @@ def animation(kind: str) -> bytes:
 )
 def test_what_is_wrong_is_said(data: bytes, why: str) -> None:
     with pytest.raises(BadImage, match=why):
-        load_image(data, 32)
+        decode_and_crop(data, 32)
 
 
 def test_any_damage_is_a_bad_image_or_none() -> None:
@@ -149,11 +149,11 @@ def test_any_damage_is_a_bad_image_or_none() -> None:
             for place in chance.integers(0, len(data), 4):
                 damaged[place] = chance.integers(0, 256)
             with contextlib.suppress(BadImage):
-                assert load_image(bytes(damaged), 32).shape == (32, 32, 3)
+                assert decode_and_crop(bytes(damaged), 32).shape == (32, 32, 3)
 
 
 def test_views() -> None:
-    images = np.stack([load_image(encoded(picture(40, 40, seed)), 32) for seed in range(2)])
+    images = np.stack([decode_and_crop(encoded(picture(40, 40, seed)), 32) for seed in range(2)])
     np.testing.assert_array_equal(VIEWS["crop"](images), images)
     np.testing.assert_array_equal(VIEWS["flip"](images)[1, :, 0], images[1, :, -1])
     np.testing.assert_array_equal(VIEWS["flip"](VIEWS["flip"](images)), images)

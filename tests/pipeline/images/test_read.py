@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.execution.records import Records
 from pipeline.images.class_folders import ImageFolder
-from pipeline.images.codec import load_image
+from pipeline.images.codec import decode_and_crop
 from pipeline.images.read import read_images
 from pipeline.storage import Folder
 from tests.harness.stored import picture
@@ -20,7 +20,7 @@ def test_bad_images_are_kept_apart(tmp_path: Path) -> None:
     row = read_images(source, list(source.listing()), 8)
     records = Records.from_json(row["records"])
     assert (records.keys, records.labels) == (["a/1.png", "b/3.png"], [0, 1])
-    np.testing.assert_array_equal(row["images"], [load_image(picture(seed), 8) for seed in (1, 3)])
+    np.testing.assert_array_equal(row["images"], [decode_and_crop(picture(seed), 8) for seed in (1, 3)])
     assert [tuple(item) for item in records.quarantined] == [("a/2.png", f"{folder.url}/a/2.png", "is empty")]
 
 

@@ -1,12 +1,11 @@
-"""Inception scores and KID against their definitions and torch-fidelity."""
+"""Inception scores against their definitions and torch-fidelity."""
 
 import numpy as np
 import pytest
 import torch
 from torch_fidelity.metric_isc import isc_features_to_metric
 
-from bar_model.errors import BadInput
-from pipeline.metrics.scores import inception_score, kernel_distance, shuffled_inception_score
+from pipeline.metrics.scores import inception_score, shuffled_inception_score
 
 RNG = np.random.default_rng(0)
 
@@ -37,17 +36,3 @@ def test_inception_score_depends_on_the_order_and_the_shuffled_one_hardly(monkey
     assert inception_score(cyclic) > 7
     assert inception_score(by_class) < 2
     assert shuffled_inception_score(by_class) == pytest.approx(shuffled_inception_score(cyclic), rel=0.05)
-
-
-def test_kernel_distance_is_the_unbiased_one_of_each_subset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.metrics.scores.KID_SUBSET", 100)
-    first, second = RNG.normal(size=(100, 4)), RNG.normal(0.5, 1, size=(100, 4))
-
-    def mean(one: np.ndarray, other: np.ndarray, without: int) -> float:
-        kernel = (one @ other.T / 4 + 1) ** 3
-        return (kernel.sum() - without * np.trace(kernel)) / (len(one) * (len(other) - without))
-
-    expected = mean(first, first, 1) + mean(second, second, 1) - 2 * mean(first, second, 0)
-    assert kernel_distance(first, second) == pytest.approx(expected, rel=1e-9)  # All are every subset.
-    with pytest.raises(BadInput, match="99 pictures"):
-        kernel_distance(first[:99], second)

@@ -24,7 +24,7 @@ def test_mlflow_has_all_that_a_pipeline_and_its_stage_log(mlflow_here: TrackingC
         before = time.time()
         for step in range(5):
             run.metrics({"loss": 1 / (step + 1), "train/accuracy": step}, step=step)
-        run.figure("samples/guided", np.full((16, 24, 3), 128, np.uint8), step=4)
+        run.image("samples/guided", np.full((16, 24, 3), 128, np.uint8), step=4)
         run.input("codes", "s3://bucket/codes", "f" * 64)
         run.output("model", "/runs/model", "abc")
         run.artifact("reports/report.html", b"<p>fine</p>")
@@ -64,7 +64,7 @@ def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(mlflow_here: Tr
     with start_run("train", mlflow_here, StageConfig(steps=3), out=out) as run:
         for step in range(3):
             run.metrics({"loss": 1.0}, step=step)
-        run.figure("grid", np.zeros((4, 4, 3), np.uint8), step=2)
+        run.image("grid", np.zeros((4, 4, 3), np.uint8), step=2)
         run.input("codes", "s3://bucket/codes", "c")
         run.output("model", f"{out}/model", "m")
     first = found(mlflow_here)["train"]
@@ -73,7 +73,7 @@ def test_a_run_that_is_started_again_goes_on_and_repeats_no_step(mlflow_here: Tr
         for step in range(1, 6):
             run.metrics({"loss": 2.0, "other": 1.0}, step=step)
         run.metrics({"loss": 3.0}, step=5)
-        run.figure("grid", np.zeros((4, 4, 3), np.uint8), step=2)
+        run.image("grid", np.zeros((4, 4, 3), np.uint8), step=2)
         assert found(mlflow_here)["train"].info.status == "RUNNING"
     summary = RunSummary.read(Folder(out))
     assert (summary.inputs, summary.output_fingerprints) == ([Input("codes", "s3://bucket/codes", "c")], {"m"})

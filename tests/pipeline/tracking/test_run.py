@@ -38,7 +38,7 @@ def log_from_worker(address: RunAddress, worker: int, num_steps: int) -> None:
     run = Run(address)
     for step in range(num_steps):
         run.metrics({f"worker{worker}": step}, step=step)
-    run.figure(f"worker{worker}", np.zeros((4, 4, 3), np.uint8), step=num_steps)
+    run.image(f"worker{worker}", np.zeros((4, 4, 3), np.uint8), step=num_steps)
     run.flush(60)
 
 

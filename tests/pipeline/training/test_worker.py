@@ -13,7 +13,7 @@ from pipeline.codes.table import Codes
 from pipeline.training.learners.generator import GeneratorLearner
 from pipeline.training.learners.learner import BuildLearner
 from pipeline.training.step.ranks import Refused
-from pipeline.training.worker import Job, Outcome, build_learner, train_in_worker
+from pipeline.training.worker import Outcome, WorkerTask, build_learner, train_in_worker
 from tests.harness.generator_training import tiny_codes, tiny_training
 
 pytestmark = pytest.mark.long  # Ray Train is loaded.
@@ -31,8 +31,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "get", lambda value: value)
 
 
-def job(folder: Path, data: Any, build: BuildLearner = GeneratorLearner) -> Job:
-    return Job(config=tiny_training(folder), build=build, data=data, run=None, board=None, num_threads=1)
+def job(folder: Path, data: Any, build: BuildLearner = GeneratorLearner) -> WorkerTask:
+    return WorkerTask(config=tiny_training(folder), build=build, data=data, run=None, board=None, num_threads=1)
 
 
 def test_the_learner_has_weights_from_the_seed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from bar_model.generator.bar import Bar
-from pipeline.training.learners.learner import Learner, begin, take_step
+from pipeline.training.learners.learner import Learner, load_initial_weights, take_step
 from pipeline.training.step.batches import Rows, Share, Shuffle
 from tests.harness.generator_training import tiny_bar
 
@@ -58,4 +58,4 @@ def test_a_step_gives_its_trainee_all_micro_batches_with_seeded_chance() -> None
 
 def test_without_a_model_to_begin_with_nothing_is_done() -> None:
     config: Any = SimpleNamespace(init=None)
-    begin(Smallest(), config)
+    load_initial_weights(Smallest(), config)

@@ -11,7 +11,7 @@ from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
 from pipeline.presets.tokenizer_training import TOKENIZER_TRAINING
 from pipeline.presets.training import TRAINING
-from pipeline.training.step.optimizer import Average, OptimizationConfig, parameter_groups, set_learning_rate
+from pipeline.training.step.optimizer import OptimizationConfig, parameter_groups, set_learning_rate
 from tests.harness.repository import GOLDEN
 
 UPSTREAM_KEYS = GOLDEN / "upstream_keys.json"
@@ -81,19 +81,6 @@ def test_frozen_parameters_are_left_out_and_factors_apply() -> None:
         id(model["encoder"].bias): 0.05,
         id(model["decoder"].weight): 0.5,
     }
-
-
-def test_the_average_follows_the_weights_faster_at_first() -> None:
-    model = nn.Linear(1, 1, bias=False)
-    average = Average(model, 0.9)
-    expected = 0.0
-    for update in range(1, 200):
-        with torch.no_grad():
-            model.weight.fill_(update)
-        average.update(model, update, torch.tensor(True))
-        decay = 0.0 if update == 1 else min(0.9, update / (update + 9))
-        expected = decay * expected + (1 - decay) * update
-    assert average.model.get_parameter("weight").item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

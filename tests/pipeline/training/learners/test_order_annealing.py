@@ -4,7 +4,7 @@ import pytest
 
 from bar_model.errors import BadInput
 from pipeline.presets.training import TRAINING
-from pipeline.training.step.order_annealing import OrderAnnealing
+from pipeline.training.learners.order_annealing import OrderAnnealing
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from bar_model import checkpoint, presets
 from bar_model.errors import BadInput
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.codes.folder import STAGE, CodeTable
+from pipeline.codes.inspect_codes import InspectCodesConfig, inspect_codes
 from pipeline.codes.shard import CodeMetadata
-from pipeline.codes.show import InspectCodesConfig, inspect_codes
 from pipeline.execution.manifest import Inputs, Manifest, Quarantined
 from pipeline.execution.quarantine import write_quarantine
 from pipeline.storage import Folder

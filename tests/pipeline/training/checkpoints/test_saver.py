@@ -49,7 +49,7 @@ def test_a_checkpoint_is_reported_and_written_later_as_it_was(tmp_path: Path, mo
 
 
 def test_a_checkpoint_is_read_where_it_lies_or_as_a_copy(tmp_path: Path) -> None:
-    copy: Any = SimpleNamespace(path="bucket/out/checkpoints/step-1", as_directory=lambda: nullcontext("/tmp/copy"))
+    copy: Any = SimpleNamespace(path="bucket/out/checkpoints/step-1", as_directory=lambda: nullcontext("/a/copy"))
     with local_checkpoint(copy, Folder(str(tmp_path))) as folder:
         assert folder == str(tmp_path / FOLDER / "step-1")
     # A message names the place that the user knows, not the copy.

@@ -1,7 +1,6 @@
 """Whole files in folders of any URL: a file appears complete or not at all, on a disk as on S3."""
 
 import errno
-import fnmatch
 import hashlib
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import BinaryIO, cast, overload
 from fsspec.core import split_protocol
 
 from bar_model.errors import BadInput
+from pipeline.file_patterns import FilePattern
 from pipeline.filesystem import Entry, describe_file, fresh_filesystem, list_folder, open_filesystem
 
 # Object stores whose put can be made conditional ("only if the name is free"). Elsewhere fsspec would imitate it by
@@ -190,13 +190,17 @@ class Folder:
         )
 
     def list(self, pattern: str = "*") -> list[Entry]:
-        """The files directly in this folder that match the pattern, by name; none if the folder isn't there."""
+        """The files directly in this folder that match a pattern, by name; none if the folder isn't there.
+
+        See `FilePattern` for what a pattern may be.
+        """
         try:
             infos = list_folder(self.url, is_local=self.is_local)
         except FileNotFoundError:
             return []
         entries = (describe_file(name, info) for name, info in infos if info["type"] == "file")
-        return [entry for entry in entries if fnmatch.fnmatchcase(entry.name, pattern)]
+        meant = FilePattern(pattern)
+        return [entry for entry in entries if meant.matches(entry.name)]
 
 
 @overload
@@ -216,6 +220,19 @@ def read_url(url: str) -> bytes:
     """
     directory, _, name = Folder(url).url.rpartition("/")
     return Folder(directory or "/").read(name)
+
+
+def write_url(url: str, data: bytes) -> None:
+    """Puts one file of any URL in place, whole or not at all.
+
+    Raises:
+        BadInput: a folder lies there.
+    """
+    whole = Folder(url)
+    if whole.is_local and Path(whole.url).is_dir():
+        raise BadInput(f"{whole.url} is a folder: name a file in it")
+    directory, _, name = whole.url.rpartition("/")
+    Folder(directory or "/").write(name, data)
 
 
 def local_copy(url: str) -> Path:

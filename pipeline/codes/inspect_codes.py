@@ -17,7 +17,7 @@ from pipeline.codes.folder import first_codes, open_codes, verify
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.images.codec import from_model, to_grid, to_png
 from pipeline.paths import InputUrl
-from pipeline.storage import Folder, local_copy
+from pipeline.storage import local_copy, write_url
 
 QUARANTINED_SHOWN = 10
 DECODED_AT_ONCE = 16
@@ -39,6 +39,8 @@ class InspectCodesConfig:
     """Number of images to decode."""
 
     def __post_init__(self) -> None:
+        if self.num < 1:
+            raise BadInput(f"num: {self.num}; at least 1 is needed")
         if (self.decode is None) != (self.tokenizer is None):
             raise BadInput("--decode OUT.png and --tokenizer PATH belong together: give both or neither")
 
@@ -90,6 +92,5 @@ def _decode(url: str, out: str, tokenizer: str, num: int) -> None:
     bits = unpack_bits(torch.from_numpy(table.codes[:, 0]), table.metadata.shape.num_bits)
     shaped = rearrange(bits, "row (token bit) -> row token bit", bit=table.metadata.bits)
     images = np.concatenate([from_model(model.decode(some)) for some in shaped.split(DECODED_AT_ONCE)])
-    directory, _, name = out.rpartition("/")
-    Folder(directory or ".").write(name, to_png(to_grid(images, columns=math.isqrt(len(images)))))
+    write_url(out, to_png(to_grid(images, columns=math.isqrt(len(images)))))
     print(f"{out}: the first {len(images)} images, view {table.metadata.views[0]!r}")

@@ -23,6 +23,7 @@ from pipeline.execution.manifest import Manifest
 from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
+from pipeline.images.class_folders import ImageFolder
 from pipeline.images.class_map import read_classes
 from pipeline.images.codec import CROP_RULE, VIEWS, to_model
 from pipeline.images.open_source import open_source
@@ -98,6 +99,8 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
     source = open_source(
         config.source, classes=classes, num_classes=config.num_classes, label_column=config.label_column
     )
+    if isinstance(source, ImageFolder):
+        print(source.summary, flush=True)
     metadata = describe_codes(config.tokenizer, config.views)
     device, workers = choose_workers(config.device, config.workers)
     folder = Folder(config.out)

@@ -11,8 +11,12 @@ from pipeline.images.codec import BadImage
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-READS_AT_ONCE = 16
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+)
+JUNK = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "__pycache__"})
+"""Folders that systems and tools leave beside people's files: what lies in them is never a class or an image."""
+READS_AT_ONCE, NAMED = 16, 5
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class ImageFolder:
         folder = Folder(url)
         if not folder.exists():
             raise BadInput(f"{folder.url} is not there: check the path, or the bucket and its credentials")
-        names = folder.folders()
+        names = [name for name in folder.folders() if name not in JUNK]
         if not names:
             raise BadInput(
                 f"{folder.url} holds no class folders: images are expected as CLASS/NAME.jpg in it; other sources "
@@ -56,6 +60,18 @@ class ImageFolder:
         """The kind, the URL and the labels of the classes, as JSON values."""
         return {"kind": "image folder", "url": self.url, "classes": dict(self.classes)}
 
+    @property
+    def summary(self) -> str:
+        """The number of classes and the first ones, with a warning where their labels may not be the expected ones."""
+        first = ", ".join(f"{name} → {label}" for name, label in list(self.classes.items())[:NAMED])
+        more = ", …" if len(self.classes) > NAMED else ""
+        text = f"{self.url}: {len(self.classes):,} classes: {first}{more}"
+        if all(name.isdecimal() for name in self.classes) and any(
+            int(name) != label for name, label in self.classes.items()
+        ):
+            text += "; names that are numbers count in the order of text, too: --classes gives them other labels"
+        return text
+
     def listing(self) -> Iterator[ListedImage]:
         """All images, class by class, without reading them."""
         return count_doubled(self._found())
@@ -68,12 +84,20 @@ class ImageFolder:
     def _found(self) -> Iterator[ListedImage]:
         for name, label in sorted(self.classes.items()):
             for entry in (Folder(self.url) / name).walk():
-                if "." in entry.name and f".{entry.name.rsplit('.', 1)[-1].lower()}" in EXTENSIONS:
+                if is_image_name(entry.name):
                     yield _listed_image(f"{name}/{entry.name}", label, entry.size, entry.version)
 
     def _stored(self, image: ListedImage) -> StoredImage:
         folder = Folder(self.url)
         return StoredImage(image.key, image.label, folder.path(image.key), read_file(folder, image.key))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a path within a source is named as an image, and lies in no hidden or junk folder."""
+    *folders, base = name.split("/")
+    ending = base.rpartition(".")[2].lower() if "." in base else ""
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in (*folders, base))
+    return f".{ending}" in EXTENSIONS and not hidden and not JUNK.intersection(folders)
 
 
 def read_file(folder: Folder, name: str) -> bytes | BadImage:

@@ -1,11 +1,13 @@
 """Class numbers of labels: what a label may be, and the map from class names to numbers, a JSON file."""
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.storage import read_url
 
 
@@ -17,8 +19,8 @@ def read_classes(url: str) -> dict[str, int]:
     """
     try:
         classes = json.loads(read_url(url))
-    except (FileNotFoundError, ValueError) as error:
-        raise BadInput(f"{url}: is no JSON file of labels by class name ({error})") from error
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{url}: is no JSON file of labels by class name ({one_line(error)})") from error
     if not isinstance(classes, dict) or not all(
         type(label) is int and 0 <= label < 2**31 for label in classes.values()
     ):
@@ -44,15 +46,30 @@ class LabelMap:
         Raises:
             BadInput: it is no label, or out of range.
         """
-        if self.classes is not None and str(given) in self.classes:
-            label = self.classes[str(given)]
-        elif isinstance(given, str) and not given.strip().isdecimal():
+        name = _normal(given) if isinstance(given, str) else str(given)
+        if self.classes is not None and name in (normal := {_normal(each): n for each, n in self.classes.items()}):
+            label = normal[name]
+        elif (number := _whole(given)) is not None:
+            label = number
+        elif isinstance(given, str):
             raise BadInput(f"{where}: the class map has no label for {given!r}: add it with --classes FILE.json")
-        elif isinstance(given, str | int) and not isinstance(given, bool):
-            label = int(given)
         else:
             raise BadInput(f"{where}: {given!r} is no label: a class number or a name of the class map is expected")
         if not 0 <= label < (2**31 if self.num_classes is None else self.num_classes):
             limit = "" if self.num_classes is None else f" to {self.num_classes - 1}"
             raise BadInput(f"{where}: label {label} is out of range: labels are 0{limit or ' or more'}")
         return label
+
+
+def _whole(given: object) -> int | None:
+    """The whole number that a label is, also as tables have it (`3.0`, `"-1"`); None where it is none."""
+    if isinstance(given, str) and re.fullmatch(r"\s*[+-]?\d+(\.0*)?\s*", given):
+        return int(given.partition(".")[0])
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    return given if isinstance(given, int) and not isinstance(given, bool) else None
+
+
+def _normal(name: str) -> str:
+    """A class name in Unicode's composed form: file systems store some letters in parts, people type them in one."""
+    return unicodedata.normalize("NFC", name)

@@ -1,8 +1,10 @@
 """The kinds of sources, by what their URL names: a folder of class folders, or files by a pattern."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from bar_model.errors import BadInput
+from pipeline.file_patterns import FilePattern
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.class_map import LabelMap
 from pipeline.images.parquet import ParquetImages
@@ -20,14 +22,14 @@ def open_source(
 ) -> Source:
     """The source that a URL names: FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files.
 
-    An example of a pattern is `data/train-*.parquet`.
+    Examples of patterns are `data/train-*.parquet` and `data/shard-{000000..000127}.tar`.
 
     Raises:
         BadInput: nothing is there, or it is no such source.
     """
     labels = LabelMap(classes=classes, num_classes=num_classes)
     for ending, kinds in FILES.items():
-        if url.endswith(ending):
+        if url.lower().endswith(ending):
             folder, pattern = _files(url)
             for kind in kinds:
                 source = kind.open(folder, pattern, labels, label_column)
@@ -37,12 +39,27 @@ def open_source(
                 f"{url}: has neither a column of images (a struct of `bytes` and `path`) nor one named `url`: "
                 "name files that have"
             )
+    if _is_file(url):
+        raise BadInput(
+            f"{url} is a file of a kind that is not read: name a folder of class folders, or FOLDER/PATTERN of "
+            f"{', '.join(FILES)} files"
+        )
     return ImageFolder.open(url, classes, num_classes)
 
 
 def _files(url: str) -> tuple[Folder, str]:
-    directory, _, pattern = url.rpartition("/")
-    folder = Folder(directory or ".")
-    if not folder.list(pattern):
+    directory, _, pattern = Folder(url).url.rpartition("/")
+    folder = Folder(directory or "/")
+    names = [entry.name for entry in folder.list(pattern)]
+    if not names and folder.exists(pattern):
+        raise BadInput(f"{url} is a folder: name the files in it by a pattern, such as {url}/*{PurePath(url).suffix}")
+    if not names:
         raise BadInput(f"{url}: no file is there: check the path, or the bucket and its credentials")
+    if (missing := FilePattern(pattern).first_missing(names)) is not None:
+        raise BadInput(f"{url}: {missing} is missing: restore it, or correct the range")
     return folder, pattern
+
+
+def _is_file(url: str) -> bool:
+    directory, _, name = Folder(url).url.rpartition("/")
+    return any(entry.name == name for entry in Folder(directory or "/").list(name))

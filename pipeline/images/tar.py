@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from bar_model.errors import BadInput
 from pipeline.filesystem import Entry
-from pipeline.images.class_folders import EXTENSIONS, READS_AT_ONCE
+from pipeline.images.class_folders import READS_AT_ONCE, is_image_name
 from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
@@ -105,10 +105,11 @@ def _members(folder: Folder, name: str) -> list[_Member]:
         ):
             for member in tar:
                 stem, _, ending = member.name.rpartition(".")
-                if member.isreg() and ending == "cls" and member.size <= LABEL_BYTES:
+                if member.isreg() and ending == "cls" and not _is_hidden(member.name) and member.size <= LABEL_BYTES:
                     labels[stem] = _text(tar, member)
-                elif member.isreg() and f".{ending.lower()}" in EXTENSIONS and not member.sparse:
+                elif member.isreg() and is_image_name(member.name) and not member.sparse:
                     images.append(member)
+            _check_end(file, tar.offset, folder.path(name))
     except tarfile.TarError as error:
         raise BadInput(f"{folder.path(name)} is no tar file, or damaged ({error}): restore it") from error
     return [
@@ -117,9 +118,28 @@ def _members(folder: Folder, name: str) -> list[_Member]:
     ]
 
 
+def _check_end(file: BinaryIO, offset: int, where: str) -> None:
+    """Checks that a tar ends where its reader has stopped; Python's takes a damaged or cut header for the end.
+
+    Raises:
+        BadInput: the end mark, a block of zeros, is missing, or something follows it.
+    """
+    file.seek(offset)
+    length = 0
+    while chunk := file.read(TAR_READ_AHEAD_BYTES):
+        length += len(chunk)
+        if chunk.count(0) < len(chunk):
+            raise BadInput(
+                f"{where} holds more after byte {offset:,}, where its members end: it is damaged, cut off, or made of "
+                "several tars; restore it, or keep them apart"
+            )
+    if length < tarfile.BLOCKSIZE:
+        raise BadInput(f"{where} has no end mark: it was cut off; restore it")
+
+
 def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     file = tar.extractfile(member)
-    return file.read().decode(errors="backslashreplace").strip() if file is not None else ""
+    return file.read().decode("utf-8-sig", errors="backslashreplace").strip() if file is not None else ""
 
 
 def _stem(name: str) -> str:
@@ -129,6 +149,11 @@ def _stem(name: str) -> str:
 def _class(name: str) -> str | None:
     parts = name.split("/")
     return parts[-2] if len(parts) > 1 else None
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a member is a companion such as `._000.cls`, in which macOS keeps attributes of the file beside it."""
+    return name.rpartition("/")[2].startswith(".")
 
 
 def _escapes(name: str) -> bool:

@@ -132,3 +132,30 @@ def test_a_folder_is_listed_in_order(tmp_path_factory: pytest.TempPathFactory, p
     listed = list(ImageFolder.open(str(root)).listing())
     assert {each.key for each in listed} == written
     assert listed == sorted(listed, key=listing_order)
+
+
+def test_folders_that_systems_leave_are_no_classes_and_their_files_no_images(tmp_path: Path) -> None:
+    for name in [*IN_CLASSES, "__MACOSX/x.png", "@eaDir/x.png", "$RECYCLE.BIN/x.png", "cat/@eaDir/1.png"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture(0))
+    (tmp_path / "empty").mkdir()
+    source = ImageFolder.open(str(tmp_path))
+    assert list(source.classes) == ["cat", "dog", "empty", "ox"]
+    assert [image.key for image in source.listing()] == IN_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("abc", "3 classes: a → 0, b → 1, c → 2"),
+        ("abcdefg", "7 classes: a → 0, b → 1, c → 2, d → 3, e → 4, …"),
+        ("012", "3 classes: 0 → 0, 1 → 1, 2 → 2"),
+        (["0", "1", "10", "2"], "10 → 2, 2 → 3; names that are numbers count in the order of text"),
+    ],
+)
+def test_classes_are_named_and_a_surprise_is_said(tmp_path: Path, names: list[str], expected: str) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    summary = ImageFolder.open(str(tmp_path)).summary
+    assert expected in summary
+    assert ("order of text" in summary) == ("order of text" in expected)

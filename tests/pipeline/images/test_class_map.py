@@ -17,19 +17,31 @@ def test_a_class_map_is_read_from_json(tmp_path: Path) -> None:
         path.write_text(wrong)
         with pytest.raises(BadInput, match="labels"):
             read_classes(str(path))
-    with pytest.raises(BadInput, match=r"nothing.json"):
-        read_classes(str(tmp_path / "nothing.json"))
+    for no_file in ("nothing.json", "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(BadInput, match=no_file):
+            read_classes(str(tmp_path / no_file))
+
+
+def test_a_class_name_is_the_same_however_its_letters_are_stored() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    assert LabelMap(classes={composed: 2}).of(decomposed, "here") == 2
+    assert LabelMap(classes={decomposed: 2}).of(composed, "here") == 2
 
 
 def test_labels_are_numbers_or_names_of_the_class_map() -> None:
     labels = LabelMap(classes={"cat": 3, "7": 1}, num_classes=5)
-    assert [labels.of(given, "here") for given in (4, "2", "cat", "7")] == [4, 2, 3, 1]
+    assert [labels.of(given, "here") for given in (4, "2", "cat", "7", 3.0, "3.0", " 4 ")] == [4, 2, 3, 1, 3, 3, 4]
     for given, why in [
         ("dog", "the class map has no label for 'dog': add it with --classes"),
         (5, "label 5 is out of range: labels are 0 to 4"),
         (-1, "label -1 is out of range"),
         (True, "True is no label"),
-        (1.0, "1.0 is no label"),
+        ("-1", "label -1 is out of range"),
+        (-1.0, "label -1 is out of range"),
+        (1.5, "1.5 is no label"),
+        ("1.5", "the class map has no label for '1.5'"),
+        (float("nan"), "nan is no label"),
         (None, "None is no label"),
     ]:
         with pytest.raises(BadInput, match=f"here: {why}"):

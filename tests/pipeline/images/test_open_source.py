@@ -37,3 +37,31 @@ def test_a_data_set_on_the_hub_is_a_source(hub_folder: tuple[str, Path]) -> None
     assert [item.data for item in read] == [picture(seed) for seed in range(5)]
     with pytest.raises(BadInput, match="is not there"):
         open_source(f"{url}/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("list.tsv", "is a file of a kind that is not read"),
+        ("images.zip", "is a file of a kind that is not read"),
+        ("train.tar.gz", "is a file of a kind that is not read"),
+        ("train.arrow", "is a file of a kind that is not read"),
+        ("folder.parquet", "is a folder: name the files in it by a pattern, such as .*/folder.parquet/\\*.parquet"),
+        ("gone.parquet", "no file is there"),
+        ("gone", "is not there"),
+        ("shard-{000..002}.tar", "shard-002.tar is missing"),
+    ],
+)
+def test_a_source_that_is_none_is_one_line_with_the_remedy(tmp_path: Path, name: str, message: str) -> None:
+    for file in ("list.tsv", "images.zip", "train.tar.gz", "train.arrow", "shard-000.tar", "shard-001.tar"):
+        (tmp_path / file).write_bytes(b"x")
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(BadInput, match=message):
+        open_source(f"{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize("name", ["train[1].parquet", "UPPER.PARQUET", "a-{0,1}.parquet"])
+def test_a_file_is_read_whatever_its_name_is(tmp_path: Path, name: str) -> None:
+    table = pa.table({"image": [{"bytes": picture(0), "path": "0.png"}], "label": [2]})
+    pq.write_table(table, tmp_path / name)
+    assert [(item.label, item.data) for item in items(open_source(f"{tmp_path}/{name}"))] == [(2, picture(0))]

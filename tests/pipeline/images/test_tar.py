@@ -67,3 +67,45 @@ def test_a_tar_costs_no_more_than_what_is_wrong_in_it(tmp_path: Path) -> None:
     (tmp_path / "c.tar").write_bytes(b"no tar" * 300)
     with pytest.raises(BadInput, match=r"c.tar is no tar file, or damaged"):
         items(open_source(f"{tmp_path}/c.tar"))
+
+
+def test_what_systems_leave_in_a_tar_is_no_image_and_no_label(tmp_path: Path) -> None:
+    members = {
+        "./000.jpg": picture(0),
+        "./000.cls": b"\xef\xbb\xbf2",
+        "./._000.jpg": b"Mac OS X",
+        "./._000.cls": b"\x05",
+    }
+    members |= {"__MACOSX/000.jpg": b"junk", "cat/@eaDir/1.jpg": b"thumbnail", "001.JFIF": picture(1), "001.cls": b"0"}
+    (tmp_path / "a.tar").write_bytes(tar(members))
+    read = items(open_source(f"{tmp_path}/a.tar"))
+    assert [(item.key, item.label, item.data) for item in read] == [
+        ("a.tar/./000.jpg", 2, picture(0)),
+        ("a.tar/001.JFIF", 0, picture(1)),
+    ]
+
+
+TWO = {f"{number}/a.png": picture(number) for number in range(2)}
+WHOLE = tar(TWO)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (WHOLE + WHOLE, "holds more after byte .*several tars"),
+        (WHOLE[: WHOLE.rindex(b"1/a.png") + 200], "holds more after byte .*cut off"),
+        (WHOLE[: WHOLE.rindex(b"1/a.png")], "has no end mark: it was cut off"),
+        (WHOLE.replace(b"1/a.png", b"2/a.png"), "holds more after byte .*damaged"),
+        (WHOLE[: WHOLE.rindex(b"1/a.png") + 600], "is no tar file, or damaged"),
+    ],
+    ids=["two joined", "cut in a header", "cut between members", "damaged header", "cut in a member"],
+)
+def test_a_tar_is_read_to_its_end_or_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(BadInput, match=f"a.tar {message}"):
+        items(open_source(f"{tmp_path}/*.tar"))
+
+
+def test_what_is_padded_with_zeros_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(WHOLE + bytes(100_000))
+    assert len(items(open_source(f"{tmp_path}/a.tar"))) == 2

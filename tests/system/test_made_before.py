@@ -170,6 +170,7 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_model(bucket: Bucket,
     assert sorted(point.step for point in client.get_metric_history(run.info.run_id, "train/loss")) == [5, 6, 7, 8]
 
 
+@pytest.mark.slow
 def test_codes_of_a_source_that_has_grown_get_a_second_generation(bucket: Bucket, job: Job) -> None:
     before = bucket.versions("grown/")
     first = bucket.json("grown/manifest-000001.json")
@@ -202,6 +203,7 @@ def test_a_killed_drawing_makes_the_missing_shard_alone(bucket: Bucket, job: Job
     check_same({"manifest": manifest["fingerprint"], "npz": npz}, EXPECTED["samples"])
 
 
+@pytest.mark.slow
 def test_a_second_walk_of_the_quickstart_repeats_no_stage(
     bucket: Bucket,
     ray_here: str,

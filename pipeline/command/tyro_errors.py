@@ -45,7 +45,9 @@ def refusing(program: str, nearest: Callable[[str], str]) -> Iterator[None]:
 
 
 def _flag(argument: Any) -> str:
-    return argument.lowered.name_or_flags[-1]
+    """How the command line has an argument: `--networks.vgg`, or as `--help` calls one without a flag."""
+    name = argument.lowered.name_or_flags[-1]
+    return name if name.startswith("-") else argument.lowered.metavar or name
 
 
 def _reason(message: str) -> str:

@@ -25,5 +25,9 @@ def test_the_exit_code_says_whether_the_folder_is_sound(tmp_path: Path, capsys: 
     assert exit_code(folder, "--verify") == 1
     assert exit_code(str(tmp_path / "nothing")) == 2
     assert capsys.readouterr().err.startswith(f"error: folder: {tmp_path}/nothing is not there")
+    assert exit_code() == 2
+    assert capsys.readouterr().err == "error: missing: CODES\n"
+    assert exit_code(folder, "--num", "0", "--decode", "out.png", "--tokenizer", str(tmp_path)) == 2
+    assert "num: 0; at least 1 is needed" in capsys.readouterr().err
     assert exit_code(folder, "--decode", "out.png") == 2
     assert "--tokenizer" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bar_model.errors import BadInput
-from pipeline.images.class_map import LabelMap
+from pipeline.images.class_map import LabelMap, normal_name
 from pipeline.images.codec import BadImage
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
@@ -47,13 +47,16 @@ class ImageFolder:
             )
         if classes is None:
             classes = {name: label for label, name in enumerate(names)}
+        by_name = LabelMap(classes=classes).by_name
         for name in names:
-            if name not in classes:
+            if normal_name(name) not in by_name:
                 raise BadInput(
                     f"{folder.path(name)}: the class map has no label for {name!r}: add it, or move the folder"
                 )
         labels = LabelMap(num_classes=num_classes)
-        return ImageFolder(folder.url, {name: labels.of(classes[name], folder.path(name)) for name in names})
+        return ImageFolder(
+            folder.url, {name: labels.of(by_name[normal_name(name)], folder.path(name)) for name in names}
+        )
 
     @property
     def identity(self) -> dict[str, Any]:

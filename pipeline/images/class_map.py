@@ -1,5 +1,6 @@
 """Class numbers of labels: what a label may be, and the map from class names to numbers, a JSON file."""
 
+import functools
 import json
 import re
 import unicodedata
@@ -40,15 +41,20 @@ class LabelMap:
         """The class map as JSON values: part of the identity of a source."""
         return {"classes": dict(self.classes) if self.classes is not None else None}
 
+    @functools.cached_property
+    def by_name(self) -> Mapping[str, int]:
+        """The class map by normal names, empty without one; made once, because `of` is called for each row."""
+        return {normal_name(name): label for name, label in (self.classes or {}).items()}
+
     def of(self, given: object, where: str) -> int:
         """The class number of a stored label, which lies at `where`.
 
         Raises:
             BadInput: it is no label, or out of range.
         """
-        name = _normal(given) if isinstance(given, str) else str(given)
-        if self.classes is not None and name in (normal := {_normal(each): n for each, n in self.classes.items()}):
-            label = normal[name]
+        name = normal_name(str(given))
+        if name in self.by_name:
+            label = self.by_name[name]
         elif (number := _whole(given)) is not None:
             label = number
         elif isinstance(given, str):
@@ -70,6 +76,6 @@ def _whole(given: object) -> int | None:
     return given if isinstance(given, int) and not isinstance(given, bool) else None
 
 
-def _normal(name: str) -> str:
+def normal_name(name: str) -> str:
     """A class name in Unicode's composed form: file systems store some letters in parts, people type them in one."""
     return unicodedata.normalize("NFC", name)

@@ -42,7 +42,7 @@ class UrlList:
     def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "UrlList | None":
         """The source of a folder's files; None where a Parquet file has no column `url`."""
         name = folder.list(pattern)[0].name
-        if name.endswith(".parquet"):
+        if name.lower().endswith(".parquet"):
             schema = read_schema(folder, name)
             if URL_COLUMN not in schema.names:
                 return None
@@ -94,7 +94,7 @@ class UrlList:
 
     def _batches(self, folder: Folder, entry: Entry) -> Iterator[pa.RecordBatch]:
         columns = [URL_COLUMN, self.label_column]
-        if not entry.name.endswith(".csv"):
+        if not entry.name.lower().endswith(".csv"):
             wanted = {URL_COLUMN: is_text, self.label_column: is_number_or_text}
             yield from stream_columns(folder, entry, wanted, ROWS_LISTED)
             return

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.storage import Folder, local_copy
+from pipeline.storage import Folder, local_copy, read_url, write_url
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
 
@@ -196,3 +196,13 @@ def test_a_full_disk_is_said_and_holds_whole_files_alone(tmp_path: Path) -> None
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "full/8: no space is left there: free some and run again" in done.stdout
+
+
+def test_one_file_of_a_url_is_written_and_read_and_no_folder_is_overwritten(any_folder: Folder, tmp_path: Path) -> None:
+    url = any_folder.path("deep/er.txt")
+    write_url(url, b"x")
+    assert read_url(url) == b"x"
+    with pytest.raises(FileNotFoundError):
+        read_url(any_folder.path("gone.txt"))
+    with pytest.raises(BadInput, match="is a folder: name a file in it"):
+        write_url(str(tmp_path), b"x")

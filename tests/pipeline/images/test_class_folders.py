@@ -159,3 +159,13 @@ def test_classes_are_named_and_a_surprise_is_said(tmp_path: Path, names: list[st
     summary = ImageFolder.open(str(tmp_path)).summary
     assert expected in summary
     assert ("order of text" in summary) == ("order of text" in expected)
+
+
+def test_a_class_folder_is_found_in_the_map_however_its_letters_are_stored(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    (tmp_path / decomposed).mkdir()
+    (tmp_path / decomposed / "a.png").write_bytes(picture(0))
+    source = ImageFolder.open(str(tmp_path), {composed: 3})
+    assert [image.label for image in source.listing()] == [3]
+    with pytest.raises(BadInput, match="the class map has no label for"):
+        ImageFolder.open(str(tmp_path), {"cafe": 3})

@@ -66,3 +66,11 @@ def test_a_list_is_in_order_however_it_lies(tmp_path_factory: pytest.TempPathFac
     assert sorted(each.key for each in listed) == sorted(urls)
     assert listed == sorted(listed, key=listing_order)
     assert len({each.name for each in listed}) == len(urls)
+
+
+def test_a_list_is_read_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "LIST.CSV").write_text("url,label\na.png,1\n")
+    (tmp_path / "LIST.PARQUET").write_bytes(parquet({"url": ["a.png"], "label": [1]}))
+    for name in ("LIST.CSV", "LIST.PARQUET"):
+        assert [(item.label, item.data) for item in items(open_source(f"{tmp_path}/{name}"))] == [(1, picture(0))]

@@ -25,6 +25,10 @@ class BadImage(ValueError):
     """An image that can't be used; the message says why."""
 
 
+class UnreachableImage(BadImage):
+    """An image that can't be read now: its server does not answer, and another time it may."""
+
+
 def decode_and_crop(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The centre crop of an encoded image (docs/method.md, section 2).
 

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from bar_model.errors import BadInput
+from pipeline.codes.encoded import EncodedUnits
 from pipeline.codes.plan_files import Plan, PlanTable, PlanWriter, read_plans, stream_part, write_aside
 from pipeline.execution.manifest import Manifest, open_stage
 from pipeline.execution.unit import Unit
@@ -28,7 +29,8 @@ def plan_units(
     """The units of all plans in the folder of the stage, after images that are in none were added as a new plan.
 
     `on_change` says what to do with a published image that has changed or is gone: `reencode` takes it as it is now,
-    `drop` leaves it out, `stop` refuses. What was planned but never published may change freely.
+    `drop` leaves it out, `stop` refuses. What was planned but never published may change freely. An image that was
+    quarantined for a reason that may pass is planned anew, to be tried again.
 
     Raises:
         BadInput: the folder is another stage's, or a published image has changed or is gone (`stop`).
@@ -54,8 +56,8 @@ class _Comparison:
         self, folder: Folder, plans: Sequence[Plan], published: Manifest | None, unit_size: int, on_change: OnChange
     ) -> None:
         self._folder, self._plans, self._on_change = folder, plans, on_change
-        self._published = {file.unit for file in published.files} if published is not None else set()
         self._units = [unit for plan in plans for unit in plan.units()]
+        self._encoded = EncodedUnits(folder, published, self._units)
         self._dropped: dict[int, list[str]] = {}
         self._writer = PlanWriter(folder, unit_size)
         self._left_out: list[ListedImage] = []
@@ -91,7 +93,7 @@ class _Comparison:
             else unit
             for unit in (*self._units, *added)
         ]
-        return [unit for unit in named if unit.num_wanted or unit.digest in self._published]
+        return [unit for unit in named if unit.num_wanted or self._encoded.is_published(unit)]
 
     def _compare(self, group: list["_Statement"]) -> None:
         """Compares what is listed under one key, if anything, with what the plans say of it, the newest first."""
@@ -110,6 +112,9 @@ class _Comparison:
         elif latest.unit == _LEFT_OUT:
             if self._on_change == "reencode":
                 self._writer.add(listed)
+        elif self._is_passing(latest):
+            self._writer.add(listed)
+            self._drop(latest)
         elif listed != latest.image:
             self._note_change(latest, "has changed")
             is_unwanted = self._on_change == "drop" and self._is_published(latest.unit)
@@ -126,8 +131,11 @@ class _Comparison:
             if len(self._changes) < _CHANGES_NAMED:
                 self._changes.append(f"{statement.image.name} {how}")
 
+    def _is_passing(self, statement: "_Statement") -> bool:
+        return self._encoded.is_passing(self._units[statement.unit], statement.image.name)
+
     def _is_published(self, unit: int) -> bool:
-        return unit >= 0 and self._units[unit].digest in self._published
+        return unit >= 0 and self._encoded.is_published(self._units[unit])
 
 
 _LEFT_OUT, _GONE = -1, -2

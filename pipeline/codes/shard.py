@@ -16,10 +16,13 @@ from bar_model.errors import BadInput, one_line
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Contents, Row
-from pipeline.tables import read_parquet
+from pipeline.storage import Folder
+from pipeline.tables import open_parquet, read_parquet
 
 FORMAT = 1
 METADATA, QUARANTINED = b"bar.codes", b"bar.quarantined"
+NOTES_BYTES = 1 << 16
+"""Fetched at a time of a shard whose footer is read: the footer of 512 images, and more."""
 LIBRARIES = ("torch", "transformers", "pillow", "numpy", "pyarrow")
 
 
@@ -67,13 +70,20 @@ class CodeMetadata:
         """The metadata of the shard `where`; the inverse of `to_json`.
 
         Raises:
-            BadInput: it is of another format.
+            BadInput: it is damaged or of another format.
         """
-        fields = json.loads(document)
-        found = fields.pop("format")
-        if found != FORMAT:
-            raise BadInput(f"{where} has code format {found}, but this version reads {FORMAT}: update this software")
-        return cls.of(fields)
+        try:
+            fields = json.loads(document)
+            found = fields.pop("format")
+            if found != FORMAT:
+                raise BadInput(
+                    f"{where} has code format {found}, but this version reads {FORMAT}: update this software"
+                )
+            return cls.of(fields)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
 
 
 class Shard(NamedTuple):
@@ -95,12 +105,20 @@ class Shard(NamedTuple):
         return self._replace(keys=keys, labels=self.labels[kept], codes=self.codes[kept])
 
 
+class ShardNotes(NamedTuple):
+    """What the footer of a shard says of its images."""
+
+    quarantined: tuple[Quarantined, ...] = ()
+
+
 def encode_shard(shard: Shard) -> bytes:
     """The content of a shard's file: the same bytes for the same rows."""
     keys, labels, codes, metadata, quarantined = shard
     if codes.shape != (len(keys), metadata.num_bytes) or labels.shape != (len(keys),):
         raise ValueError(f"{len(keys)} keys, labels {labels.shape}, codes {codes.shape} of {metadata.num_bytes} bytes")
-    schema = _schema(metadata, {METADATA: metadata.to_json(), QUARANTINED: json.dumps(quarantined)})
+    schema = _schema(
+        metadata, {METADATA: metadata.to_json(), QUARANTINED: json.dumps(Quarantined.to_rows(quarantined))}
+    )
     buffers = [None, pa.py_buffer(np.ascontiguousarray(codes))]
     binary = pa.FixedSizeBinaryArray.from_buffers(schema.field("codes").type, len(keys), buffers)
     table = pa.table([pa.array(keys, pa.string()), pa.array(labels, pa.int32()), binary], schema=schema)
@@ -121,22 +139,29 @@ def decode_shard(data: bytes, where: str) -> Shard:
     Raises:
         BadInput: the file, `where`, is no whole shard.
     """
-    try:
-        table = read_parquet(data, where, kind="code shard")
-        notes = table.schema.metadata or {}
-        metadata = CodeMetadata.from_json(notes[METADATA], where)
-        quarantined = Quarantined.from_rows(json.loads(notes[QUARANTINED]))
-    except BadInput:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
+    table = read_parquet(data, where, kind="code shard")
+    texts = table.schema.metadata or {}
+    notes = _notes_of(texts, where)
+    metadata = CodeMetadata.from_json(texts.get(METADATA, b""), where)
     if not table.schema.equals(_schema(metadata, {})):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than code shards have")
     column = table.column("codes").combine_chunks()
     buffer = column.buffers()[1] if len(table) else b""
     codes = np.frombuffer(buffer, np.uint8).reshape(-1, metadata.num_bytes)[: len(table)]
     labels = table.column("label").to_numpy()
-    return Shard(table.column("key").to_pylist(), labels, codes, metadata, quarantined)
+    return Shard(table.column("key").to_pylist(), labels, codes, metadata, notes.quarantined)
+
+
+def read_notes(folder: Folder, name: str) -> ShardNotes:
+    """The notes of a shard, from its footer alone.
+
+    Raises:
+        BadInput: the file is no shard.
+        FileNotFoundError: there is no such file.
+    """
+    where = folder.path(name)
+    with folder.open(name, read_ahead=NOTES_BYTES) as file, open_parquet(file, where, kind="code shard") as table:
+        return _notes_of(table.metadata.metadata or {}, where)
 
 
 def pack_rows(metadata: CodeMetadata, row: Row) -> bytes:
@@ -155,6 +180,13 @@ def inspect_shard(data: bytes) -> Contents:
     """
     shard = decode_shard(data, "the shard")
     return Contents(len(shard.keys), shard.quarantined)
+
+
+def _notes_of(texts: Mapping[bytes, bytes], where: str) -> ShardNotes:
+    try:
+        return ShardNotes(Quarantined.from_rows(json.loads(texts[QUARANTINED])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
 
 
 def _schema(metadata: CodeMetadata, notes: dict) -> pa.Schema:

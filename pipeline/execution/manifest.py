@@ -39,11 +39,25 @@ class Quarantined(NamedTuple):
     key: str
     where: str
     why: str
+    passing: bool = False
+    """Whether the reason may pass, as that of a server which does not answer: the next run tries it again."""
+
+    @staticmethod
+    def to_rows(items: "Iterable[Quarantined]") -> list[list[Any]]:
+        """JSON lists of three strings, and `true` behind those of a reason that may pass."""
+        return [list(item) if item.passing else list(item[:3]) for item in items]
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Sequence[str]]) -> "tuple[Quarantined, ...]":
-        """The quarantined inputs that JSON lists of three strings describe."""
-        return tuple(cls(*row) for row in rows)
+    def from_rows(cls, rows: Iterable[Sequence[Any]]) -> "tuple[Quarantined, ...]":
+        """The quarantined inputs that JSON lists describe; the inverse of `to_rows`.
+
+        Raises:
+            TypeError: they are no such lists.
+        """
+        items = tuple(cls(*row) for row in rows)
+        if not all(isinstance(text, str) for item in items for text in item[:3]):
+            raise TypeError("quarantined inputs are lists of strings")
+        return items
 
 
 class Inputs(NamedTuple):

@@ -11,19 +11,22 @@ from pipeline.execution.manifest import FileEntry, Manifest, Quarantined, read_c
 from pipeline.storage import Folder
 from pipeline.tables import read_parquet
 
-_SCHEMA = pa.schema([(name, pa.string()) for name in ("file", *Quarantined._fields)])
+_SCHEMA = pa.schema([(name, pa.string()) for name in ("file", "key", "where", "why")])
+_WITH_PASSING = _SCHEMA.append(pa.field("passing", pa.bool_()))
 
 
 def write_quarantine(folder: Folder, quarantined: Mapping[str, Sequence[Quarantined]]) -> FileEntry | None:
     """Writes the table from the quarantined inputs of each file's unit, and gives its entry for the manifest.
 
-    The table is named by its content. Where nothing is quarantined there is no table, and the entry is None.
+    The table is named by its content. Where nothing is quarantined there is no table, and the entry is None. The column
+    `passing` is there where a reason may pass, so that all other tables are as those of older versions.
     """
     rows = [{"file": file, **item._asdict()} for file, items in sorted(quarantined.items()) for item in items]
     if not rows:
         return None
+    schema = _WITH_PASSING if any(row["passing"] for row in rows) else _SCHEMA
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), sink, compression="zstd", write_statistics=False)
+    pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="zstd", write_statistics=False)
     data = sink.getvalue().to_pybytes()
     sha256 = hashlib.sha256(data).hexdigest()
     name = f"quarantine-{sha256[:12]}.parquet"
@@ -42,8 +45,8 @@ def read_quarantine(folder: Folder, manifest: Manifest) -> dict[str, tuple[Quara
     where = folder.path(manifest.quarantine.name)
     data = read_checked(folder, manifest.quarantine, remedy="restore it, or make the folder anew")
     found: dict[str, list[Quarantined]] = {}
-    table = read_parquet(data, where)
-    if not table.schema.equals(_SCHEMA):
+    table = read_parquet(data, where, kind="quarantine")
+    if not any(table.schema.equals(schema) for schema in (_SCHEMA, _WITH_PASSING)):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than a quarantine has: restore it")
     for row in table.to_pylist():
         found.setdefault(row.pop("file"), []).append(Quarantined(**row))

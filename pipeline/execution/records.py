@@ -21,7 +21,7 @@ class Records(NamedTuple):
 
     def to_json(self) -> str:
         """The column's value."""
-        return json.dumps(self)
+        return json.dumps([self.keys, self.labels, Quarantined.to_rows(self.quarantined)])
 
     @classmethod
     def from_json(cls, document: str) -> "Records":

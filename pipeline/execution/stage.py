@@ -132,11 +132,15 @@ def _published(
 
 
 def _check_bad(bad: Sequence[Quarantined], inputs: Inputs, work: Work, max_bad: float) -> None:
-    if len(bad) > max_bad * inputs.num:
-        raise BadInput(
-            f"{len(bad):,} of {inputs.num:,} {work.item} can't be used, more than the share of {max_bad:g} allowed "
-            f"(first: {bad[0].where} {bad[0].why}): mend them or raise max_bad; what is done is kept"
-        )
+    if len(bad) <= max_bad * inputs.num:
+        return
+    num_passing = sum(item.passing for item in bad)
+    later = f"run again later, which tries {num_passing:,} of them again"
+    ways = [way for way, is_one in ((later, num_passing), ("mend them", num_passing < len(bad))) if is_one]
+    raise BadInput(
+        f"{len(bad):,} of {inputs.num:,} {work.item} can't be used, more than the share of {max_bad:g} allowed "
+        f"(first: {bad[0].where} {bad[0].why}): {', '.join(ways)} or raise max_bad; what is done is kept"
+    )
 
 
 def _inspected(

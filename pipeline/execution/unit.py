@@ -76,7 +76,7 @@ class Format:
 
     def file_name(self, unit: Unit) -> str:
         """The name of a unit's file, by the unit's number and digest."""
-        return self.name.format(f"{unit.index:06d}-{unit.digest}")
+        return unit_name(self.name, unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +102,18 @@ class Receipt(NamedTuple):
 
     def to_json(self) -> str:
         """The receipt as a string for a column of Ray Data."""
-        return json.dumps([self.file._asdict(), self.quarantined])
+        return json.dumps([self.file._asdict(), Quarantined.to_rows(self.quarantined)])
 
     @classmethod
     def from_json(cls, document: str) -> "Receipt":
         """The receipt that a string describes; the inverse of `to_json`."""
         file, quarantined = json.loads(document)
         return cls(FileEntry.of(file), Quarantined.from_rows(quarantined))
+
+
+def unit_name(name: str, unit: Unit) -> str:
+    """The name of a unit's file, from a name with a place for the unit."""
+    return name.format(f"{unit.index:06d}-{unit.digest}")
 
 
 def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:

@@ -42,7 +42,7 @@ def as_columns(features: Mapping[str, Tensor]) -> Row:
 
 def encode_features(shard: FeatureShard) -> bytes:
     """The content of a shard's file: the same bytes for the same features."""
-    about = {"format": FORMAT, "keys": shard.keys, "quarantined": shard.quarantined}
+    about = {"format": FORMAT, "keys": shard.keys, "quarantined": Quarantined.to_rows(shard.quarantined)}
     return save(dict(shard.features), metadata={_METADATA: json.dumps(about)})
 
 

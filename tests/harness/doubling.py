@@ -34,7 +34,7 @@ class Count:
                 file.write(f"{unit.index}\n")
         good = [number for number in unit.payload if number >= 0]
         bad = [Quarantined(str(number), f"number/{number}", "is negative") for number in unit.payload if number < 0]
-        return {"numbers": np.array(good, np.int64).reshape(-1, 1), "bad": json.dumps(bad)}
+        return {"numbers": np.array(good, np.int64).reshape(-1, 1), "bad": json.dumps(Quarantined.to_rows(bad))}
 
     def build(self) -> "Double":
         """The step of a worker."""

@@ -11,10 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
+from pipeline.codes.folder import SHARD_NAME
 from pipeline.codes.plan import plan_units
 from pipeline.codes.plan_files import read_plans, read_unit
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
-from pipeline.execution.unit import Unit
+from pipeline.execution.unit import Unit, unit_name
 from pipeline.images.source import ListedImage, StoredImage, count_doubled, listing_order
 from pipeline.storage import Folder
 
@@ -49,8 +50,7 @@ plan = partial(plan_units, stage="test", configuration=CONFIGURATION, unit_size=
 def publish(folder: Folder, units: list[Unit]) -> Manifest:
     """As a stage does once all units have their files."""
     files = tuple(
-        FileEntry(f"codes-{unit.index}-{unit.digest}", unit.digest, unit.num_wanted, 1, "", unit.dropped)
-        for unit in units
+        FileEntry(unit_name(SHARD_NAME, unit), unit.digest, unit.num_wanted, 1, "", unit.dropped) for unit in units
     )
     manifest = Manifest(stage="test", generation=1, configuration=CONFIGURATION, inputs=Inputs(0, ""), files=files)
     return manifest.commit(folder)

@@ -24,7 +24,7 @@ def shards(draw: st.DrawFn) -> Shard:
     chance = np.random.default_rng(draw(st.integers(0, 2**32)))
     labels = chance.integers(0, 2**31, len(keys)).astype(np.int32)
     codes = chance.integers(0, 256, (len(keys), described.num_bytes), dtype=np.uint8)
-    quarantined = draw(st.lists(st.builds(Quarantined, text, text, text), max_size=3))
+    quarantined = draw(st.lists(st.builds(Quarantined, text, text, text, st.booleans()), max_size=3))
     return Shard(keys, labels, codes, described, tuple(quarantined))
 
 

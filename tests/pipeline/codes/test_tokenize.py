@@ -128,11 +128,11 @@ def test_a_broken_picture_is_kept_apart_with_its_reason(tmp_path: Path) -> None:
     assert keys == ["a/000.png", "a/003.png", "b/001.png", "b/004.png", "c/005.png"]
     assert labels == [0, 0, 1, 1, 2]
     assert row["images"].shape == (5, 32, 32, 3)
-    assert [(key, where) for key, where, _ in quarantined] == [
+    assert [(item.key, item.where) for item in quarantined] == [
         ("b/empty.jpg", f"{images}/b/empty.jpg"),
         ("c/002.png", f"{images}/c/002.png"),
     ]
-    assert quarantined[0][2] == "is empty"
+    assert quarantined[0].why == "is empty"
 
 
 @pytest.mark.parametrize(

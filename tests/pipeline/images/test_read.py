@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import decode_and_crop
@@ -21,7 +22,7 @@ def test_bad_images_are_kept_apart(tmp_path: Path) -> None:
     records = Records.from_json(row["records"])
     assert (records.keys, records.labels) == (["a/1.png", "b/3.png"], [0, 1])
     np.testing.assert_array_equal(row["images"], [decode_and_crop(picture(seed), 8) for seed in (1, 3)])
-    assert [tuple(item) for item in records.quarantined] == [("a/2.png", f"{folder.url}/a/2.png", "is empty")]
+    assert records.quarantined == (Quarantined("a/2.png", f"{folder.url}/a/2.png", "is empty"),)
 
 
 def test_no_image_is_an_array_of_none(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Bits: the shape of an image's codes, their packed form, and how neighbouring tokens merge into one."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from einops import rearrange
@@ -8,18 +9,18 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeShape:
     """The codes of one view of an image: `grid` × `grid` tokens in raster order, `bits` bits each."""
 
-    grid: int
-    bits: int
+    grid: Annotated[int, Range(least=1, most=2**12)]
+    bits: Annotated[int, Range(least=1, most=2**12)]
 
     def __post_init__(self) -> None:
-        if self.grid < 1 or self.bits < 1:
-            raise BadInput(f"codes of grid {self.grid} and {self.bits} bits: both must be at least 1")
+        check_ranges(self)
 
     @property
     def num_tokens(self) -> int:

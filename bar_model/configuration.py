@@ -69,14 +69,22 @@ def from_json(hint: Any, data: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(data, list | tuple):
             raise BadInput(f"{where}: {data!r} should be a list")
-        return tuple(from_json(get_args(hint)[0], each, where) for each in data)
+        kinds = get_args(hint)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(data)
+        if len(kinds) != len(data):
+            raise BadInput(f"{where}: {list(data)!r} should be a list of {len(kinds)}")
+        return tuple(from_json(kind, each, where) for kind, each in zip(kinds, data, strict=True))
     if get_origin(hint) is Literal:
-        if data not in get_args(hint):
+        if not any(data == each and type(data) is type(each) for each in get_args(hint)):
             raise BadInput(f"{where}: {data!r} should be one of {', '.join(map(repr, get_args(hint)))}")
         return data
     # JSON keeps 5.0, but a person may write 5.
-    if hint is float and isinstance(data, int):
-        return float(data)
+    if hint is float and type(data) is int:
+        try:
+            return float(data)
+        except OverflowError as error:
+            raise BadInput(f"{where}: a number of {len(str(data))} digits is too large") from error
     if type(data) is not hint:
         raise BadInput(f"{where}: {data!r} should be of type {getattr(hint, '__name__', hint)}")
     return data

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import psutil
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Range, check_ranges
 from pipeline.ray_internals import cluster_processes, running_cluster
 
 GB = 10**9
@@ -45,18 +46,15 @@ class ClusterConfig:
 
     address: str | None = None
     """host:6379, ray://host:10001 or `local` (else: RAY_ADDRESS, a cluster that `ray start` runs here, `local`)."""
-    num_cpus: int | None = None
+    num_cpus: Annotated[int, Range(least=1, most=100_000)] | None = None
     """CPUs of a local cluster (else: all that this process may use)."""
-    num_gpus: int | None = None
+    num_gpus: Annotated[int, Range(least=0, most=10_000)] | None = None
     """GPUs of a local cluster (else: all)."""
-    object_store_gb: float | None = None
+    object_store_gb: Annotated[float, Range(least=0.1)] | None = None
     """Shared memory of a local cluster (else: a twentieth of the memory, at most 4 GB)."""
 
     def __post_init__(self) -> None:
-        if self.num_cpus is not None and self.num_cpus < 1:
-            raise BadInput(f"cluster.num_cpus is {self.num_cpus}: Ray needs at least 1")
-        if self.object_store_gb is not None and self.object_store_gb < 0.1:
-            raise BadInput(f"cluster.object_store_gb is {self.object_store_gb}: Ray needs at least 0.1")
+        check_ranges(self)
 
 
 @contextmanager

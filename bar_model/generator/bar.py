@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -17,6 +17,7 @@ from bar_model.heads.head import BitMask, KnownBits, Loss
 from bar_model.heads.make_head import HeadConfig, make_head
 from bar_model.layers import initialize
 from bar_model.noise import CounterNoise, SamplingNoise, Stream, normal, uniforms
+from bar_model.ranges import Range, Size, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +29,16 @@ class BarConfig:
     """
 
     codes: CodeShape
-    num_classes: int
+    num_classes: Annotated[int, Range(least=1, most=2**24)]
     transformer: TransformerConfig
     sampling: Sampling
-    patch: int = 1
+    patch: Size = 1
     head: HeadConfig = HeadConfig()
 
     def __post_init__(self) -> None:
-        if self.patch < 1 or self.codes.grid % self.patch:
+        check_ranges(self)
+        if self.codes.grid % self.patch:
             raise BadInput(f"patch {self.patch}: must divide the grid of {self.codes.grid} tokens a side")
-        if self.num_classes < 1:
-            raise BadInput(f"num_classes {self.num_classes}: must be at least 1")
 
     @property
     def grid(self) -> int:

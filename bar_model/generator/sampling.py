@@ -4,7 +4,7 @@ The plain sampler is short and not fast. It defines the result: the engine must 
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -14,6 +14,14 @@ from bar_model.errors import BadInput
 from bar_model.generator.transformer import Transformer
 from bar_model.heads.head import Contexts, Head, KnownBits, TokenSampling
 from bar_model.noise import SamplingNoise, Stream, uniforms
+from bar_model.ranges import Range, check_ranges
+
+GuidanceScale = Annotated[float, Range(least=1, most=1e6)]
+"""How much stronger the class counts than without guidance, which is 1."""
+Temperature = Annotated[float, Range(least=0, most=1e6)]
+"""How random bits are drawn; 0 takes the likelier one."""
+StepBits = Annotated[int, Range(least=1, most=2**12)]
+"""The bits that one unmasking step decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +33,15 @@ class Sampling:
     unmasking step decides; heads that draw all bits at once ignore it.
     """
 
-    guidance_scale: float
-    temperature: float
-    allocation: tuple[int, ...]
+    guidance_scale: GuidanceScale
+    temperature: Temperature
+    allocation: tuple[StepBits, ...]
     guidance_schedule: Literal["linear", "constant"] = "linear"
     order: Literal["raster", "random"] = "raster"
 
     def __post_init__(self) -> None:
-        if self.guidance_scale < 1:
-            raise BadInput(f"guidance_scale {self.guidance_scale}: must be at least 1, which means no guidance")
-        if self.temperature < 0:
-            raise BadInput(f"temperature {self.temperature}: must not be negative")
-        if not self.allocation or min(self.allocation) < 1:
+        check_ranges(self)
+        if not self.allocation:
             raise BadInput(f"allocation {self.allocation}: every unmasking step must decide at least one bit")
 
     @property

@@ -5,7 +5,7 @@ its own, and the one that it predicts (docs/method.md, section 3).
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Annotated, NamedTuple, cast
 
 import torch
 from einops import repeat
@@ -16,6 +16,7 @@ from bar_model.errors import BadInput
 from bar_model.generator.attention import CausalAttention, KeyValueCache, QueryKeyValue, SlotRotations, attend_causally
 from bar_model.generator.rotary import Rotation, axial_rotation
 from bar_model.layers import BitEmbedding, Modulation, RMSNorm, SwiGLU, modulate
+from bar_model.ranges import Depth, Range, ShareBelowOne, Size, check_ranges
 
 # The published tables have more rows than the sequence has slots, and the published checkpoints hold them.
 _SURPLUS_POSITIONS = 128
@@ -31,20 +32,19 @@ class TransformerConfig:
     `class_repeats` says how often the class vector stands in the prefix, after the class token.
     """
 
-    width: int
-    depth: int
-    heads: int
-    class_repeats: int = 32
-    dropout: float = 0.0
+    width: Size
+    depth: Depth
+    heads: Size
+    class_repeats: Annotated[int, Range(least=0, below=_SURPLUS_SLOTS)] = 32
+    dropout: ShareBelowOne = 0.0
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.heads % 2 or self.width % self.heads or (self.width // self.heads) % 4:
             raise BadInput(
                 f"transformer of width {self.width} and {self.heads} heads: heads must be even and divide the width "
                 "into heads of a multiple of 4"
             )
-        if not 0 <= self.class_repeats < _SURPLUS_SLOTS:
-            raise BadInput(f"class_repeats {self.class_repeats}: must be between 0 and {_SURPLUS_SLOTS - 1}")
 
     @property
     def prefix(self) -> int:

@@ -6,6 +6,7 @@ from typing import Literal
 from bar_model.heads.baselines import BitHead, LinearHead
 from bar_model.heads.head import Head
 from bar_model.heads.masked_bit import MaskedBitHead
+from bar_model.ranges import Depth, Size, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +18,11 @@ class HeadConfig:
     """
 
     kind: Literal["masked_bit", "bit", "linear"] = "masked_bit"
-    width: int = 2048
-    depth: int = 3
+    width: Size = 2048
+    depth: Depth = 3
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def make_head(config: HeadConfig, *, bits: int) -> Head:

@@ -4,7 +4,7 @@ See docs/method.md, section 2.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from einops import rearrange
@@ -13,26 +13,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Depth, Range, Size, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticConfig:
     """After which block the decoder predicts the frozen encoder's features, and how wide that branch is."""
 
-    after_block: int
-    hidden_width: int
+    after_block: Annotated[int, Range(least=0, below=2**10)]
+    hidden_width: Size
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
     """The size of the decoder, a pre-norm ViT; `semantic` is None if no semantic loss is trained."""
 
-    width: int
-    depth: int
-    heads: int
+    width: Size
+    depth: Depth
+    heads: Size
     semantic: SemanticConfig | None
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.width % self.heads:
             raise BadInput(f"decoder of width {self.width}: not divisible by its {self.heads} heads")
         if self.semantic and not 0 <= self.semantic.after_block < self.depth:

@@ -1,6 +1,7 @@
 """The tokenizer's encoder: the vision tower of SigLIP 2 (NaFlex) without pooling head (docs/method.md, section 2)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from einops import rearrange
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Depth, Range, Size, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,15 +19,16 @@ class EncoderConfig:
     It has `position_grid`² learned positions, which are resized to the grid of the image.
     """
 
-    width: int
-    depth: int
-    heads: int
-    mlp_width: int
-    position_grid: int
+    width: Size
+    depth: Depth
+    heads: Size
+    mlp_width: Size
+    position_grid: Annotated[int, Range(least=1, most=2**12)]
     frozen_embeddings: bool
     """True to keep SigLIP 2's own embeddings, which the semantic target shares; False to train from scratch."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.width % self.heads:
             raise BadInput(f"encoder of width {self.width}: not divisible by its {self.heads} heads")
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Share, Weight, check_ranges
 from bar_model.tokenizer.discriminator import (
     DinoFeatures,
     Discriminator,
@@ -40,22 +41,18 @@ _CLASSIFIER_SIZE = (224, 224)
 class TokenizerLossConfig:
     """The weight of each term; the defaults are published. The published perceptual loss is `lpips` plus `convnext`."""
 
-    l1: float = 0.1
-    l2: float = 1.0
-    lpips: float = 1.0
-    convnext: float = 0.1
-    semantic: float = 0.7
-    gram: float = 10.0
-    adversarial: float = 0.05
-    adversarial_start: float = 0.5
+    l1: Weight = 0.1
+    l2: Weight = 1.0
+    lpips: Weight = 1.0
+    convnext: Weight = 0.1
+    semantic: Weight = 0.7
+    gram: Weight = 10.0
+    adversarial: Weight = 0.05
+    adversarial_start: Share = 0.5
     """The fraction of the run after which the adversarial loss is on."""
 
     def __post_init__(self) -> None:
-        for name in ("l1", "l2", "lpips", "convnext", "semantic", "gram", "adversarial"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"weight of the {name} loss: {getattr(self, name)}; it must be 0 (off) or more")
-        if not 0 <= self.adversarial_start <= 1:
-            raise BadInput(f"adversarial_start {self.adversarial_start}: it is a fraction of the run, from 0 to 1")
+        check_ranges(self)
 
     def is_adversarial(self, step: int, num_steps: int) -> bool:
         """Whether the adversarial loss is on at this step."""

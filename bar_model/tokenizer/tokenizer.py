@@ -1,7 +1,7 @@
 """The tokenizer BAR-FSQ: from images to bits and back (docs/method.md, section 2)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bar_model.bits import CodeShape
 from bar_model.errors import BadInput
+from bar_model.ranges import Range, Size, check_ranges
 from bar_model.tokenizer.decoder import Decoder, DecoderConfig
 from bar_model.tokenizer.encoder import Encoder, EncoderConfig
 from bar_model.tokenizer.quantizer import BinaryQuantizer, bits_to_signs, quantize, signs_to_bits
@@ -24,19 +25,18 @@ class TokenizerConfig:
     Images are square with `image_size` pixels a side. Each `patch` × `patch` pixels become one token of `bits` bits.
     """
 
-    image_size: int
-    patch: int
-    bits: int
+    image_size: Annotated[int, Range(least=1, most=2**14)]
+    patch: Size
+    bits: Annotated[int, Range(least=1, most=256)]
     encoder: EncoderConfig
     decoder: DecoderConfig
     balanced_start: bool
     """True from scratch: half of the bits are 1 at the start of training, and not all of them."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.image_size % self.patch:
             raise BadInput(f"images of {self.image_size} px do not divide into patches of {self.patch} px")
-        if not 1 <= self.bits <= 256:
-            raise BadInput(f"{self.bits} bits a token: choose 1 to 256")
 
     @property
     def codes(self) -> CodeShape:

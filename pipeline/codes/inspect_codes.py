@@ -13,6 +13,7 @@ from einops import rearrange
 from bar_model import checkpoint
 from bar_model.bits import unpack_bits
 from bar_model.errors import BadInput
+from bar_model.ranges import Positive, check_ranges
 from pipeline.codes.folder import first_codes, open_codes, verify
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.images.codec import from_model, to_grid, to_png
@@ -35,12 +36,11 @@ class InspectCodesConfig:
     """PNG file for the first images, as the tokenizer decodes them."""
     tokenizer: InputUrl | None = None
     """The tokenizer that made the codes: a model folder or a published .bin file, of any URL."""
-    num: int = 64
+    num: Positive = 64
     """Number of images to decode."""
 
     def __post_init__(self) -> None:
-        if self.num < 1:
-            raise BadInput(f"num: {self.num}; at least 1 is needed")
+        check_ranges(self)
         if (self.decode is None) != (self.tokenizer is None):
             raise BadInput("--decode OUT.png and --tokenizer PATH belong together: give both or neither")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from bar_model import checkpoint
 from bar_model.bits import pack_bits
 from bar_model.errors import BadInput
+from bar_model.ranges import Positive, ShareBelowOne, check_ranges
 from pipeline.cluster import ClusterConfig
 from pipeline.codes.folder import SHARD_NAME, STAGE
 from pipeline.codes.plan import OnChange, plan_units
@@ -49,23 +50,23 @@ class TokenizeConfig:
     """What is kept of an image: crop, flip."""
     classes: InputUrl | None = None
     """JSON file of labels by class name (else: class folders count in the order of their names, others as given)."""
-    num_classes: int | None = None
+    num_classes: Positive | None = None
     """Labels from here on are refused before any work."""
     label_column: str = "label"
     """Column of labels in Parquet and CSV files."""
     on_change: OnChange = "stop"
     """What to do with images that changed or went since they were encoded: reencode takes them as they are now."""
-    unit_size: int = 512
+    unit_size: Positive = 512
     """Images of a shard, read and encoded together: 100 MB of memory a unit at 256 px."""
-    batch_size: int = 32
+    batch_size: Positive = 32
     """Images that the encoder takes at once, with all their views."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder. The published codes were made in float32; bfloat16 flips some bits."""
-    max_bad: float = 0.01
+    max_bad: ShareBelowOne = 0.01
     """Share of images that may be quarantined before the run fails."""
     device: Device = "auto"
     """Where the encoder runs (auto: on the cluster's GPUs, where it has any)."""
-    workers: int | None = None
+    workers: Positive | None = None
     """Encoders (else: one for every GPU, or for every CPU)."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -74,11 +75,7 @@ class TokenizeConfig:
         unknown = [view for view in self.views if view not in VIEWS]
         if unknown or not self.views or len(set(self.views)) < len(self.views):
             raise BadInput(f"views: {' '.join(self.views) or 'none'}; give each once, of {', '.join(VIEWS)}")
-        for name in ("unit_size", "batch_size", "workers", "num_classes"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
-        if not 0 <= self.max_bad < 1:
-            raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
+        check_ranges(self)
 
 
 class ImageEncoder(Protocol):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 import tyro
 
 from bar_model.configuration import from_json, plain
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.command.whole_numbers import whole_number
 from pipeline.storage import read_url
 
@@ -57,11 +57,17 @@ def overlaid(configuration: Configuration, url: str) -> Configuration:
     import yaml
 
     try:
-        values = yaml.safe_load(read_url(url))
+        text = read_url(url)
     except FileNotFoundError as error:
         raise BadInput(f"--config {url} is not there: name a file such as --print-config prints") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"--config {url} is no YAML ({' '.join(str(error).split())})") from error
+    except BadInput:
+        raise
+    except Exception as error:  # Every store's library has errors of its own.
+        raise BadInput(f"--config {url} can't be read ({one_line(error)}): name a file") from error
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadInput(f"--config {url} is no YAML ({one_line(error)})") from error
     if not isinstance(values, Mapping):
         raise BadInput(f"--config {url} holds no fields: a file such as --print-config prints is expected")
     return _overlaid(configuration, values, f"--config {url}")
@@ -86,7 +92,10 @@ def _overlaid(configuration: Any, values: Mapping[str, Any], where: str) -> Any:
             changed[name] = _overlaid(present, value, f"{where}: {name}")
         else:
             changed[name] = from_json(hints[name], _as_number(hints[name], value), place)
-    return dataclasses.replace(configuration, **changed)
+    try:
+        return dataclasses.replace(configuration, **changed)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
 
 
 def _is_fixed(hint: Any) -> bool:

@@ -3,7 +3,8 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
@@ -115,7 +116,7 @@ def tyro_parse(
         BadInput: an option that it has not, or a value that the option can't take.
     """
     names = [_option(name) for name in parameters(default)]
-    with refusing(program, lambda option: _nearest(option, names)):
+    with refusing(program, lambda option: _nearest(option, names)), _named_as_options(default):
         return tyro.cli(
             kind,
             prog=program,
@@ -125,6 +126,30 @@ def tyro_parse(
             registry=_WHOLE_NUMBERS,
             config=(tyro.conf.AvoidSubcommands,),  # A part that may be None is no command of its own.
         )
+
+
+@contextmanager
+def _named_as_options(configuration: Any) -> Iterator[None]:
+    """While the block lasts, a number that is refused is named as the command line has it: `--optimization.betas`."""
+    try:
+        yield
+    except BadInput as error:
+        if error.field is None:
+            raise
+        kind, name = error.field
+        places = [place for place, part in _parts(configuration) if type(part) is kind]
+        if not places or not str(error).startswith(f"{name} "):
+            raise
+        raise BadInput(_option(f"{places[0]}{name}") + str(error).removeprefix(name)) from error
+
+
+def _parts(configuration: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """A configuration and all of its parts, each with the beginning of its fields' dotted names."""
+    yield place, configuration
+    for field in dataclasses.fields(configuration):
+        value = getattr(configuration, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _parts(value, f"{place}{field.name}.")
 
 
 _WHOLE_NUMBERS = ConstructorRegistry()

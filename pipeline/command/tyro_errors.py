@@ -5,6 +5,7 @@ because its authors may still change it. `tests/pipeline/test_private_interfaces
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,8 @@ def refusing(program: str, nearest: Callable[[str], str]) -> Iterator[None]:
                 raise BadInput(f"{_flag(argument)} needs a value: `{program} --help` says which")
             case events.MissingArgs(missing_arguments=missing):
                 raise BadInput(f"missing: {', '.join(_flag(one.arg) for one in missing)}")
+            case events.InstantiationFailure() if (refusal := _of_a_field()) is not None:
+                raise refusal
             case events.InstantiationFailure(message=message, argument=None):
                 raise BadInput(" ".join(message.split()))
             case events.InstantiationFailure(message=message, argument=argument):
@@ -42,6 +45,14 @@ def refusing(program: str, nearest: Callable[[str], str]) -> Iterator[None]:
 
     with events.on_parse_error(refuse):
         yield
+
+
+def _of_a_field() -> BadInput | None:
+    """The refusal of one field's number, for which tyro is about to give up; None where it is none."""
+    error = sys.exc_info()[1]
+    while error is not None and not (isinstance(error, BadInput) and error.field is not None):
+        error = error.__context__
+    return error
 
 
 def _flag(argument: Any) -> str:

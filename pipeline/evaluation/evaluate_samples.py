@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from bar_model.configuration import digest, plain
 from bar_model.errors import BadInput
+from bar_model.ranges import Range, check_ranges
 from pipeline.cluster import HARDWARE_TAG, ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, extract
 from pipeline.evaluation.fid_protocol import FidProtocol, fid_report, measure_samples, notes_on_too_few
@@ -26,6 +27,9 @@ from pipeline.tracking.lineage import Input, Judged, RunSummary, find_summary
 from pipeline.tracking.run import Run
 from pipeline.tracking.start import TrackingConfig
 
+ImageCount = Annotated[int, Range(least=4, most=10**9)]
+"""A number of samples that can be judged: each has 3 neighbours."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
@@ -41,7 +45,7 @@ class EvaluateConfig:
     """Folder for features, which evaluations may share (else: OUT/features)."""
     tokenizer: InputUrl | None = None
     """The one that samples were drawn with, where they were kept as codes alone."""
-    num_images: int = 50_000
+    num_images: ImageCount = 50_000
     """Samples of each set, no more and no fewer."""
     neighbours: SourceUrl | None = None
     """Pictures among which the report looks for those nearest to samples, such as the training set's folder (else: the
@@ -51,10 +55,9 @@ class EvaluateConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if not self.samples:
             raise BadInput("samples: none are given; name at least one folder of samples")
-        if self.num_images < 4:
-            raise BadInput(f"num_images: {self.num_images}; at least 4 are needed, which have 3 neighbours each")
 
 
 class Subject(NamedTuple):

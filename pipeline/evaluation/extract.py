@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from bar_model.errors import BadInput
+from bar_model.ranges import Positive, ShareBelowOne, check_ranges
 from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint
 from pipeline.execution.determinism import use_one_thread
 from pipeline.execution.ray_data import Device, choose_workers
@@ -29,21 +29,17 @@ class ExtractConfig:
     """How features are taken of images, and on what."""
 
     networks: FeatureNetworksConfig = field(default_factory=FeatureNetworksConfig)
-    batch_size: int = 64
+    batch_size: Positive = 64
     """Pictures that the network takes at once. Float products depend on it, in the last digits."""
-    max_bad: float = 0
+    max_bad: ShareBelowOne = 0
     """Share of pictures that may be quarantined before the run fails."""
     device: Device = "auto"
     """Where the network runs (auto: on the cluster's GPUs, where it has any)."""
-    workers: int | None = None
+    workers: Positive | None = None
     """Networks (else: one for every GPU, or for every CPU)."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "workers"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise BadInput(f"{name}: {getattr(self, name)}; at least 1 is needed")
-        if not 0 <= self.max_bad < 1:
-            raise BadInput(f"max_bad: {self.max_bad}; a share from 0 to below 1 is expected")
+        check_ranges(self)
 
 
 def extract(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from bar_model import checkpoint
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar
-from bar_model.generator.sampling import Sampling
+from bar_model.generator.sampling import GuidanceScale, Sampling, StepBits, Temperature
+from bar_model.ranges import Count, Positive, Range, Seed, check_ranges
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.cluster import ClusterConfig
 from pipeline.execution.manifest import Manifest, claimed_configuration
@@ -46,19 +47,17 @@ DrawingPrecision = Literal["auto", "float32", "bfloat16"]
 class DrawingOptions:
     """How many images are drawn at once, and on what: of sampling, and of all workflows that sample."""
 
-    batch_size: int | Auto = 125
+    batch_size: Positive | Auto = 125
     """Images drawn at once; another number changes some bits (auto: what memory holds, or what OUT was begun with)."""
-    unit_size: int = 500
+    unit_size: Positive = 500
     """Images of a shard, a multiple of `batch_size`; 100 MB of memory at 256 px."""
     device: Device = "auto"
     """Where images are drawn (auto: on the cluster's GPUs, where it has any)."""
-    workers: int | None = None
+    workers: Positive | None = None
     """Copies of the models (else: one for every GPU, or for every CPU)."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "unit_size"):
-            if getattr(self, name) != "auto" and getattr(self, name) < 1:
-                raise BadInput(f"{name}: {getattr(self, name)}; it must be at least 1")
+        check_ranges(self)
         if self.batch_size != "auto" and self.unit_size % self.batch_size:
             raise BadInput(f"unit_size: {self.unit_size}; must be a multiple of batch_size, {self.batch_size}")
 
@@ -78,20 +77,20 @@ class SampleConfig(DrawingOptions):
     """The tokenizer whose codes the generator was trained on: a model folder or a published .bin file, too."""
     out: OutputFolder
     """Folder for the samples."""
-    num_images: int = 50_000
-    first_index: int = 0
+    num_images: Annotated[int, Range(least=1, most=10**9)] = 50_000
+    first_index: Count = 0
     """Images are numbered from here: with the seed, an image's number decides its noise."""
-    seed: int = 0
-    labels: tuple[int | str, ...] | None = None
+    seed: Seed = 0
+    labels: tuple[Count | str, ...] | None = None
     """Classes drawn in turn, by number or name (else: all, in their order)."""
     labels_file: InputUrl | None = None
     """File of such classes, of any URL: a JSON list, a .txt of one a line, or a .npy array; one an image, say."""
     classes: InputUrl | None = None
     """JSON file of labels by class name, as for tokenizing. Numbers are understood without it."""
-    guidance_scale: float | None = None
+    guidance_scale: GuidanceScale | None = None
     """1 draws without guidance (else, as for the two below: the generator's own setting)."""
-    temperature: float | None = None
-    allocation: tuple[int, ...] | None = None
+    temperature: Temperature | None = None
+    allocation: tuple[StepBits, ...] | None = None
     """Bits that each unmasking step decides."""
     images: Encoding = "png"
     """How pictures are kept: PNG, WebP without loss, raw pixels, or (none) as codes alone."""
@@ -109,12 +108,6 @@ class SampleConfig(DrawingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_images < 1:
-            raise BadInput(f"num_images: {self.num_images}; it must be at least 1")
-        if self.first_index < 0:
-            raise BadInput(f"first_index: {self.first_index}; images are numbered from 0")
-        if not 0 <= self.seed < 2**32:
-            raise BadInput(f"seed: {self.seed}; must be between 0 and {2**32 - 1}")
         if self.labels is not None and not self.labels:
             raise BadInput("labels: none are given; name at least one class, or leave the option out for all")
         if self.labels is not None and self.labels_file is not None:

@@ -2,11 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.generator.bar import BarConfig
+from bar_model.ranges import Count, Positive, Range, Seed, check_ranges
 from bar_model.tokenizer.tokenizer import TokenizerConfig
 from pipeline.cluster import ClusterConfig
 from pipeline.paths import InputUrl, OutputFolder
@@ -19,47 +20,46 @@ from pipeline.training.step.trainee import Precision
 TRACED_STEPS = 3
 """Steps in a trace, after one that warms the profiler up."""
 
+Workers = Annotated[int, Range(least=1, most=100_000)]
+"""A number of workers, or of the CPUs of one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cadence:
     """What is done every so many steps and after the last one; 0 means only then. None of it changes a weight."""
 
-    log_every: int = 50
+    log_every: Count = 50
     """Steps from one point of the curves to the next; a point is the mean over these steps."""
-    validate_every: int = 0
+    validate_every: Count = 0
     """Steps between validations on the held-out data."""
-    picture_every: int = 0
+    picture_every: Count = 0
     """Steps between grids of images, always with the same labels and seeds."""
-    checkpoint_every: int = 0
+    checkpoint_every: Count = 0
     """Steps between checkpoints: so many are lost at most when everything is killed."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Positive = 2
     """Number of newest checkpoints to keep; of the others, all except the best are removed."""
-    keep_best: int = 1
+    keep_best: Count = 1
     """Number of checkpoints to keep with the least validation loss, of those whose step was also validated."""
-    trace_at: int = 0
+    trace_at: Count = 0
     """Step after which torch's profiler traces a few, into `traces` below `out` and the tracked run; 0: no trace."""
 
     def __post_init__(self) -> None:
-        if self.keep_checkpoints < 1 or self.keep_best < 0:
-            raise BadInput(
-                f"cadence.keep_checkpoints {self.keep_checkpoints} and keep_best {self.keep_best}: "
-                "keep at least the newest one, and 0 or more of the best"
-            )
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersConfig:
     """Which workers compute the batch, and how. Nothing here changes the result, except by rounding."""
 
-    num: int = 1
+    num: Workers = 1
     """Number of workers that share a batch; with `max_num`, the smallest number."""
-    max_num: int | None = None
+    max_num: Workers | None = None
     """Largest number of workers: as many as there are resources for, more or fewer while the training goes on."""
     gpu: bool = False
     """Whether each worker has a GPU."""
-    cpus: int | None = None
+    cpus: Workers | None = None
     """CPUs, and threads, of each worker (else: an equal part of the cluster's)."""
-    micro_batch: int | Literal["auto"] | None = None
+    micro_batch: Positive | Literal["auto"] | None = None
     """Rows that a worker computes at once; gradients of several micro-batches add up (else: its whole share of the
     batch); auto: as many as fit into its memory."""
     compiled: bool = False
@@ -68,16 +68,13 @@ class WorkersConfig:
     """Whether blocks compute their activations twice instead of keeping them: less memory, a third more arithmetic."""
     sharded: bool = False
     """Whether weights, gradients and optimizer state are spread over the workers (FSDP): for large models."""
-    max_failures: int = 3
+    max_failures: Count = 3
     """How often workers that died are replaced; the training then goes on from the last checkpoint."""
 
     def __post_init__(self) -> None:
-        if self.num < 1 or (self.cpus is not None and self.cpus < 1):
-            raise BadInput(f"workers: {self.num} of {self.cpus} CPUs each; at least 1 is needed of both")
+        check_ranges(self)
         if self.most < self.num:
             raise BadInput(f"workers.max_num {self.max_num}: must be at least workers.num, {self.num}")
-        if isinstance(self.micro_batch, int) and self.micro_batch < 1:
-            raise BadInput(f"workers.micro_batch {self.micro_batch}: at least 1 row is needed")
         if self.sharded and self.micro_batch == 1:
             raise BadInput("workers.micro_batch 1: sharded workers need at least 2, for equal numbers of micro-batches")
 
@@ -93,14 +90,14 @@ class TrainingConfig:
 
     out: OutputFolder
     """Folder for the model (below `model`) and the checkpoints; the same command again goes on where it stopped."""
-    steps: int
+    steps: Annotated[int, Range(least=1, most=10**9)]
     """Optimizer steps of the whole run; all schedules are shares of it."""
-    batch: int
+    batch: Annotated[int, Range(least=1, most=10**7)]
     """Rows in a step, over all workers and micro-batches."""
     model: BarConfig | TokenizerConfig
     init: InputUrl | None = None
     """Model to begin with, a folder or a published .bin file, of any URL (else: weights drawn from the seed)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the initial weights, the order of rows and every other random choice."""
     precision: Precision = "float32"
     """Precision of matrix products; weights and their averages are kept in float32."""
@@ -115,9 +112,7 @@ class TrainingConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} {getattr(self, name)}: must be at least 1")
+        check_ranges(self)
         if self.workers.most > self.batch:
             raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.most} workers")
         if self.cadence.trace_at and self.cadence.trace_at > self.steps - TRACED_STEPS - 1:
@@ -125,8 +120,6 @@ class TrainingConfig:
                 f"cadence.trace_at {self.cadence.trace_at}: a trace takes {TRACED_STEPS + 1} steps, and there are "
                 f"{self.steps}"
             )
-        if not 0 <= self.seed < 2**32:
-            raise BadInput(f"seed {self.seed}: must be between 0 and {2**32 - 1}")
 
     def for_workers(self) -> Self:
         """The same with absolute paths, for workers in another working directory."""

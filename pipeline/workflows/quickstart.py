@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from bar_model.ranges import Seed, check_ranges
 from pipeline.cluster import ClusterConfig
 from pipeline.codes.tokenize import tokenize
 from pipeline.digits.data import write_digits
@@ -33,10 +34,13 @@ class QuickstartConfig:
 
     out: OutputFolder = "runs/quickstart"
     """Folder for pictures, models, codes, samples and the report; the same again goes on where it stopped."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the split of the pictures, of both trainings and of the samples."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def quickstart_digits() -> QuickstartConfig:

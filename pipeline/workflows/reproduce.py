@@ -8,8 +8,9 @@ from typing import Annotated
 import tyro
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Seed
 from pipeline.cluster import ClusterConfig
-from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
+from pipeline.evaluation.evaluate_samples import EvaluateConfig, ImageCount, evaluate
 from pipeline.evaluation.extract import ExtractConfig
 from pipeline.evaluation.paper_results import PAPER_RESULTS
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
@@ -42,8 +43,8 @@ class ReproduceConfig(DrawingOptions):
     generator: str | None = None
     """Generator's file in `weights` (else: the published one's), as for the tokenizer."""
     tokenizer: str | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
-    num_images: int = EvaluateConfig.num_images
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    num_images: ImageCount = EvaluateConfig.num_images
     precision: DrawingPrecision = "float32"
     """Of the generator's products, keys and values. Published samples are float32's."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)

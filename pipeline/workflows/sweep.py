@@ -9,10 +9,11 @@ import numpy as np
 import tyro
 
 from bar_model.errors import BadInput
-from bar_model.generator.sampling import Sampling
+from bar_model.generator.sampling import GuidanceScale, Sampling, Temperature
+from bar_model.ranges import Positive, Seed
 from pipeline.cluster import ClusterConfig
 from pipeline.evaluation.compare import comparison_table, ranked
-from pipeline.evaluation.evaluate_samples import EvaluateConfig, evaluate
+from pipeline.evaluation.evaluate_samples import EvaluateConfig, ImageCount, evaluate
 from pipeline.evaluation.extract import ExtractConfig
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.reports.report import Report
@@ -39,16 +40,16 @@ class SweepConfig(DrawingOptions):
     """Npz file or folder of pictures, as for evaluation."""
     out: OutputFolder
     """Folder for samples, features and reports; the same again goes on where it stopped."""
-    guidance_scales: tuple[float, ...]
-    temperatures: tuple[float, ...]
+    guidance_scales: tuple[GuidanceScale, ...]
+    temperatures: tuple[Temperature, ...]
     allocations: tuple[str, ...]
     """Bits that each unmasking step decides, such as 2,2,5,7."""
-    num_images: int = 5000
+    num_images: ImageCount = 5000
     """Samples of every setting."""
-    finalists: int = 3
+    finalists: Positive = 3
     """Settings that go on to `final_images` samples, by their FID on the few."""
-    final_images: int = 20_000
-    seed: int = 1000
+    final_images: ImageCount = 20_000
+    seed: Seed = 1000
     """Seed of all samples; not one of those of final reports, since settings are chosen by it."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -58,8 +59,8 @@ class SweepConfig(DrawingOptions):
         super().__post_init__()
         if self.seed in FINAL_SEEDS:
             raise BadInput(f"seed: {self.seed}; settings must not be chosen by a seed of final reports: take another")
-        if not 1 <= self.finalists <= len(self.settings):
-            raise BadInput(f"finalists: {self.finalists}; at least 1 of the {len(self.settings)} settings must go on")
+        if self.finalists > len(self.settings):
+            raise BadInput(f"finalists: {self.finalists}; there are no more than {len(self.settings)} settings")
 
     @property
     def settings(self) -> dict[str, Sampling]:

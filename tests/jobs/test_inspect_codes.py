@@ -28,6 +28,6 @@ def test_the_exit_code_says_whether_the_folder_is_sound(tmp_path: Path, capsys: 
     assert exit_code() == 2
     assert capsys.readouterr().err == "error: missing: CODES\n"
     assert exit_code(folder, "--num", "0", "--decode", "out.png", "--tokenizer", str(tmp_path)) == 2
-    assert "num: 0; at least 1 is needed" in capsys.readouterr().err
+    assert "--num 0: must be at least 1" in capsys.readouterr().err
     assert exit_code(folder, "--decode", "out.png") == 2
     assert "--tokenizer" in capsys.readouterr().err

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from bar_model.checkpoint import load_tokenizer
-from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.heads.head import NUM_RATIO_BUCKETS
 from bar_model.operations import training_operations
+from bar_model.ranges import ShareBelowOne
 from bar_model.tokenizer.tokenizer import Tokenizer
 from pipeline.codes.mapped import MappedCodes
 from pipeline.codes.table import Codes
@@ -49,13 +49,8 @@ class TrainConfig(TrainingConfig):
     model: BarConfig
     optimization: OptimizationConfig
     order: OrderAnnealing = field(default_factory=OrderAnnealing)
-    class_dropout: float = 0.1
+    class_dropout: ShareBelowOne = 0.1
     """Share of rows whose class is dropped: guidance compares with the prediction without a class."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.class_dropout < 1:
-            raise BadInput(f"class_dropout {self.class_dropout}: must be a share of the rows, from 0 to below 1")
 
     def for_workers(self) -> Self:
         """The same with absolute paths, for workers in another working directory."""

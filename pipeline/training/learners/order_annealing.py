@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Share, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrderAnnealing:
     """Random orders at first, raster order at the end (RAR): the two bounds are shares of the run."""
 
-    random_until: float = 0.5
-    raster_from: float = 0.75
+    random_until: Share = 0.5
+    raster_from: Share = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 <= self.random_until <= self.raster_from <= 1:
+        check_ranges(self)
+        if self.random_until > self.raster_from:
             raise BadInput(
                 f"orders random until {self.random_until} and raster from {self.raster_from}: must be shares of the "
                 "run, the first not above the second"

@@ -11,6 +11,7 @@ import torch
 
 from bar_model.errors import BadInput
 from bar_model.operations import reconstruction_operations
+from bar_model.ranges import Weight
 from bar_model.tokenizer.discriminator import VIRTUAL_BATCH
 from bar_model.tokenizer.loss import TokenizerLoss, TokenizerLossConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
@@ -43,15 +44,15 @@ class TrainTokenizerConfig(TrainingConfig):
     """Such a folder, for validation."""
     model: TokenizerConfig
     optimization: OptimizationConfig
-    encoder_learning_rate: float = 1.0
-    """Factor of the encoder's learning rate."""
+    encoder_learning_rate: Weight = 1.0
+    """Factor of the encoder's learning rate; 0 leaves the encoder as it is."""
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
     networks: FrozenNetworksConfig = field(default_factory=FrozenNetworksConfig)
     flip: bool = True
     """Whether pictures are mirrored at random."""
     rfid: bool = True
     """Whether rFID is measured on the held-out pictures; this needs Inception's weights."""
-    memory_gb: float = 0.5
+    memory_gb: Weight = 0.5
     """Pictures are decoded once, into shared memory, if they take no more than this; else whenever they are needed."""
 
     def __post_init__(self) -> None:

@@ -7,13 +7,14 @@ number of steps already done and of all steps, so that a short run follows the s
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 
 from bar_model.errors import BadInput
 from bar_model.published.generator_names import published_name
+from bar_model.ranges import Range, Share, ShareBelowOne, Weight, check_ranges
 
 # What the published recipe spares from weight decay, by the published name, beside every 1-D parameter. "ln" is part of
 # "adaLN" too, and "embed" of `output_embed` and `t_embedder`: about a third of all weights.
@@ -25,31 +26,27 @@ _SPARED = ("bias",)
 class OptimizationConfig:
     """AdamW, warmed up linearly and then annealed along a cosine."""
 
-    learning_rate: float
+    learning_rate: Annotated[float, Range(above=0)]
     """At the end of the warm-up."""
-    final_learning_rate: float = 1e-5
+    final_learning_rate: Annotated[float, Range(above=0)] = 1e-5
     """At the end of the run."""
-    warmup: float = 0.25
+    warmup: Share = 0.25
     """Share of the run in which the learning rate rises from 0."""
-    betas: tuple[float, float] = (0.9, 0.96)
-    weight_decay: float = 0.03
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.96)
+    weight_decay: Weight = 0.03
     decayed: Literal["published", "matrices"] = "published"
     """What is decayed: as published, or the usual rule, every matrix but embeddings."""
-    max_gradient_norm: float = 1.0
-    """A longer gradient is cut to this length."""
-    average: float | None = None
+    max_gradient_norm: Weight = 1.0
+    """A longer gradient is cut to this length; 0 cuts none."""
+    average: Annotated[float, Range(above=0, below=1)] | None = None
     """Decay of an exponential moving average of the weights, which is then validated and saved (else: no average)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup <= 1:
-            raise BadInput(f"warmup {self.warmup}: must be a share of the run, between 0 and 1")
-        if not 0 < self.final_learning_rate <= self.learning_rate:
+        check_ranges(self)
+        if self.final_learning_rate > self.learning_rate:
             raise BadInput(
-                f"final_learning_rate {self.final_learning_rate}: must be above 0, and not above learning_rate "
-                f"{self.learning_rate}"
+                f"final_learning_rate {self.final_learning_rate}: must not be above learning_rate {self.learning_rate}"
             )
-        if self.average is not None and not 0 < self.average < 1:
-            raise BadInput(f"average {self.average}: must be between 0 and 1, such as 0.999")
 
     def learning_rate_at(self, step: int, num_steps: int) -> float:
         """The learning rate of the step that comes after `step` others."""

@@ -4,6 +4,7 @@ The loss of a step is the sum of `total` over all of its micro-batches and ranks
 is the same for any number of workers. Nothing here waits for the device before `Trainee.report`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -124,7 +125,8 @@ class Trainee:
         norm = whole_tensor(torch.nn.utils.get_total_norm(gradients)) * scale
         finite = norm.isfinite() & sums[0].isfinite()
         set_learning_rate(self._optimizer, self.learning_rate_at(step))
-        clipping = (norm / self._config.max_gradient_norm).clamp(min=1) / scale
+        longest = self._config.max_gradient_norm or math.inf
+        clipping = (norm / longest).clamp(min=1) / scale
         scale_next_step(self._optimizer, divisor=clipping, skip=(~finite).float())
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)

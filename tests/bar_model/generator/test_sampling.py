@@ -79,7 +79,7 @@ def test_random_orders_are_uniform_permutations() -> None:
     [
         ({"guidance_scale": 0.5}, "guidance_scale 0.5"),
         ({"temperature": -1.0}, "temperature -1.0"),
-        ({"allocation": (2, 0, 4)}, "at least one bit"),
+        ({"allocation": (2, 0, 4)}, "allocation 2 0 4: must be at least 1"),
         ({"allocation": ()}, "at least one bit"),
     ],
 )

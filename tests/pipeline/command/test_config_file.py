@@ -11,13 +11,17 @@ import tyro
 
 from bar_model.configuration import plain
 from bar_model.errors import BadInput
+from bar_model.ranges import Range, check_ranges
 from pipeline.command.config_file import as_yaml, overlaid, with_marks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(above=0)] = 1e-3
     betas: tuple[float, float] = (0.9, 0.96)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,16 @@ def test_a_file_changes_what_it_names(text: str, expected: dict[str, Any], tmp_p
         ("- a\n- b", "holds no fields"),
         ("", "holds no fields"),
         ("a: [", "is no YAML"),
+        ("steps: " + "9" * 5000, "is no YAML"),
+        ("[" * 3000, "is no YAML"),
+        ("optimization: {betas: [0.9]}", "optimization: betas: [0.9] should be a list of 2"),
+        ("optimization: {betas: [0.9, true]}", "optimization: betas: True should be of type float"),
+        ("optimization: {learning_rate: true}", "optimization: learning_rate: True should be of type float"),
+        ("optimization: {learning_rate: .inf}", "optimization: learning_rate inf: must be a finite number above 0"),
+        ("optimization: {learning_rate: 1" + "0" * 400 + "}", "a number of 401 digits is too large"),
+        ("steps: null", "steps: None should be of type int"),
+        ("steps: 2026-01-01", "should be of type int"),
+        ("1: 2", "1 is no field there"),
         ("!!python/object/apply:os.system ['exit 1']", "is no YAML"),
     ],
 )
@@ -98,3 +112,10 @@ def test_a_wrong_file_is_one_line_that_names_it(text: str, message: str, tmp_pat
     assert message in str(caught.value)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "message"), [("nowhere.yaml", "is not there"), ("folder", "can't be read")])
+def test_a_file_that_is_none_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BadInput, match=f"--config {tmp_path}/{name} {message}"):
+        overlaid(PAINT, str(tmp_path / name))

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import pytest
 
 from bar_model.errors import BadInput
+from bar_model.ranges import Range, check_ranges
 from pipeline.command import job as command_job
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
@@ -19,13 +20,14 @@ REPOSITORY = Path(__file__).parents[3]
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(above=0)] = 1e-3
     """Peak of the schedule."""
     betas: tuple[float, float] = (0.9, 0.96)
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise BadInput(f"optimization.learning_rate is {self.learning_rate}: give a positive one")
+        check_ranges(self)
+        if self.betas[0] > self.betas[1]:
+            raise BadInput(f"optimization.betas are {self.betas}: the second is the larger one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,8 @@ def test_print_config_prints_what_would_run(capsys: pytest.CaptureFixture[str]) 
         (("quick", "--steps", "1.5"), "--steps: '1.5' is no whole number"),
         (("quick", "--steps"), "--steps needs a value"),
         (("quick", "--order", "zigzag"), "--order can't be 'zigzag': choose from raster, random"),
-        (("quick", "--optimization.learning-rate", "-1"), "optimization.learning_rate is -1.0: give a positive one"),
+        (("quick", "--optimization.learning-rate", "-1"), "--optimization.learning-rate -1.0: must be above 0"),
+        (("quick", "--optimization.betas", "1", "0"), "optimization.betas are (1.0, 0.0): the second is the larger"),
     ],
 )
 def test_a_wrong_command_line_is_answered_in_one_line(

@@ -142,6 +142,17 @@ def test_a_long_gradient_is_cut_as_torch_would_cut_it() -> None:
     torch.testing.assert_close(trainee.objective.get_parameter("slope"), reference.slope)
 
 
+def test_a_gradient_of_any_length_is_taken_as_it_is_where_none_is_cut() -> None:
+    """A greatest length of 0 is a step like that of a length that nothing reaches, and no step of length 0."""
+    x = torch.tensor([5.0, -7.0])
+    trainees = [line_trainee(max_gradient_norm=length) for length in (0.0, 1e9)]
+    for trainee in trainees:
+        assert trainee.learn([(x, 2.0)], num=1, step=0).finite
+    uncut, reference = (trainee.objective.get_parameter("slope") for trainee in trainees)
+    assert torch.equal(uncut, reference)
+    assert not torch.equal(uncut, Line().slope)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     trainee = line_trainee(average=0.5)

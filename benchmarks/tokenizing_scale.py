@@ -30,6 +30,7 @@ from pipeline.codes.plan import plan_units
 from pipeline.codes.plan_files import UNITS_A_PART, Plan, PlanTable
 from pipeline.codes.tokenize import TokenizeConfig, tokenize
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
+from pipeline.images.left_out import LeftOut
 from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
 
@@ -48,7 +49,7 @@ class Simulated:
     def identity(self) -> dict[str, Any]:
         return {"kind": "simulated"}
 
-    def listing(self) -> Iterator[ListedImage]:
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
         each = -(-self.num // self.num_classes)
         for number in range(self.num):
             label, place = divmod(number, each)

@@ -17,7 +17,7 @@ from fsspec.core import split_protocol
 
 from bar_model.errors import BadInput
 from pipeline.file_patterns import FilePattern
-from pipeline.filesystem import Entry, describe_file, fresh_filesystem, list_folder, open_filesystem
+from pipeline.filesystem import Entry, LeaveOut, describe_file, forget, fresh_filesystem, list_folder, open_filesystem
 
 # Object stores whose put can be made conditional ("only if the name is free"). Elsewhere fsspec would imitate it by
 # looking first and writing then, so that two writers could both succeed.
@@ -175,13 +175,14 @@ class Folder:
         if not fresh_filesystem(self.url).exists(bucket):
             raise BadInput(f"{self.url}: there is no bucket {bucket!r}, or not for these credentials: make it first")
 
-    def walk(self) -> Iterator[Entry]:
+    def walk(self, leave_out: LeaveOut = forget) -> Iterator[Entry]:
         """All files below this folder, depth first, each folder's files and folders in the order of their names.
 
-        The listing is streamed: one folder of each level of depth is in memory. Hidden names (`.x`) are left out; a
-        symbolic link is followed, but never to a folder that holds it.
+        The listing is streamed: one folder of each level of depth is in memory. A symbolic link is followed, but never
+        to a folder that holds it. `leave_out` is told of all that is no file: hidden names (`.x`), links to nothing or
+        to a folder that holds them, devices.
         """
-        yield from _walk(self, "", frozenset())
+        yield from _walk(self, "", frozenset(), leave_out)
 
     def folders(self) -> tuple[str, ...]:
         """The names of the folders directly in this one, in order."""
@@ -189,18 +190,24 @@ class Folder:
             name for name, info in list_folder(self.url, is_local=self.is_local) if info["type"] == "directory"
         )
 
-    def list(self, pattern: str = "*") -> list[Entry]:
+    def list(self, pattern: str = "*", leave_out: LeaveOut = forget) -> list[Entry]:
         """The files directly in this folder that match a pattern, by name; none if the folder isn't there.
 
-        See `FilePattern` for what a pattern may be.
+        See `FilePattern` for what a pattern may be. `leave_out` is told of what matches but is no file.
         """
         try:
             infos = list_folder(self.url, is_local=self.is_local)
         except FileNotFoundError:
             return []
-        entries = (describe_file(name, info) for name, info in infos if info["type"] == "file")
         meant = FilePattern(pattern)
-        return [entry for entry in entries if meant.matches(entry.name)]
+        entries = []
+        for name, info in infos:
+            if meant.matches(name):
+                if info["type"] == "file":
+                    entries.append(describe_file(name, info))
+                else:
+                    leave_out(info["type"], name)
+        return entries
 
 
 @overload
@@ -286,18 +293,24 @@ def _create_remote(folder: Folder, name: str, data: bytes) -> bool:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _walk(folder: Folder, below: str, parents: frozenset[Path]) -> Iterator[Entry]:
+def _walk(folder: Folder, below: str, parents: frozenset[Path], leave_out: LeaveOut) -> Iterator[Entry]:
     if folder.is_local:
         real = Path(folder.path(below)).resolve()
         if real in parents:
+            leave_out("link to a folder that holds it", below)
             return
         parents = parents | {real}
-    for base, info in list_folder(folder.path(below), is_local=folder.is_local):
-        name = f"{below}/{base}" if below else base
+    prefix = f"{below}/" if below else ""
+    infos = list_folder(
+        folder.path(below), is_local=folder.is_local, leave_out=lambda reason, name: leave_out(reason, prefix + name)
+    )
+    for base, info in infos:
         if info["type"] == "directory":
-            yield from _walk(folder, name, parents)
+            yield from _walk(folder, prefix + base, parents, leave_out)
         elif info["type"] == "file":
-            yield describe_file(name, info)
+            yield describe_file(prefix + base, info)
+        else:
+            leave_out(info["type"], prefix + base)
 
 
 @contextmanager

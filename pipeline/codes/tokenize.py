@@ -24,12 +24,12 @@ from pipeline.execution.manifest import Manifest
 from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
-from pipeline.images.class_folders import ImageFolder
 from pipeline.images.class_map import read_classes
 from pipeline.images.codec import CROP_RULE, VIEWS, to_model
 from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
+from pipeline.images.survey import SurveyedSource
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.run import Run
@@ -54,6 +54,8 @@ class TokenizeConfig:
     """Labels from here on are refused before any work."""
     label_column: str = "label"
     """Column of labels in Parquet and CSV files."""
+    image_column: str | None = None
+    """Column of images in Parquet files that have several, or field of the samples of tars, such as input.jpg."""
     on_change: OnChange = "stop"
     """What to do with images that changed or went since they were encoded: reencode takes them as they are now."""
     unit_size: Positive = 512
@@ -94,10 +96,13 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
     """
     classes = read_classes(config.classes) if config.classes else None
     source = open_source(
-        config.source, classes=classes, num_classes=config.num_classes, label_column=config.label_column
+        config.source,
+        classes=classes,
+        num_classes=config.num_classes,
+        label_column=config.label_column,
+        image_column=config.image_column,
     )
-    if isinstance(source, ImageFolder):
-        print(source.summary, flush=True)
+    print(source.summary, flush=True)
     metadata = describe_codes(config.tokenizer, config.views)
     device, workers = choose_workers(config.device, config.workers)
     folder = Folder(config.out)
@@ -107,7 +112,8 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         "unit_size": config.unit_size,
         "encoder": {"batch_size": config.batch_size, "precision": config.precision, "device": device},
     }
-    units = plan_units(folder, STAGE, configuration, source, config.unit_size, on_change=config.on_change)
+    surveyed = SurveyedSource(source, config.source)
+    units = plan_units(folder, STAGE, configuration, surveyed, config.unit_size, on_change=config.on_change)
     if run is not None:
         run.input("tokenizer", config.tokenizer, metadata.tokenizer)
     manifest = run_units(

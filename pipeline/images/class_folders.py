@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bar_model.errors import BadInput
+from pipeline.filesystem import list_folder
 from pipeline.images.class_map import LabelMap, normal_name
 from pipeline.images.codec import BadImage
+from pipeline.images.image_names import IN_JUNK, JUNK, why_no_image
+from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
 
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
-)
-JUNK = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "__pycache__"})
-"""Folders that systems and tools leave beside people's files: what lies in them is never a class or an image."""
 READS_AT_ONCE, NAMED = 16, 5
 
 
@@ -23,7 +21,8 @@ READS_AT_ONCE, NAMED = 16, 5
 class ImageFolder:
     """ImageNet's layout, `class/image` at any depth below the class, in the order of names; on a disk or S3.
 
-    Files whose names do not end as images' do are left out, as are hidden ones and those outside of a class folder.
+    Files whose names do not end as images' do are left out, as are hidden ones and those outside of a class folder;
+    the listing counts them.
     """
 
     url: str
@@ -66,41 +65,50 @@ class ImageFolder:
     @property
     def summary(self) -> str:
         """The number of classes and the first ones, with a warning where their labels may not be the expected ones."""
-        first = ", ".join(f"{name} → {label}" for name, label in list(self.classes.items())[:NAMED])
+        first = ", ".join(f"{printable(name)} → {label}" for name, label in list(self.classes.items())[:NAMED])
         more = ", …" if len(self.classes) > NAMED else ""
-        text = f"{self.url}: {len(self.classes):,} classes: {first}{more}"
+        text = f"{printable(self.url)}: {len(self.classes):,} classes: {first}{more}"
         if all(name.isdecimal() for name in self.classes) and any(
             int(name) != label for name, label in self.classes.items()
         ):
             text += "; names that are numbers count in the order of text, too: --classes gives them other labels"
         return text
 
-    def listing(self) -> Iterator[ListedImage]:
-        """All images, class by class, without reading them."""
-        return count_doubled(self._found())
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
+        """All images, class by class, without reading them; `left_out` counts what is stored there but is no image."""
+        return count_doubled(self._found(LeftOut() if left_out is None else left_out))
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """The files of these images, several read at once."""
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             yield from pool.map(self._stored, listed)
 
-    def _found(self) -> Iterator[ListedImage]:
+    def _found(self, left_out: LeftOut) -> Iterator[ListedImage]:
+        folder = Folder(self.url)
+        for name, info in list_folder(folder.url, is_local=folder.is_local, leave_out=left_out.add):
+            if info["type"] == "file":
+                left_out.add("outside of the class folders", name)
+            elif info["type"] != "directory":
+                left_out.add(info["type"], name)
+            elif name in JUNK:
+                left_out.add(IN_JUNK, f"{name}/")
         for name, label in sorted(self.classes.items()):
-            for entry in (Folder(self.url) / name).walk():
-                if is_image_name(entry.name):
-                    yield _listed_image(f"{name}/{entry.name}", label, entry.size, entry.version)
+            yield from self._found_in(folder, name, label, left_out)
+
+    def _found_in(self, folder: Folder, name: str, label: int, left_out: LeftOut) -> Iterator[ListedImage]:
+        def leave_out(reason: str, below: str) -> None:
+            left_out.add(reason, f"{name}/{below}")
+
+        for entry in (folder / name).walk(leave_out):
+            reason = why_no_image(entry.name)
+            if reason is None:
+                yield _listed_image(f"{name}/{entry.name}", label, entry.size, entry.version)
+            else:
+                leave_out(reason, entry.name)
 
     def _stored(self, image: ListedImage) -> StoredImage:
         folder = Folder(self.url)
         return StoredImage(image.key, image.label, folder.path(image.key), read_file(folder, image.key))
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a path within a source is named as an image, and lies in no hidden or junk folder."""
-    *folders, base = name.split("/")
-    ending = base.rpartition(".")[2].lower() if "." in base else ""
-    hidden = any(part.startswith(".") and part not in (".", "..") for part in (*folders, base))
-    return f".{ending}" in EXTENSIONS and not hidden and not JUNK.intersection(folders)
 
 
 def read_file(folder: Folder, name: str) -> bytes | BadImage:

@@ -16,7 +16,7 @@ from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 GRID_GAP = 2
 """Pixels between the images of a grid."""
 CROP_RULE = "box-halvings bicubic centre-crop"
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 MAX_PIXELS = 89_478_485
 """The most pixels of an image as stored, and as resized: 256 MiB of RGB. Above it Pillow warns of bombs, too."""
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bar_model.errors import BadInput, one_line
-from pipeline.filesystem import Entry
+from pipeline.filesystem import Entry, forget
 from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
+from pipeline.images.left_out import LeftOut
 from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
 from pipeline.tables import TypeCheck, check_types, is_bytes, is_number_or_text, is_text, open_parquet
@@ -55,10 +56,10 @@ class ParquetImages:
         columns = {"image_column": self.image_column, "label_column": self.label_column}
         return {"kind": "Parquet", "url": f"{self.url}/{self.pattern}", **columns, **self.labels.identity}
 
-    def listing(self) -> Iterator[ListedImage]:
-        """All images, file by file and row by row; reads the labels alone."""
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
+        """All images, file by file and row by row; reads the labels alone. `left_out` counts what is no file."""
         folder = Folder(self.url)
-        for entry in folder.list(self.pattern):
+        for entry in folder.list(self.pattern, forget if left_out is None else left_out.add):
             row = 0
             for batch in stream_columns(folder, entry, {self.label_column: is_number_or_text}, ROWS_LISTED):
                 for given in batch.column(0).to_pylist():

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.images.codec import BadImage
+from pipeline.images.left_out import LeftOut
 
 
 class ListedImage(NamedTuple):
@@ -46,8 +47,8 @@ class Source(Protocol):
         """What distinguishes this source from others (JSON values): part of the configuration of codes."""
         ...
 
-    def listing(self) -> Iterator[ListedImage]:
-        """All images, streamed, in `listing_order`.
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
+        """All images, streamed, in `listing_order`; `left_out` counts what is stored there but is no image.
 
         Raises:
             BadInput: a label is missing from the class map or out of range.
@@ -56,6 +57,15 @@ class Source(Protocol):
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """The bytes of these images, of which none may have a `problem`; runs on any machine of the cluster."""
+        ...
+
+
+class SummedUpSource(Source, Protocol):
+    """A source that says in one line what it is, before anything is listed."""
+
+    @property
+    def summary(self) -> str:
+        """Where the images lie, and by which rules they get their labels."""
         ...
 
 

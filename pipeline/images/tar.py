@@ -1,33 +1,28 @@
 """Images in tar files, as WebDataset keeps them: NAME.jpg beside NAME.cls, or in a folder named by the class."""
 
-import tarfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 from bar_model.errors import BadInput
 from pipeline.filesystem import Entry
-from pipeline.images.class_folders import READS_AT_ONCE, is_image_name
+from pipeline.images.class_folders import READS_AT_ONCE
 from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
+from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
+from pipeline.images.tar_members import LABEL_ENDING, TarContents, read_members
+from pipeline.images.webdataset import FieldChoice, LabelledMember, label_members
 from pipeline.storage import Folder
 
 LISTED_AT_ONCE = 8
-TAR_READ_AHEAD_BYTES = 8 << 20
-"""Fetched at a time: a tar has no list of its members, so that finding them means streaming through it."""
-LABEL_BYTES = 256
 MEMBER_ESCAPES = "its name climbs out of the file"
 """A problem of an image. Plans hold this text and are compared with it: it stays as it is."""
-
-
-class _Member(NamedTuple):
-    name: str
-    at: int
-    size: int
-    label: object
+NO_IMAGES = "file without images"
+NO_LABEL = -1
+"""Stands in the listing for the label of what can't be used and has none."""
 
 
 @dataclass(frozen=True)
@@ -40,48 +35,81 @@ class TarImages:
     url: str
     pattern: str
     labels: LabelMap
+    image_field: str | None = None
 
     @staticmethod
-    def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "TarImages":
-        """The source of a folder's files; tars have no column of labels."""
-        return TarImages(folder.url, pattern, labels)
+    def open(
+        folder: Folder, pattern: str, labels: LabelMap, label_column: str, image_column: str | None
+    ) -> "TarImages":
+        """The source of a folder's files; tars have no column of labels, and `image_column` names a field."""
+        return TarImages(folder.url, pattern, labels, image_column)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The kind, the files and the class map, as JSON values."""
-        return {"kind": "tar", "url": f"{self.url}/{self.pattern}", **self.labels.identity}
+        """The kind, the files, the field if one was chosen, and the class map, as JSON values."""
+        chosen = {} if self.image_field is None else {"image_column": self.image_field}
+        return {"kind": "tar", "url": f"{self.url}/{self.pattern}", **chosen, **self.labels.identity}
 
-    def listing(self) -> Iterator[ListedImage]:
-        """All images, file by file; holds the members of a few files in memory.
+    @property
+    def summary(self) -> str:
+        """The number of files and which member of a sample is its image."""
+        field = f"the field {self.image_field!r} of each sample" if self.image_field else "images with .cls or in folders"
+        return f"{printable(self.url)}/{self.pattern}: {len(Folder(self.url).list(self.pattern)):,} tars, {field}"
+
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
+        """All images, file by file; holds the members of a few files in memory. `left_out` counts the others.
 
         Raises:
             BadInput: an image has no label, or a file is damaged.
         """
-        folder = Folder(self.url)
-        ahead: deque[tuple[Entry, Future[list[_Member]]]] = deque()
+        left_out = LeftOut() if left_out is None else left_out
+        folder, choice = Folder(self.url), FieldChoice(self.image_field)
+        ahead: deque[tuple[Entry, Future[TarContents]]] = deque()
         with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
-            for entry in folder.list(self.pattern):
-                ahead.append((entry, pool.submit(_members, folder, entry.name)))
+            for entry in folder.list(self.pattern, left_out.add):
+                ahead.append((entry, pool.submit(read_members, folder, entry.name)))
                 if len(ahead) == LISTED_AT_ONCE:
-                    yield from self._listed(folder, *ahead.popleft())
+                    yield from self._listed(folder, *ahead.popleft(), choice, left_out)
             while ahead:
-                yield from self._listed(folder, *ahead.popleft())
+                yield from self._listed(folder, *ahead.popleft(), choice, left_out)
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """The bytes of these images, several read at once, each by its place in its file."""
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             yield from pool.map(self._stored, listed)
 
-    def _listed(self, folder: Folder, entry: Entry, members: Future[list[_Member]]) -> Iterator[ListedImage]:
+    def _listed(
+        self, folder: Folder, entry: Entry, members: Future[TarContents], choice: FieldChoice, left_out: LeftOut
+    ) -> Iterator[ListedImage]:
+        contents, where = members.result(), folder.path(entry.name)
+        left_out.update(contents.left_out)
+        labelled = choice.chosen(label_members(contents, entry.name, left_out), where, entry.name, left_out)
+        if not labelled:
+            left_out.add(NO_IMAGES, entry.name)
         found = []
-        for member in members.result():
-            problem = MEMBER_ESCAPES if _escapes(member.name) else ""
-            where = f"{folder.path(entry.name)}, member {member.name}"
-            label = self.labels.of(member.label, where)
-            found.append(
-                ListedImage(f"{entry.name}/{member.name}", label, member.size, entry.version, member.at, problem)
-            )
+        for each in labelled:
+            member = each.member
+            problem = MEMBER_ESCAPES if _escapes(member.name) else member.problem
+            label = self._label(each, problem, f"{where}, member {printable(member.name)}")
+            key = f"{entry.name}/{member.name}"
+            found.append(ListedImage(key, label, member.size, entry.version, member.at, problem))
         yield from count_doubled(sorted(found, key=lambda image: (image.key.split("/"), image.at)))
+
+    def _label(self, each: LabelledMember, problem: str, where: str) -> int:
+        if each.label is None and problem:
+            return NO_LABEL
+        missing = f"{printable(each.member.name.rpartition('.')[0])}.{LABEL_ENDING}"
+        if each.label is None:
+            raise BadInput(
+                f"{where} has no label: there is no {missing}, and it lies in no class folder; add one of the two "
+                "(captions such as .txt and .json are not read)"
+            )
+        try:
+            return self.labels.of(each.label, where)
+        except BadInput as error:
+            if each.sample:
+                raise
+            raise BadInput(f"{error} (the label is its folder's name, because there is no {missing})") from error
 
     def _stored(self, image: ListedImage) -> StoredImage:
         folder = Folder(self.url)
@@ -92,68 +120,6 @@ class TarImages:
         except (FileNotFoundError, PermissionError) as error:
             return StoredImage(image.key, image.label, where, BadImage(f"can't be read ({type(error).__name__})"))
         return StoredImage(image.key, image.label, where, data)
-
-
-def _members(folder: Folder, name: str) -> list[_Member]:
-    """The images of a tar file with their labels as given: the number or name in NAME.cls, else their folder's."""
-    images: list[tarfile.TarInfo] = []
-    labels: dict[str, str] = {}
-    try:
-        with (
-            folder.open(name, read_ahead=TAR_READ_AHEAD_BYTES) as file,
-            tarfile.open(fileobj=file, mode="r:", errors="backslashreplace") as tar,
-        ):
-            for member in tar:
-                stem, _, ending = member.name.rpartition(".")
-                if member.isreg() and ending == "cls" and not _is_hidden(member.name) and member.size <= LABEL_BYTES:
-                    labels[stem] = _text(tar, member)
-                elif member.isreg() and is_image_name(member.name) and not member.sparse:
-                    images.append(member)
-            _check_end(file, tar.offset, folder.path(name))
-    except tarfile.TarError as error:
-        raise BadInput(f"{folder.path(name)} is no tar file, or damaged ({error}): restore it") from error
-    return [
-        _Member(member.name, member.offset_data, member.size, labels.get(_stem(member.name), _class(member.name)))
-        for member in images
-    ]
-
-
-def _check_end(file: BinaryIO, offset: int, where: str) -> None:
-    """Checks that a tar ends where its reader has stopped; Python's takes a damaged or cut header for the end.
-
-    Raises:
-        BadInput: the end mark, a block of zeros, is missing, or something follows it.
-    """
-    file.seek(offset)
-    length = 0
-    while chunk := file.read(TAR_READ_AHEAD_BYTES):
-        length += len(chunk)
-        if chunk.count(0) < len(chunk):
-            raise BadInput(
-                f"{where} holds more after byte {offset:,}, where its members end: it is damaged, cut off, or made of "
-                "several tars; restore it, or keep them apart"
-            )
-    if length < tarfile.BLOCKSIZE:
-        raise BadInput(f"{where} has no end mark: it was cut off; restore it")
-
-
-def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    file = tar.extractfile(member)
-    return file.read().decode("utf-8-sig", errors="backslashreplace").strip() if file is not None else ""
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _class(name: str) -> str | None:
-    parts = name.split("/")
-    return parts[-2] if len(parts) > 1 else None
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a member is a companion such as `._000.cls`, in which macOS keeps attributes of the file beside it."""
-    return name.rpartition("/")[2].startswith(".")
 
 
 def _escapes(name: str) -> bool:

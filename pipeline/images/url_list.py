@@ -12,10 +12,11 @@ import pyarrow as pa
 from pyarrow import csv
 
 from bar_model.errors import BadInput, one_line
-from pipeline.filesystem import Entry
+from pipeline.filesystem import Entry, forget
 from pipeline.images.class_folders import READS_AT_ONCE, read_file
 from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
+from pipeline.images.left_out import LeftOut
 from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.storage import Folder
@@ -39,8 +40,12 @@ class UrlList:
     label_column: str
 
     @staticmethod
-    def open(folder: Folder, pattern: str, labels: LabelMap, label_column: str) -> "UrlList | None":
+    def open(
+        folder: Folder, pattern: str, labels: LabelMap, label_column: str, image_column: str | None
+    ) -> "UrlList | None":
         """The source of a folder's files; None where a Parquet file has no column `url`."""
+        if image_column is not None:
+            return None
         name = folder.list(pattern)[0].name
         if name.lower().endswith(".parquet"):
             schema = read_schema(folder, name)
@@ -55,14 +60,23 @@ class UrlList:
         columns = {"label_column": self.label_column}
         return {"kind": "URL list", "url": f"{self.url}/{self.pattern}", **columns, **self.labels.identity}
 
-    def listing(self) -> Iterator[ListedImage]:
-        """All images, sorted by a database on the local disk, so that a long list needs no memory."""
+    @property
+    def summary(self) -> str:
+        """The number of files and the columns that are read."""
+        num = len(Folder(self.url).list(self.pattern))
+        return f"{self.url}/{self.pattern}: {num:,} lists of URLs, columns {URL_COLUMN!r} and {self.label_column!r}"
+
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
+        """All images, sorted by a database on the local disk, so that a long list needs no memory.
+
+        `left_out` counts what the pattern names but is no file.
+        """
         folder = Folder(self.url)
         with tempfile.TemporaryDirectory() as aside:
             database = sqlite3.connect(Path(aside) / "list.sqlite")
             try:
                 database.execute("CREATE TABLE images (url TEXT, label INTEGER)")
-                for entry in folder.list(self.pattern):
+                for entry in folder.list(self.pattern, forget if left_out is None else left_out.add):
                     database.executemany("INSERT INTO images VALUES (?, ?)", self._rows(folder, entry))
                 # The components of a path by their characters: U+0001 comes before any that a URL may hold.
                 rows = database.execute("SELECT url, label FROM images ORDER BY replace(url, '/', char(1)), rowid")

@@ -16,6 +16,7 @@ from pipeline.codes.plan import plan_units
 from pipeline.codes.plan_files import read_plans, read_unit
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.execution.unit import Unit, unit_name
+from pipeline.images.left_out import LeftOut
 from pipeline.images.source import ListedImage, StoredImage, count_doubled, listing_order
 from pipeline.storage import Folder
 
@@ -36,7 +37,7 @@ class Versions:
     def identity(self) -> dict[str, Any]:
         return {"kind": "versions"}
 
-    def listing(self) -> Iterator[ListedImage]:
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
         listed = [ListedImage(key, 0, 1, str(version)) for key, version in self.versions.items()]
         yield from count_doubled(sorted(listed, key=listing_order))
 
@@ -136,8 +137,8 @@ def test_what_was_never_published_may_change_freely(folder: Folder) -> None:
 
 def test_nothing_is_claimed_before_the_source_was_read(folder: Folder) -> None:
     class Refused(Versions):
-        def listing(self) -> Iterator[ListedImage]:
-            yield from super().listing()
+        def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
+            yield from super().listing(left_out)
             raise BadInput("label 7 is out of range")
 
     with pytest.raises(BadInput, match="label 7"):
@@ -168,8 +169,8 @@ def test_a_plan_that_another_run_made_first_is_taken(folder: Folder, monkeypatch
 
 def test_a_source_out_of_order_is_a_defect(folder: Folder) -> None:
     class Shuffled(Versions):
-        def listing(self) -> Iterator[ListedImage]:
-            yield from reversed(list(super().listing()))
+        def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
+            yield from reversed(list(super().listing(left_out)))
 
     with pytest.raises(ValueError, match="must list in order, but 'a' came after 'b'"):
         plan(folder, source=Shuffled(numbered("a", "b")))
@@ -212,7 +213,7 @@ def test_planning_holds_a_few_pictures_at_a_time(folder: Folder) -> None:
         num: int
         identity = CONFIGURATION
 
-        def listing(self) -> Iterator[ListedImage]:
+        def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
             return (ListedImage(f"class/{number:09d}.jpg", 0, 100_000, str(number)) for number in range(self.num))
 
         def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:

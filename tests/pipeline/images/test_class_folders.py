@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from bar_model.errors import BadInput
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.codec import BadImage
+from pipeline.images.image_names import IN_JUNK
+from pipeline.images.left_out import LeftOut
 from pipeline.images.open_source import open_source
 from pipeline.images.source import listing_order
 from pipeline.storage import Folder
@@ -169,3 +172,45 @@ def test_a_class_folder_is_found_in_the_map_however_its_letters_are_stored(tmp_p
     assert [image.label for image in source.listing()] == [3]
     with pytest.raises(BadInput, match="the class map has no label for"):
         ImageFolder.open(str(tmp_path), {"cafe": 3})
+
+
+def test_all_that_is_no_image_is_left_out_with_a_word(tmp_path: Path) -> None:
+    left = {
+        "hidden": ["cat/.1.png", ".git/x.png"],
+        "ending in .txt": ["cat/notes.txt", "cat/deep/2.TXT"],
+        "without an ending": ["cat/n01440764_10026"],
+        "outside of the class folders": ["README.md", "loose.png"],
+        IN_JUNK: ["__MACOSX/._1.png", "cat/@eaDir/1.png"],
+    }
+    for name in [*IN_CLASSES, *(name for names in left.values() for name in names)]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture(0))
+    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "cat" / "linked.png").symlink_to(tmp_path / "cat" / "1.png")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat")
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    left_out = LeftOut()
+    keys = [image.key for image in ImageFolder.open(str(tmp_path)).listing(left_out)]
+    assert keys == sorted([*IN_CLASSES, "cat/linked.png"])
+    assert {reason: left_out[reason] for reason in left} == {reason: len(names) for reason, names in left.items()}
+    assert left_out["dangling link"] == 2
+    assert left_out["link to a folder that holds it"] == left_out["device, pipe or socket"] == 1
+    assert "cat/gone.png" in str(left_out)
+
+
+def test_what_an_object_store_holds_under_odd_keys_is_read_or_left_out_with_a_word(s3_folder: str) -> None:
+    """Keys are used as they are written; what s3fs can't name is counted."""
+    odd = ["a?b.png", "a#b.png", "a%20b.png", "%2e%2e.png", "a+b.png", "[x].png", "x{1}.png", " lead.png", "*.png"]
+    odd += ["dot..png", "a&b=c.png", "a;b.png", "a\\b.png", "tail ./x.png", "e\u0301.png", "\u00e9.png"]
+    client, (bucket, _, root) = boto3.client("s3"), s3_folder.removeprefix("s3://").partition("/")
+    for name in [*odd, "sub//x.png", "../x.png", "a?versionId=3.png", "deep/"]:
+        client.put_object(Bucket=bucket, Key=f"{root}/cat/{name}", Body=b"" if name.endswith("/") else name.encode())
+    left_out = LeftOut()
+    source = open_source(s3_folder)
+    listed = list(source.listing(left_out))
+    assert {item.key: item.data for item in source.read(listed)} == {f"cat/{name}": name.encode() for name in odd}
+    assert str(left_out) == (
+        "1 with ?versionId= in the key (cat/a?versionId=3.png); 1 hidden (cat/..); "
+        "1 below an empty name (//) (cat/sub//)"
+    )

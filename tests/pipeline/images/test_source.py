@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.images.codec import BadImage
+from pipeline.images.left_out import LeftOut
 from pipeline.images.source import ListedImage, StoredImage, count_doubled, in_portions, read_all
 
 
@@ -21,7 +22,7 @@ class Memory:
     def identity(self) -> dict[str, Any]:
         return {}
 
-    def listing(self) -> Iterator[ListedImage]:
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
         yield from ()
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:

@@ -51,9 +51,11 @@ def open_parquet(
         )
     file.seek(0)
     try:
-        table = pq.ParquetFile(file, pre_buffer=pre_buffer, arrow_extensions_enabled=False)
+        table = pq.ParquetFile(
+            file, pre_buffer=pre_buffer, page_checksum_verification=True, arrow_extensions_enabled=False
+        )
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{where} is no {kind}, or damaged ({one_line(error)})") from error
+        raise BadInput(f"{where} is no {kind}, or damaged ({damage_of(error)})") from error
     for field in table.schema_arrow:
         if not is_plain(field.type):
             table.close()
@@ -71,7 +73,18 @@ def read_parquet(data: bytes, where: str, *, kind: str = "Parquet file") -> pa.T
         try:
             return table.read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise BadInput(f"{where} is no {kind}, or damaged ({one_line(error)})") from error
+            raise BadInput(f"{where} is no {kind}, or damaged ({damage_of(error)})") from error
+
+
+def damage_of(error: Exception) -> str:
+    """What Arrow says of a file that it can't read, in one line.
+
+    Raises:
+        OSError: it is no damage, but the answer of the operating system or of a store that the file can't be read now.
+    """
+    if isinstance(error, OSError) and not isinstance(error, pa.ArrowException) and error.errno is not None:
+        raise error
+    return one_line(error)
 
 
 def check_types(schema: pa.Schema, wanted: Mapping[str, TypeCheck], where: str) -> None:

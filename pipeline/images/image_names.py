@@ -16,7 +16,7 @@ LONGEST_ENDING = 8
 def ending_of(name: str) -> str:
     """The ending of a path's last part with its dot, in lower case; empty where it has none."""
     _, dot, ending = name.rpartition("/")[2].rpartition(".")
-    return dot + ending.lower()
+    return f".{ending.lower()}" if dot else ""
 
 
 def why_no_image(name: str) -> str | None:

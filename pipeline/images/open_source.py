@@ -7,8 +7,8 @@ from bar_model.errors import BadInput
 from pipeline.file_patterns import FilePattern
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.class_map import LabelMap
-from pipeline.images.parquet import ParquetImages
 from pipeline.images.left_out import printable
+from pipeline.images.parquet import ParquetImages
 from pipeline.images.source import SummedUpSource
 from pipeline.images.tar import TarImages
 from pipeline.images.url_list import UrlList

@@ -53,7 +53,9 @@ class TarImages:
     @property
     def summary(self) -> str:
         """The number of files and which member of a sample is its image."""
-        field = f"the field {self.image_field!r} of each sample" if self.image_field else "images with .cls or in folders"
+        field = (
+            f"the field {self.image_field!r} of each sample" if self.image_field else "images with .cls or in folders"
+        )
         return f"{printable(self.url)}/{self.pattern}: {len(Folder(self.url).list(self.pattern)):,} tars, {field}"
 
     def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:

@@ -5,11 +5,11 @@ unpacked.
 """
 
 import tarfile
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from bar_model.errors import BadInput, one_line
 from pipeline.images.image_names import why_no_image
-from pipeline.images.left_out import LeftOut, printable
+from pipeline.images.left_out import LeftOut
 from pipeline.storage import Folder
 
 READ_AHEAD_BYTES = 8 << 20
@@ -65,7 +65,8 @@ def read_members(folder: Folder, name: str) -> TarContents:
     try:
         with folder.open(name, read_ahead=READ_AHEAD_BYTES) as file:
             _check_signature(file, where)
-            with tarfile.open(fileobj=_Headers(file), mode="r:", errors="backslashreplace") as tar:
+            headers = cast(BinaryIO, _Headers(file))
+            with tarfile.open(fileobj=headers, mode="r:", errors="backslashreplace") as tar:
                 contents = _Reader(name, tar).contents()
                 _check_end(file, tar.offset, where)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:

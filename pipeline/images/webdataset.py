@@ -1,7 +1,7 @@
 """WebDataset's naming: members of one sample share a name, and what follows it says which field a member is.
 
-`000.jpg`, `000.seg.png` and `000.cls` are the fields `jpg`, `seg.png` and `cls` of the sample `000`. A name may also hold
-dots of its own, as `a.b.jpg` beside `a.b.cls` shows.
+`000.jpg`, `000.seg.png` and `000.cls` are the fields `jpg`, `seg.png` and `cls` of the sample `000`. A name may also
+hold dots of its own, as `a.b.jpg` beside `a.b.cls` shows.
 """
 
 from collections import defaultdict
@@ -40,12 +40,12 @@ def label_members(contents: TarContents, file: str, left_out: LeftOut) -> list[L
         key, _, rest = base.partition(".")
         sample = stem if stem in contents.labels else f"{folder}{slash}{key}"
         field = "" if sample == stem else rest.rpartition(".")[0]
-        texts = contents.labels.get(sample)
+        texts: tuple[str, ...] = contents.labels.get(sample, ())
         used.add(sample)
-        if texts is not None and len(texts) > 1 and not member.problem:
+        if len(texts) > 1 and not member.problem:
             member = member._replace(problem=SEVERAL_LABELS)
-        label = texts[0] if texts is not None else folder.rpartition("/")[2] or None
-        found.append(LabelledMember(member, label, field, ending.lower(), sample if texts is not None else ""))
+        label = texts[0] if texts else folder.rpartition("/")[2] or None
+        found.append(LabelledMember(member, label, field, ending.lower(), sample if texts else ""))
     for stem in contents.labels:
         if stem not in used:
             left_out.add("label without an image", f"{file}/{stem}.{LABEL_ENDING}")

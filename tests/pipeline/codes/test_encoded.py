@@ -19,6 +19,7 @@ from pipeline.execution.ray_data import Workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Unit, Work, finish_unit
 from pipeline.images.codec import BadImage, UnreachableImage
+from pipeline.images.left_out import LeftOut
 from pipeline.images.read import read_images
 from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
@@ -43,7 +44,7 @@ class Server:
     def identity(self) -> dict[str, Any]:
         return {}
 
-    def listing(self) -> Iterator[ListedImage]:
+    def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
         return (ListedImage(key, 0, 0, "") for key in self.keys)
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:

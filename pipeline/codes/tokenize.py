@@ -30,6 +30,7 @@ from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
 from pipeline.images.survey import SurveyedSource
+from pipeline.images.url_policy import UrlPolicy
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.run import Run
@@ -56,6 +57,12 @@ class TokenizeConfig:
     """Column of labels in Parquet and CSV files."""
     image_column: str | None = None
     """Column of images in Parquet files that have several, or field of the samples of tars, such as input.jpg."""
+    allow_local: bool = False
+    """A list of URLs may name files of this machine outside of its own folder, also with file://."""
+    allow_private: bool = False
+    """A list may name hosts at private addresses (this machine's, too), and stores outside of its own folder."""
+    allow_proxies: bool = False
+    """A list's URLs go through the proxies of http_proxy and https_proxy, which then look up the hosts themselves."""
     on_change: OnChange = "stop"
     """What to do with images that changed or went since they were encoded: reencode takes them as they are now."""
     unit_size: Positive = 512
@@ -101,6 +108,9 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         num_classes=config.num_classes,
         label_column=config.label_column,
         image_column=config.image_column,
+        policy=UrlPolicy(
+            allow_local=config.allow_local, allow_private=config.allow_private, allow_proxies=config.allow_proxies
+        ),
     )
     print(source.summary, flush=True)
     metadata = describe_codes(config.tokenizer, config.views)

@@ -1,6 +1,7 @@
 """The kinds of sources, by what their URL names: a folder of class folders, or files by a pattern."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 
 from bar_model.errors import BadInput
@@ -12,6 +13,7 @@ from pipeline.images.parquet import ParquetImages
 from pipeline.images.source import SummedUpSource
 from pipeline.images.tar import TarImages
 from pipeline.images.url_list import UrlList
+from pipeline.images.url_policy import UrlPolicy
 from pipeline.storage import Folder
 
 FILES = {".parquet": (ParquetImages, UrlList), ".tar": (TarImages,), ".csv": (UrlList,)}
@@ -25,11 +27,12 @@ def open_source(
     num_classes: int | None = None,
     label_column: str = "label",
     image_column: str | None = None,
+    policy: UrlPolicy | None = None,
 ) -> SummedUpSource:
     """The source that a URL names: FOLDER of class folders, or FOLDER/PATTERN of .parquet, .tar or .csv files.
 
     Examples of patterns are `data/train-*.parquet` and `data/shard-{000000..000127}.tar`. `image_column` chooses among
-    several columns of images, or fields of a tar's samples.
+    several columns of images, or fields of a tar's samples. `policy` says what the URLs of a list may reach.
 
     Raises:
         BadInput: nothing is there, or it is no such source.
@@ -40,6 +43,8 @@ def open_source(
             folder, pattern = _files(url)
             for kind in kinds:
                 source = kind.open(folder, pattern, labels, label_column, image_column)
+                if isinstance(source, UrlList):
+                    return replace(source, policy=policy or source.policy)
                 if source is not None:
                     return source
             raise BadInput(

@@ -142,8 +142,11 @@ def stream_columns(
     rows: int,
     *,
     also: Mapping[str, TypeCheck] | None = None,
+    as_bytes: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """A Parquet file's columns in this order, `rows` rows at a time; `also` are columns that are only checked.
+
+    Columns of texts come `as_bytes` where one that is no UTF-8 must not end the reading.
 
     Raises:
         BadInput: the file lacks one or has it as another type, or is no whole Parquet file.
@@ -157,6 +160,8 @@ def stream_columns(
         row = 0
         try:
             for batch in table.iter_batches(rows, columns=list(columns)):
+                for name in as_bytes:
+                    batch = _with_bytes(batch, name)
                 batch.validate(full=True)
                 row += len(batch)
                 yield batch.select(list(columns))
@@ -164,6 +169,12 @@ def stream_columns(
             raise BadInput(f"{where} is damaged ({damage_of(error)}): restore it") from error
         if row != table.metadata.num_rows:
             raise BadInput(f"{where} is damaged: it holds {row} of {table.metadata.num_rows} rows; restore it")
+
+
+def _with_bytes(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    texts = batch.column(name)
+    plain = texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts
+    return batch.set_column(batch.schema.get_field_index(name), name, plain.cast(pa.large_binary()))
 
 
 def is_image(kind: pa.DataType) -> bool:

@@ -1,43 +1,63 @@
 """Images that a table lists: CSV or Parquet files with a column `url` and one of labels."""
 
+import codecs
+import io
 import sqlite3
-import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from csv import reader
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import csv
 
 from bar_model.errors import BadInput, one_line
 from pipeline.filesystem import Entry, forget
-from pipeline.images.class_folders import READS_AT_ONCE, read_file
+from pipeline.images.class_folders import READS_AT_ONCE
 from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage
-from pipeline.images.left_out import LeftOut
+from pipeline.images.fetch import Fetcher
+from pipeline.images.fetch_limits import FetchLimits
+from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
+from pipeline.images.url_policy import UrlPolicy, locate
 from pipeline.storage import Folder
 from pipeline.tables import is_number_or_text, is_text
 
 URL_COLUMN = "url"
 URL_ESCAPES = "its path climbs out of the folder"
 """A problem of an image. Plans hold this text and are compared with it: it stays as it is."""
+NO_URL, NO_TEXT = "has no URL", "has a name that is no UTF-8"
+"""Problems, too."""
+READ_AHEAD, READ_AHEAD_BYTES = 64, 2**28
+"""Images, and bytes of them, that are read before they are asked for. What is being read counts when it is there."""
+HEADER_BYTES = 1 << 16
+_OTHER_MARKS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
+
+
+class _Row(NamedTuple):
+    key: str
+    label: int
+    problem: str
 
 
 @dataclass(frozen=True)
 class UrlList:
-    """Images by their URLs, of any kind that fsspec knows. A relative URL lies below the list's folder.
+    """Images by their URLs: on web servers, in stores, on a disk. A relative URL lies below the list's folder.
 
     An image's key is its URL. What a URL names is taken as unchanging, as millions of URLs can't be checked one by one.
+    What can't be got costs the image alone: `policy` says what may be reached, `limits` what that may take.
     """
 
     url: str
     pattern: str
     labels: LabelMap
     label_column: str
+    policy: UrlPolicy = UrlPolicy()
+    limits: FetchLimits = FetchLimits()
 
     @staticmethod
     def open(
@@ -72,66 +92,109 @@ class UrlList:
         `left_out` counts what the pattern names but is no file.
         """
         folder = Folder(self.url)
-        with tempfile.TemporaryDirectory() as aside:
-            database = sqlite3.connect(Path(aside) / "list.sqlite")
-            try:
-                database.execute("CREATE TABLE images (url TEXT, label INTEGER)")
-                for entry in folder.list(self.pattern, forget if left_out is None else left_out.add):
-                    database.executemany("INSERT INTO images VALUES (?, ?)", self._rows(folder, entry))
-                # The components of a path by their characters: U+0001 comes before any that a URL may hold.
-                rows = database.execute("SELECT url, label FROM images ORDER BY replace(url, '/', char(1)), rowid")
-                yield from count_doubled(ListedImage(url, label, 0, "", problem=_problem(url)) for url, label in rows)
-            finally:
-                database.close()
+        database = sqlite3.connect("")  # A file without a name, gone with the connection.
+        try:
+            database.create_function("place", 1, _place, deterministic=True)
+            database.execute("CREATE TABLE images (key TEXT, label INTEGER, problem TEXT)")
+            for entry in folder.list(self.pattern, forget if left_out is None else left_out.add):
+                database.executemany("INSERT INTO images VALUES (?, ?, ?)", self._rows(folder, entry))
+            rows = database.execute("SELECT key, label, problem FROM images ORDER BY place(key), rowid")
+            yield from count_doubled(ListedImage(key, label, 0, "", problem=problem) for key, label, problem in rows)
+        finally:
+            database.close()
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
-        """The bytes of these images, several read at once."""
-        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            yield from pool.map(self._stored, listed)
+        """The bytes of these images, several read at once, some of them ahead."""
+        folder = Folder(self.url)
+        ahead: deque[Future[StoredImage]] = deque()
+        with Fetcher(self.policy, self.limits) as fetcher, ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            try:
+                for image in listed:
+                    while len(ahead) >= READ_AHEAD or (ahead and _held_bytes(ahead) >= READ_AHEAD_BYTES):
+                        yield ahead.popleft().result()
+                    ahead.append(pool.submit(self._stored, fetcher, folder, image))
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
-    def _stored(self, image: ListedImage) -> StoredImage:
-        directory, _, name = image.key.rpartition("/")
-        is_whole = "://" in image.key or image.key.startswith("/")
-        folder = Folder(directory if is_whole else self.url)
-        data = _read(folder, name if is_whole else image.key)
-        return StoredImage(image.key, image.label, image.key, data)
+    def _stored(self, fetcher: Fetcher, folder: Folder, image: ListedImage) -> StoredImage:
+        data = self._fetched(fetcher, folder, image.key)
+        if isinstance(data, BadImage) and image.key != image.key.strip():
+            data = self._fetched(fetcher, folder, image.key.strip())  # No file has these blanks in its name.
+        return StoredImage(image.key, image.label, printable(image.key), data)
 
-    def _rows(self, folder: Folder, entry: Entry) -> Iterator[tuple[str, int]]:
+    def _fetched(self, fetcher: Fetcher, folder: Folder, url: str) -> bytes | BadImage:
+        try:
+            return fetcher.fetch(locate(url, folder, self.policy))
+        except BadImage as error:
+            return error
+
+    def _rows(self, folder: Folder, entry: Entry) -> Iterator[_Row]:
         row = 0
         for batch in self._batches(folder, entry):
-            for url, given in zip(*(batch.column(place).to_pylist() for place in range(2)), strict=True):
+            urls, labels = (_values(column) for column in batch.columns)
+            for (url, is_valid), (given, _) in zip(urls, labels, strict=True):
                 where = f"{folder.path(entry.name)}, row {row}"
-                if not url:
-                    raise BadInput(f"{where} has no URL: add it, or remove the row")
-                yield url, self.labels.of(given, where)
+                if not isinstance(url, str) or not url.strip():
+                    yield _Row(f"{entry.name}, row {row}", 0, NO_URL)
+                else:
+                    problem = NO_TEXT if not is_valid else URL_ESCAPES if ".." in url.split("/") else ""
+                    yield _Row(url.strip() if "://" in url else url, self.labels.of(given, where), problem)
                 row += 1
 
     def _batches(self, folder: Folder, entry: Entry) -> Iterator[pa.RecordBatch]:
-        columns = [URL_COLUMN, self.label_column]
-        if not entry.name.lower().endswith(".csv"):
+        """The URLs and labels of a file, two columns in this order."""
+        if entry.name.lower().endswith(".csv"):
+            yield from _stream_csv(folder, entry, [URL_COLUMN, self.label_column])
+        else:
             wanted = {URL_COLUMN: is_text, self.label_column: is_number_or_text}
-            yield from stream_columns(folder, entry, wanted, ROWS_LISTED)
-            return
-        where = folder.path(entry.name)
-        convert = csv.ConvertOptions(column_types={name: pa.string() for name in columns}, include_columns=columns)
-        try:
-            with folder.open(entry.name) as file:
-                parse = csv.ParseOptions(newlines_in_values=True)
-                yield from csv.open_csv(file, parse_options=parse, convert_options=convert)
-        except (pa.ArrowException, KeyError) as error:
-            raise BadInput(f"{where} is no CSV file with columns {', '.join(columns)} ({one_line(error)})") from error
+            yield from stream_columns(folder, entry, wanted, ROWS_LISTED, as_bytes=(URL_COLUMN,))
 
 
-def _problem(url: str) -> str:
-    return URL_ESCAPES if ".." in url.split("/") else ""
-
-
-def _read(folder: Folder, name: str) -> bytes | BadImage:
+def _stream_csv(folder: Folder, entry: Entry, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    where = f"{folder.path(entry.name)} is no CSV file with columns {', '.join(columns)}"
+    # As bytes, so that a text that is no UTF-8 costs its row alone.
+    convert = csv.ConvertOptions(column_types={name: pa.binary() for name in columns}, include_columns=columns)
+    parse = csv.ParseOptions(newlines_in_values=True)
     try:
-        return read_file(folder, name)
-    except Exception as error:
-        # An answer of a web server about this image alone. "Try again later" is none, and ends the run.
-        status = getattr(error, "status", None)
-        if status is None or not 400 <= status < 500 or status in (408, 425, 429):
-            raise
-        return BadImage(f"can't be read (status {status})")
+        with folder.open(entry.name) as file:
+            if (wrong := _wrong_header(file.read(HEADER_BYTES), columns)) is not None:
+                raise BadInput(f"{where} ({wrong})")
+            file.seek(0)
+            for batch in csv.open_csv(file, parse_options=parse, convert_options=convert):
+                yield batch.select(columns)
+    except (pa.ArrowException, KeyError) as error:
+        raise BadInput(f"{where} ({one_line(error)})") from error
+
+
+def _wrong_header(start: bytes, columns: list[str]) -> str | None:
+    """What is wrong with the first line of a CSV file, if anything."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is UTF-16: write it as UTF-8"
+    names = next(reader(io.StringIO(start.decode("utf-8-sig", errors="replace"))), [])
+    for column in columns:
+        if names.count(column) > 1:
+            return f"it has several columns {column!r}: name each once"
+        if column not in names:
+            parted = next((name for mark, name in _OTHER_MARKS.items() if mark in "".join(names)), None)
+            hint = f": its columns are parted by {parted}, write it with commas" if parted else ""
+            return f"its first line names no column {column!r}{hint}"
+    return None
+
+
+def _values(column: pa.Array) -> Iterator[tuple[Any, bool]]:
+    """The values of a column, bytes as text, each with whether it is none of a text that is no UTF-8."""
+    for value in column.to_pylist():
+        text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+        yield text, text is value or text.encode() == value
+
+
+def _place(key: str) -> bytes:
+    """Bytes in the order of a key's components, each by its characters."""
+    return key.encode().replace(b"\0", b"\0\xff").replace(b"/", b"\0")
+
+
+def _held_bytes(ahead: Sequence[Future[StoredImage]]) -> int:
+    done = (each.result().data for each in ahead if each.done())
+    return sum(len(data) for data in done if isinstance(data, bytes))

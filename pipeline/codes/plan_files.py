@@ -1,26 +1,28 @@
 """A plan as files: which image is in which unit, written before the work and never changed.
 
 `plan-000001.json` names its parts, Parquet files of images with a row group for each unit. Images that are in no unit
-any more have tables of their own: one of those that are gone, one of those that were left out when they changed.
+any more have tables of their own: one of those that are gone, one of those that were left out when they changed. So do
+those that only got another version, which stay in the units where they are.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.execution.unit import Unit
 from pipeline.images.source import ListedImage, in_portions
 from pipeline.storage import Folder
 from pipeline.tables import open_parquet
 
-FORMAT = 1
+FORMAT, FORMAT_SINCE_COPIES = 1, 2
+"""A plan that needs none of the fields of the second format is written in the first, as older versions wrote it."""
 UNITS_A_PART = 256
 IMAGES_READ = 4096
 _SCHEMA = pa.schema(
@@ -58,6 +60,12 @@ class Plan:
     left_out: PlanTable | None
     """Images that are in the source, but are left out since they changed."""
     gone: PlanTable | None
+    same: tuple[PlanTable, ...] = ()
+    """Images that have another version (time, ETag), but hold the same as when they were encoded."""
+    classes: Mapping[str, int] = field(default_factory=dict)
+    """The numbers of the classes that this plan adds."""
+    source: str | None = None
+    """Where the source lies from this plan on; None where it did before."""
 
     @property
     def name(self) -> str:
@@ -80,7 +88,15 @@ class Plan:
 
     def encode(self) -> bytes:
         """The content of the plan's file."""
-        return (json.dumps({"format": FORMAT, **_plain(self)}, indent=1) + "\n").encode()
+        more: dict[str, Any] = {}
+        if self.same:
+            more["same"] = [part._asdict() for part in self.same]
+        if self.classes:
+            more["classes"] = dict(self.classes)
+        if self.source is not None:
+            more["source"] = self.source
+        version = FORMAT_SINCE_COPIES if more else FORMAT
+        return (json.dumps({"format": version, **_plain(self), **more}, indent=1) + "\n").encode()
 
     @classmethod
     def decode(cls, data: bytes, where: str) -> "Plan":
@@ -91,19 +107,33 @@ class Plan:
         """
         try:
             document = json.loads(data)
-            if document.pop("format") != FORMAT:
+            if document["format"] not in (FORMAT, FORMAT_SINCE_COPIES):
                 raise BadInput(f"{where} is of a newer format: update this software")
-            parts, left_out, gone = (document.pop(name) for name in ("parts", "left_out", "gone"))
-            return cls(
-                **document,
-                parts=tuple(PlanTable(**part) for part in parts),
-                left_out=PlanTable(**left_out) if left_out else None,
-                gone=PlanTable(**gone) if gone else None,
+            plan = cls(
+                **{name: document[name] for name in ("number", "unit_size", "first_unit")},
+                parts=_tables(document["parts"]),
+                left_out=_table(document["left_out"]),
+                gone=_table(document["gone"]),
+                same=_tables(document.get("same", [])),
+                classes=dict(document.get("classes", {})),
+                source=document.get("source"),
             )
+            plan._check()
+        except BadInput:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, BadInput):
-                raise
-            raise BadInput(f"{where} is damaged ({error}): restore it, or make the folder anew") from error
+            raise BadInput(f"{where} is damaged ({one_line(error)}): restore it, or make the folder anew") from error
+        return plan
+
+    def _check(self) -> None:
+        numbers = [self.number, self.unit_size, self.first_unit + 1, *self.classes.values()]
+        tables = [*self.parts, *self.same, *(table for table in (self.left_out, self.gone) if table is not None)]
+        numbers += [number for table in tables for number in (table.units, table.pictures)]
+        if not all(type(number) is int and number >= 0 for number in numbers) or not self.unit_size:
+            raise ValueError("a number of it is none")
+        texts = [self.source or "", *self.classes, *(table.name for table in tables)]
+        if not all(isinstance(text, str) for text in texts) or any("/" in table.name for table in tables):
+            raise ValueError("a name of it is none")
 
 
 def read_plans(folder: Folder) -> list[Plan]:
@@ -199,6 +229,14 @@ def _opened(folder: Folder, name: str) -> pq.ParquetFile:
     if not table.schema_arrow.equals(_SCHEMA):
         raise BadInput(f"{where} has columns {table.schema_arrow.names} of other types than a plan has: restore it")
     return table
+
+
+def _table(fields: Mapping[str, Any] | None) -> PlanTable | None:
+    return PlanTable(**fields) if fields is not None else None
+
+
+def _tables(many: Sequence[Mapping[str, Any]]) -> tuple[PlanTable, ...]:
+    return tuple(PlanTable(**fields) for fields in many)
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A code shard: the bits of a unit's images in one Parquet file, a row an image, with metadata in its schema."""
 
+import base64
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,11 +17,12 @@ from bar_model.errors import BadInput, one_line
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Contents, Row
+from pipeline.images.read import DIGEST_BYTES
 from pipeline.storage import Folder
 from pipeline.tables import open_parquet, read_parquet
 
 FORMAT = 1
-METADATA, QUARANTINED = b"bar.codes", b"bar.quarantined"
+METADATA, QUARANTINED, CONTENTS = b"bar.codes", b"bar.quarantined", b"bar.contents"
 NOTES_BYTES = 1 << 16
 """Fetched at a time of a shard whose footer is read: the footer of 512 images, and more."""
 LIBRARIES = ("torch", "transformers", "pillow", "numpy", "pyarrow")
@@ -94,6 +96,8 @@ class Shard(NamedTuple):
     codes: UInt8[np.ndarray, "rows bytes"]
     metadata: CodeMetadata
     quarantined: tuple[Quarantined, ...] = ()
+    contents: bytes = b""
+    """Digests of the stored bytes of all images of the unit, quarantined ones included; none in older shards."""
 
     def without(self, dropped: Collection[str]) -> "Shard":
         """The shard without the rows of these keys."""
@@ -109,11 +113,12 @@ class ShardNotes(NamedTuple):
     """What the footer of a shard says of its images."""
 
     quarantined: tuple[Quarantined, ...] = ()
+    contents: bytes = b""
 
 
 def encode_shard(shard: Shard) -> bytes:
     """The content of a shard's file: the same bytes for the same rows."""
-    keys, labels, codes, metadata, quarantined = shard
+    keys, labels, codes, metadata, quarantined, contents = shard
     if codes.shape != (len(keys), metadata.num_bytes) or labels.shape != (len(keys),):
         raise ValueError(f"{len(keys)} keys, labels {labels.shape}, codes {codes.shape} of {metadata.num_bytes} bytes")
     schema = _schema(
@@ -129,7 +134,11 @@ def encode_shard(shard: Shard) -> bytes:
         "use_dictionary": ["label"],
         "write_statistics": False,
     }
-    pq.write_table(table, file, **options)
+    with pq.ParquetWriter(file, schema, **options) as writer:
+        writer.write_table(table)
+        if contents:
+            # Beside the schema: what is in the schema's metadata stands in the file twice.
+            writer.add_key_value_metadata({CONTENTS: base64.b64encode(contents)})
     return file.getvalue().to_pybytes()
 
 
@@ -149,7 +158,9 @@ def decode_shard(data: bytes, where: str) -> Shard:
     buffer = column.buffers()[1] if len(table) else b""
     codes = np.frombuffer(buffer, np.uint8).reshape(-1, metadata.num_bytes)[: len(table)]
     labels = table.column("label").to_numpy()
-    return Shard(table.column("key").to_pylist(), labels, codes, metadata, notes.quarantined)
+    if len(notes.contents) not in (0, DIGEST_BYTES * (len(labels) + len(notes.quarantined))):
+        raise BadInput(f"{where} has digests of more or fewer images than it is of: it is damaged")
+    return Shard(table.column("key").to_pylist(), labels, codes, metadata, *notes)
 
 
 def read_notes(folder: Folder, name: str) -> ShardNotes:
@@ -165,11 +176,15 @@ def read_notes(folder: Folder, name: str) -> ShardNotes:
 
 
 def pack_rows(metadata: CodeMetadata, row: Row) -> bytes:
-    """The content of a shard's file from a row: `codes` (N, bytes) uint8 and `records` (JSON of `Records`)."""
+    """The content of a shard's file from a row: `codes` (N, bytes) uint8 and `records` (JSON of `Records`).
+
+    `contents` (images of the unit, 8) uint8 are the digests of what they were made from, if they are known.
+    """
     records = Records.from_json(row["records"])
     codes = np.asarray(row["codes"], np.uint8).reshape(len(records.keys), metadata.num_bytes)
     labels = np.array(records.labels, np.int32)
-    return encode_shard(Shard(list(records.keys), labels, codes, metadata, tuple(records.quarantined)))
+    contents = np.asarray(row["contents"], np.uint8).tobytes() if "contents" in row else b""
+    return encode_shard(Shard(list(records.keys), labels, codes, metadata, tuple(records.quarantined), contents))
 
 
 def inspect_shard(data: bytes) -> Contents:
@@ -184,7 +199,8 @@ def inspect_shard(data: bytes) -> Contents:
 
 def _notes_of(texts: Mapping[bytes, bytes], where: str) -> ShardNotes:
     try:
-        return ShardNotes(Quarantined.from_rows(json.loads(texts[QUARANTINED])))
+        contents = base64.b64decode(texts.get(CONTENTS, b""), validate=True)
+        return ShardNotes(Quarantined.from_rows(json.loads(texts[QUARANTINED])), contents)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
 

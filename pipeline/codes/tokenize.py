@@ -1,6 +1,6 @@
 """Images -> code shards, on Ray Data: every view of every image is encoded once, in units that are done whole."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, Protocol
 
@@ -15,21 +15,22 @@ from bar_model.bits import pack_bits
 from bar_model.errors import BadInput
 from bar_model.ranges import Positive, ShareBelowOne, check_ranges
 from pipeline.cluster import ClusterConfig
+from pipeline.codes.comparison import OnChange
 from pipeline.codes.folder import SHARD_NAME, STAGE
-from pipeline.codes.plan import OnChange, plan_units
+from pipeline.codes.plan import plan_units
 from pipeline.codes.plan_files import read_unit
 from pipeline.codes.shard import CodeMetadata, inspect_shard, pack_rows
 from pipeline.execution.determinism import check_unchanged, use_one_thread
-from pipeline.execution.manifest import Manifest
+from pipeline.execution.manifest import Manifest, claimed_configuration
 from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
+from pipeline.images.class_folders import ImageFolder
 from pipeline.images.class_map import read_classes
 from pipeline.images.codec import CROP_RULE, VIEWS, to_model
 from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
-from pipeline.images.survey import SurveyedSource
 from pipeline.images.url_policy import UrlPolicy
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.storage import Folder, local_copy
@@ -51,6 +52,8 @@ class TokenizeConfig:
     """What is kept of an image: crop, flip."""
     classes: InputUrl | None = None
     """JSON file of labels by class name (else: class folders count in the order of their names, others as given)."""
+    class_numbers: Literal["kept", "sorted"] = "kept"
+    """Numbers of new class folders: kept puts them after those in OUT; sorted renumbers all, and so wants a new OUT."""
     num_classes: Positive | None = None
     """Labels from here on are refused before any work."""
     label_column: str = "label"
@@ -65,6 +68,8 @@ class TokenizeConfig:
     """A list's URLs go through the proxies of http_proxy and https_proxy, which then look up the hosts themselves."""
     on_change: OnChange = "stop"
     """What to do with images that changed or went since they were encoded: reencode takes them as they are now."""
+    source_moved: bool = False
+    """The images that OUT was made from lie at --source now. Names and sizes of all published ones have to agree."""
     unit_size: Positive = 512
     """Images of a shard, read and encoded together: 100 MB of memory a unit at 256 px."""
     batch_size: Positive = 32
@@ -112,7 +117,10 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
             allow_local=config.allow_local, allow_private=config.allow_private, allow_proxies=config.allow_proxies
         ),
     )
-    print(source.summary, flush=True)
+    if not isinstance(source, ImageFolder):
+        print(source.summary, flush=True)
+    elif config.class_numbers == "sorted":
+        source = replace(source, is_counted=False)
     metadata = describe_codes(config.tokenizer, config.views)
     device, workers = choose_workers(config.device, config.workers)
     folder = Folder(config.out)
@@ -122,8 +130,17 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         "unit_size": config.unit_size,
         "encoder": {"batch_size": config.batch_size, "precision": config.precision, "device": device},
     }
-    surveyed = SurveyedSource(source, config.source)
-    units = plan_units(folder, STAGE, configuration, surveyed, config.unit_size, on_change=config.on_change)
+    units = plan_units(
+        folder,
+        STAGE,
+        configuration,
+        source,
+        config.unit_size,
+        on_change=config.on_change,
+        source_moved=config.source_moved,
+    )
+    # Where the source has grown by classes or moved, the folder goes on with the configuration that it was begun with.
+    configuration = claimed_configuration(folder, STAGE) or configuration
     if run is not None:
         run.input("tokenizer", config.tokenizer, metadata.tokenizer)
     manifest = run_units(
@@ -174,6 +191,8 @@ class ReadImages:
 class EncodeImages:
     """The encoding step: `images` (N, H, W, 3) uint8 -> `codes` (N, bytes) uint8, with one tokenizer in each worker.
 
+    What the reading step says of the images, `records` and `contents`, is handed on.
+
     Every batch has the same shape, the last one padded: float sums depend on the shape, and bits on the sums.
     """
 
@@ -198,7 +217,7 @@ class EncodeImages:
         codes = [self._encode(images[start : start + self._batch_size]) for start in starts]
         # The host waits for the device only here, so that the batches of a unit follow each other without a gap.
         packed = torch.cat(codes).cpu().numpy() if codes else np.empty((0, 0), np.uint8)
-        return {"records": row["records"], "codes": packed}
+        return {"codes": packed, **{name: row[name] for name in ("records", "contents") if name in row}}
 
     def _encode(self, images: UInt8[np.ndarray, "rows height width 3"]) -> UInt8[Tensor, "rows bytes"]:
         padding = np.zeros((self._batch_size - len(images), *images.shape[1:]), np.uint8)

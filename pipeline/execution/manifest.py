@@ -12,6 +12,7 @@ from pipeline.storage import Folder
 
 FORMAT = 2
 STAGE_FILE = "stage.json"
+DIFFERENCES_NAMED = 8
 
 
 class FileEntry(NamedTuple):
@@ -241,17 +242,23 @@ def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, 
     Raises:
         BadInput: the folder was made by another stage or configuration; the message names what differs.
     """
-    document = {"format": FORMAT, "stage": stage, "configuration": configuration}
-    encoded = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
-    if not (folder.create(STAGE_FILE, encoded) if claim else not folder.exists(STAGE_FILE)):
+    if not (claim_stage(folder, stage, configuration) if claim else not folder.exists(STAGE_FILE)):
         there = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
-        differences = list(_differences(there, json.loads(encoded)))
+        differences = list(_differences(there, json.loads(_claim(stage, configuration))))
         if differences:
+            more = (
+                f"; and {len(differences) - DIFFERENCES_NAMED:,} more" if len(differences) > DIFFERENCES_NAMED else ""
+            )
             raise BadInput(
-                f"{folder.url} was made with another configuration ({'; '.join(differences)}): "
-                "choose another output folder, or the configuration that it was made with"
+                f"{folder.url} was made with another configuration ({'; '.join(differences[:DIFFERENCES_NAMED])}{more})"
+                ": choose another output folder, or the configuration that it was made with"
             )
     return Manifest.newest(folder)
+
+
+def claim_stage(folder: Folder, stage: str, configuration: Mapping[str, Any]) -> bool:
+    """Claims a folder that no stage has claimed, and gives whether it did."""
+    return folder.create(STAGE_FILE, _claim(stage, configuration))
 
 
 def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | None:
@@ -260,6 +267,11 @@ def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | Non
         return None
     claim = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
     return claim["configuration"] if claim["stage"] == stage else None
+
+
+def _claim(stage: str, configuration: Mapping[str, Any]) -> bytes:
+    document = {"format": FORMAT, "stage": stage, "configuration": configuration}
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _document(data: bytes, where: str) -> dict[str, Any]:

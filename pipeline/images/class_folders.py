@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from bar_model.errors import BadInput
@@ -27,6 +28,9 @@ class ImageFolder:
 
     url: str
     classes: Mapping[str, int]
+    is_counted: bool = field(default=False, kw_only=True)
+    """Whether labels are places in the order of names, so that `keeping` may choose others for new names."""
+    num_classes: int | None = field(default=None, kw_only=True)
 
     @staticmethod
     def open(url: str, classes: Mapping[str, int] | None = None, num_classes: int | None = None) -> "ImageFolder":
@@ -44,6 +48,7 @@ class ImageFolder:
                 f"{folder.url} holds no class folders: images are expected as CLASS/NAME.jpg in it; other sources "
                 "are named by a pattern, FOLDER/*.parquet, *.tar or *.csv"
             )
+        is_counted = classes is None
         if classes is None:
             classes = {name: label for label, name in enumerate(names)}
         by_name = LabelMap(classes=classes).by_name
@@ -53,9 +58,26 @@ class ImageFolder:
                     f"{folder.path(name)}: the class map has no label for {name!r}: add it, or move the folder"
                 )
         labels = LabelMap(num_classes=num_classes)
-        return ImageFolder(
-            folder.url, {name: labels.of(by_name[normal_name(name)], folder.path(name)) for name in names}
-        )
+        numbers = {name: labels.of(by_name[normal_name(name)], folder.path(name)) for name in names}
+        return ImageFolder(folder.url, numbers, is_counted=is_counted, num_classes=num_classes)
+
+    def keeping(self, known: Mapping[str, int]) -> "ImageFolder":
+        """This folder with the class numbers that are `known`; its other classes follow them, in the order of names.
+
+        Labels that a class map has given stay as they are.
+
+        Raises:
+            BadInput: a number is out of range.
+        """
+        if not self.is_counted:
+            return self
+        labels = LabelMap(num_classes=self.num_classes)
+        numbers = {normal_name(name): number for name, number in known.items()}
+        following = count(max(numbers.values(), default=-1) + 1)
+        given = {name: numbers.get(normal_name(name)) for name in sorted(self.classes)}
+        kept = {name: next(following) if number is None else number for name, number in given.items()}
+        where = Folder(self.url)
+        return replace(self, classes={name: labels.of(number, where.path(name)) for name, number in kept.items()})
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Images of a source as a stage reads them: decoded, cropped, and those that can't be used kept apart."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
@@ -10,17 +12,29 @@ from pipeline.execution.unit import Row
 from pipeline.images.codec import BadImage, UnreachableImage, decode_and_crop
 from pipeline.images.source import ListedImage, Source, read_all
 
+DIGEST_BYTES = 8
+NO_DIGEST = bytes(DIGEST_BYTES)
+"""It stands in the place of the digest of an image whose bytes could not be read."""
+
+
+def content_digest(data: bytes | BadImage) -> bytes:
+    """Eight bytes by which an image's stored bytes are recognised when only its time or ETag has changed."""
+    return NO_DIGEST if isinstance(data, BadImage) else hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
 
 def read_images(source: Source, listed: Sequence[ListedImage], size: int) -> Row:
     """Images of a source, cropped: `images` (N, size, size, 3) uint8, and `records` (JSON of `Records`).
 
-    Images that can't be used are among the quarantined of the records, with the reason and whether it may pass.
+    `contents` (listed, 8) uint8 has the digests of the stored bytes of all listed images. Images that can't be used are
+    among the quarantined of the records, with the reason and whether it may pass.
     """
     images: list[np.ndarray] = []
     keys: list[str] = []
     labels: list[int] = []
     quarantined: list[Quarantined] = []
+    contents: list[bytes] = []
     for item in read_all(source, listed):
+        contents.append(content_digest(item.data))
         try:
             if isinstance(item.data, BadImage):
                 raise item.data
@@ -32,4 +46,10 @@ def read_images(source: Source, listed: Sequence[ListedImage], size: int) -> Row
             keys.append(item.key)
             labels.append(item.label)
     stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
-    return {"images": stacked, "records": Records(keys, labels, quarantined).to_json()}
+    records = Records(keys, labels, quarantined).to_json()
+    return {"images": stacked, "records": records, "contents": as_digests(b"".join(contents))}
+
+
+def as_digests(data: bytes) -> UInt8[np.ndarray, "images 8"]:
+    """Digests from their bytes, one behind the other."""
+    return np.frombuffer(data, np.uint8).reshape(-1, DIGEST_BYTES)

@@ -13,13 +13,13 @@ class SurveyedSource:
     """Another source, whose listing prints a line at its end; the same line is printed once."""
 
     def __init__(self, source: Source, url: str) -> None:
-        self._source, self._url = source, url
+        self.source, self._url = source, url
         self._said = ""
 
     @property
     def identity(self) -> dict[str, Any]:
         """What distinguishes the source from others, as JSON values."""
-        return self._source.identity
+        return self.source.identity
 
     def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
         """All images, streamed, in `listing_order`.
@@ -30,7 +30,7 @@ class SurveyedSource:
         left_out = LeftOut() if left_out is None else left_out
         labels: set[int] = set()
         num = num_bad = 0
-        for image in self._source.listing(left_out):
+        for image in self.source.listing(left_out):
             if image.problem:
                 num_bad += 1
             elif len(labels) < MOST_LABELS:
@@ -41,7 +41,7 @@ class SurveyedSource:
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """The bytes of these images."""
-        return self._source.read(listed)
+        return self.source.read(listed)
 
     def _say(self, line: str) -> None:
         if line != self._said:

@@ -2,33 +2,25 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bar_model.errors import BadInput
-from pipeline.codes.folder import SHARD_NAME, read_codes
-from pipeline.codes.plan import OnChange, plan_units
-from pipeline.codes.plan_files import read_plans, read_unit
-from pipeline.codes.shard import inspect_shard, pack_rows
+from pipeline.codes.comparison import OnChange
+from pipeline.codes.folder import read_codes
+from pipeline.codes.plan_files import read_plans
 from pipeline.execution.manifest import Manifest
 from pipeline.execution.quarantine import read_quarantine
-from pipeline.execution.ray_data import Workers
-from pipeline.execution.stage import run_units
-from pipeline.execution.unit import Unit, Work, finish_unit
 from pipeline.images.codec import BadImage, UnreachableImage
 from pipeline.images.left_out import LeftOut
-from pipeline.images.read import read_images
 from pipeline.images.source import ListedImage, StoredImage
 from pipeline.storage import Folder
-from tests.harness.code_folders import SMALL
+from tests.harness.encoding import encode, plan, publish, run, tokenizing
 from tests.harness.stored import picture
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
 
-CONFIGURATION = {"codes": SMALL.identity}
 KEYS = tuple(f"a/{number}" for number in range(7))
 
 
@@ -57,35 +49,6 @@ class Server:
             yield StoredImage(image.key, image.label, f"http://there/{image.key}", data)
 
 
-def encode(folder: Folder, units: Sequence[Unit], server: Server) -> None:
-    """Makes the shards of units that have none, as the stage does, but all with the same codes."""
-    for unit in units:
-        if not folder.exists(work.file_name(unit)):
-            row = read_images(server, read_unit(folder, unit), 8)
-            finish_unit(folder, work, unit, {**row, "codes": np.zeros((len(row["images"]), SMALL.num_bytes))})
-
-
-work = Work(
-    stage="tokenize",
-    item="images",
-    name=SHARD_NAME,
-    pack=partial(pack_rows, SMALL),
-    inspect=inspect_shard,
-    read=lambda unit: {},
-    build=lambda: lambda row: row,
-)
-
-
-def plan(folder: Folder, server: Server, on_change: OnChange = "stop") -> list[Unit]:
-    return plan_units(folder, "tokenize", CONFIGURATION, server, 3, on_change=on_change)
-
-
-def run(folder: Folder, server: Server, max_bad: float = 0.9, on_change: OnChange = "stop") -> Manifest:
-    units = plan(folder, server, on_change)
-    encode(folder, units, server)
-    return run_units(folder, work, units, configuration=CONFIGURATION, workers=Workers(num=1), max_bad=max_bad)
-
-
 def quarantined(folder: Folder, manifest: Manifest) -> dict[str, bool]:
     items = [item for items in read_quarantine(folder, manifest).values() for item in items]
     return {item.key: item.passing for item in items}
@@ -102,15 +65,15 @@ def test_what_could_not_be_reached_is_tried_again(folder: Folder, is_published: 
         with pytest.raises(BadInput, match=message):
             run(folder, first, max_bad=0)
     # Some can't be reached again, which is no reason to stop or to forget them.
-    again = run(folder, Server(unreachable=("a/4",), broken=("a/2",)), on_change=on_change)
+    again = run(folder, Server(unreachable=("a/4",), broken=("a/2",)), on_change)
     assert quarantined(folder, again) == {"a/2": False, "a/4": True}
     assert again.rows == 5
-    third = run(folder, Server(broken=("a/2",)), on_change=on_change)
+    third = run(folder, Server(broken=("a/2",)), on_change)
     assert quarantined(folder, third) == {"a/2": False}
     assert sorted(read_codes(folder.url).keys) == sorted(set(KEYS) - {"a/2"})
     # Then there is nothing left to do, though one image is broken for good.
     names = [entry.name for entry in folder.list()]
-    assert run(folder, Server(), on_change=on_change) == third
+    assert run(folder, Server(), on_change) == third
     assert [entry.name for entry in folder.list()] == names
 
 
@@ -132,24 +95,22 @@ def test_two_runs_of_which_one_reached_the_server(folder: Folder) -> None:
     fast = plan(folder, good)
     assert [unit.dropped for unit in fast] == [("a/1",), (), (), ()]
     encode(folder, fast, good)
-    publish = partial(run_units, folder, work, configuration=CONFIGURATION, workers=Workers(num=1), max_bad=0.9)
-    newest = publish(fast)
+    newest = publish(folder, fast)
     assert (newest.rows, newest.num_quarantined) == (7, 0)
     other = Folder(f"{folder.url}-other")
     for entry in folder.list():
         if entry.name != newest.name:
             other.write(entry.name, folder.read(entry.name))
     assert Manifest.read(folder) == newest
-    publish_other = partial(run_units, other, work, configuration=CONFIGURATION, workers=Workers(num=1), max_bad=0.9)
-    assert publish_other(slow).num_quarantined == 1
-    assert publish_other(fast).rows == 7
+    assert publish(other, slow).num_quarantined == 1
+    assert publish(other, fast).rows == 7
     assert len(read_plans(folder)) == 2
 
 
 def test_a_damaged_shard_is_left_to_the_stage_to_name(folder: Folder) -> None:
     units = plan(folder, Server())
     encode(folder, units, Server())
-    folder.write(work.file_name(units[1]), b"PAR1")
+    folder.write(tokenizing.file_name(units[1]), b"PAR1")
     assert plan(folder, Server()) == units
     with pytest.raises(BadInput, match="remove it and run again"):
         run(folder, Server())

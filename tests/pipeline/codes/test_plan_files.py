@@ -74,6 +74,6 @@ def test_a_plan_that_is_damaged_is_named(folder: Folder) -> None:
         folder.write(name, damaged)
         with pytest.raises(BadInput, match=f"{name} is damaged"):
             read_plans(folder)
-    folder.write(name, b'{"format": 2}')
+    folder.write(name, b'{"format": 3}')
     with pytest.raises(BadInput, match=f"{name} is of a newer format"):
         read_plans(folder)

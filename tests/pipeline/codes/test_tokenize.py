@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,10 +142,10 @@ def test_a_broken_picture_is_kept_apart_with_its_reason(tmp_path: Path) -> None:
         ({"views": ()}, "views: none; give each once, of crop, flip"),
         ({"views": ("crop", "crop")}, "give each once"),
         ({"views": ("turn",)}, "views: turn"),
-        ({"unit_size": 0}, "unit_size: 0"),
-        ({"batch_size": -1}, "batch_size: -1"),
-        ({"max_bad": 1.5}, "max_bad: 1.5"),
-        ({"workers": 0}, "workers: 0"),
+        ({"unit_size": 0}, "unit_size 0: must be at least 1"),
+        ({"batch_size": -1}, "batch_size -1: must be at least 1"),
+        ({"max_bad": 1.5}, "max_bad 1.5"),
+        ({"workers": 0}, "workers 0: must be at least 1"),
     ],
 )
 def test_a_configuration_that_can_not_be_is_refused(fields: dict, message: str) -> None:
@@ -221,6 +222,36 @@ def test_broken_pictures_cost_themselves_and_a_second_run_reads_nothing(
     assert sorted(read_codes(config.out).keys) == sorted({*KEYS, "a/0005.png"} - {"c/017.png", "b/001.png"})
     assert verify(config.out) == []
     assert shards(config.out).items() >= kept.items()
+
+
+@pytest.mark.ray
+def test_a_source_that_was_copied_grew_by_a_class_and_moved_goes_on(
+    done: TokenizeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Folder(str(shutil.copytree(done.out, tmp_path / "codes")))
+    images = shutil.copytree(
+        done.source, tmp_path / "images", copy_function=shutil.copyfile
+    )  # As `cp -r`: other times.
+    config = replace(done, source=str(images), out=out.url)
+    with pytest.raises(BadInput, match="give --source-moved"):
+        tokenize(config)
+    assert tokenize(replace(config, source_moved=True)) == Manifest.read(Folder(done.out))
+    (images / "aa").mkdir()
+    (images / "aa" / "0.png").write_bytes(picture(50))
+    capsys.readouterr()
+    assert tokenize(config).rows == NUM + 1
+    assert "4 classes: a → 0, aa → 3, b → 1, c → 2; 1 new: aa → 3" in capsys.readouterr().out
+    table = read_codes(out.url)
+    assert dict(zip(table.keys, table.labels.tolist(), strict=True)) == {
+        **{key: "abc".index(key[0]) for key in KEYS},
+        "aa/0.png": 3,
+    }
+    shutil.move(shutil.copytree(images, tmp_path / "again", copy_function=shutil.copyfile), tmp_path / "other")
+    shutil.rmtree(images)
+    (tmp_path / "other").rename(images)
+    tokenize(config)
+    assert "nothing to do, all 21 images are done" in capsys.readouterr().out
+    assert len(out.list("plan-*")) == 4
 
 
 @pytest.mark.ray

@@ -1,4 +1,4 @@
-"""The one exception for input that a person has to correct."""
+"""The two exceptions that a person is told in one line: input to be corrected, and work that failed."""
 
 
 class BadInput(ValueError):
@@ -6,6 +6,10 @@ class BadInput(ValueError):
 
     field: "tuple[type, str] | None" = None
     """The class of a configuration and the name of its field, where it is one field's number that can't be used."""
+
+
+class WorkFailed(RuntimeError):
+    """Work that could not be finished, through no defect of this program; the message is one line."""
 
 
 def one_line(message: object) -> str:

@@ -3,11 +3,16 @@
 from pipeline import cluster
 from pipeline.command import job
 from pipeline.tracking.start import start_run
+from pipeline.training.lease import lease
 from pipeline.workflows.quickstart import QUICKSTART, STAGE, QuickstartConfig, quickstart
 
 
 def main(config: QuickstartConfig) -> None:
-    with cluster.connect(config.cluster), start_run(STAGE, config.tracking, config, out=config.out) as run:
+    with (
+        lease(config.out),
+        cluster.connect(config.cluster),
+        start_run(STAGE, config.tracking, config, out=config.out) as run,
+    ):
         quickstart(config, run)
 
 

@@ -1,7 +1,7 @@
 """Runs a job from its command line. An error that the user can fix is one line on stderr: `error: what, where, remedy`.
 
-Defects keep their traceback. Exit codes: 0; 1 where the job gives False; 2 for bad input; 130 and 143 after Ctrl-C and
-SIGTERM, as shells have them.
+Defects keep their traceback. Exit codes: 0; 1 where the job gives False or its work failed; 2 for bad input; 130 and
+143 after Ctrl-C and SIGTERM, as shells have them.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 
 from bar_model.errors import BadInput
 from pipeline.command.options import Parsed, first_line, parse_config, parse_preset
+from pipeline.command.ray_failures import is_of_ray, work_failed
 from pipeline.paths import check_paths
 
 Configuration = TypeVar("Configuration")
@@ -40,7 +41,7 @@ def run_plain(job: Job[Configuration], kind: type[Configuration], arguments: Seq
 
 def bad_input(error: Exception) -> BadInput | None:
     """The BadInput that an error is, or that Ray brings as text from a worker; None for any other error."""
-    if not any(kind.__module__.startswith("ray.") for kind in type(error).__mro__):
+    if not is_of_ray(error):
         return error if isinstance(error, BadInput) else None
     # Ray Data and dead actors keep of an exception only its traceback's text.
     text = str(error)
@@ -68,12 +69,12 @@ def _run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        answer = bad_input(error)
+        answer = bad_input(error) or work_failed(error)
         if answer is None:
             raise
         message = str(answer) if parsed is None else parsed.with_options(str(answer))
         print(f"error: {message}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        sys.exit(BAD_INPUT if isinstance(answer, BadInput) else MISSED)
 
 
 def _exit_code(job: Job[Configuration], configuration: Configuration) -> int:

@@ -81,8 +81,17 @@ def _chosen(out: Folder, which: str) -> str:
     by_name = [each for each in entries if each.name == which]
     candidates = {"best": scored[:1], "newest": entries[-1:]}.get(which, by_name)
     if not candidates:
-        raise BadInput(f"{out} has no checkpoint {which}: there are {_names(entries)}")
+        raise BadInput(f"{out} {_lacking(which, entries)}")
     return candidates[0].name
+
+
+def _lacking(which: str, entries: Sequence[CheckpointEntry]) -> str:
+    """Why there is no such checkpoint, and what to name instead."""
+    if not entries:
+        return "has no checkpoint: they come with --cadence.checkpoint-every, and the finished model lies below model/"
+    if which == "best":
+        return f"has no validated checkpoint, so none is the best: name --which newest, or one of {_names(entries)}"
+    return f"has no checkpoint {which}: name newest, or one of {_names(entries)}"
 
 
 def _names(entries: Sequence[CheckpointEntry]) -> str:

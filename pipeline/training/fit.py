@@ -14,6 +14,7 @@ from pipeline.training.checkpoints.state import check_state
 from pipeline.training.config import TrainingConfig
 from pipeline.training.initial_weights import announce_initial
 from pipeline.training.learners.learner import Training
+from pipeline.training.lease import check_lease, lease
 from pipeline.training.output import MODEL, MODEL_FILES, RESULTS, Trained, read_trained, write_file
 from pipeline.training.ray_train import check_workers_fit, run_workers
 from pipeline.training.sigterm import EXIT_CODE
@@ -27,11 +28,29 @@ def fit(training: Training, run: Run | None) -> Trained:
     A finished training is returned as it is.
 
     Raises:
-        BadInput: `config.out` was made by another recipe or is damaged, the model to begin with does not fit the
-            configuration, or the workers do not fit into the cluster or lack a compiler.
+        BadInput: `config.out` was made by another recipe or is damaged, another training works in it, the model to
+            begin with does not fit the configuration, or the workers do not fit into the cluster or lack a compiler.
         Diverged: the losses were no longer finite.
+        WorkFailed: another training has taken `config.out` over.
         SystemExit: SIGTERM came, and a checkpoint was saved.
     """
+    with lease(training.config.out):
+        return _fit(training, run)
+
+
+def expect_checkpoint(config: TrainingConfig) -> None:
+    """Checks, before anything begins, that there is a checkpoint where `config.resume` needs one.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if config.resume is not None and not listed_in(Folder(config.out)):
+        raise BadInput(
+            f"{config.out} has no checkpoint to go on from: correct --out, or leave --resume out to begin anew"
+        )
+
+
+def _fit(training: Training, run: Run | None) -> Trained:
     stage, config, recipe = training.stage, training.config, dict(training.recipe)
     if config.init is not None:
         recipe["init"] = announce_initial(config.init, config.model, run)
@@ -52,6 +71,7 @@ def fit(training: Training, run: Run | None) -> Trained:
         if outcome.stopped_after:
             print(f"{out}: saved after step {outcome.stopped_after:,}; run the same command again to go on", flush=True)
             raise SystemExit(EXIT_CODE)
+        check_lease(config.out)
         trained = _publish(out, stage, recipe, training.inputs, outcome)
         print(f"{out}: trained for {config.steps:,} steps", flush=True)
     if run is not None:
@@ -61,18 +81,6 @@ def fit(training: Training, run: Run | None) -> Trained:
         run.model(name, trained.model, trained.fingerprint, sha256=weights.sha256)
         run.metrics({f"final/{name}": value for name, value in trained.metrics.items()}, of=Judged(trained.fingerprint))
     return trained
-
-
-def expect_checkpoint(config: TrainingConfig) -> None:
-    """Checks, before anything begins, that there is a checkpoint where `config.resume` needs one.
-
-    Raises:
-        BadInput: there is none.
-    """
-    if config.resume is not None and not listed_in(Folder(config.out)):
-        raise BadInput(
-            f"{config.out} has no checkpoint to go on from: correct --out, or leave --resume out to begin anew"
-        )
 
 
 def _listed(out: Folder, config: TrainingConfig) -> list[CheckpointEntry]:

@@ -1,9 +1,12 @@
 """Train the generator, BAR, on codes: its input is read and checked before any work starts."""
 
+import numpy as np
+from jaxtyping import Int32
+
 from bar_model.checkpoint import fingerprint_of
 from bar_model.errors import BadInput
 from bar_model.memory import readable_bytes
-from pipeline.codes.folder import open_codes, read_codes
+from pipeline.codes.folder import first_codes, open_codes, read_codes
 from pipeline.codes.mapped import MappedCodes
 from pipeline.codes.table import Codes
 from pipeline.execution.manifest import Inputs
@@ -67,12 +70,20 @@ def _source(config: TrainConfig, url: str, tokenizer: str | None) -> CodeSource:
         check_object_store_fits(url, manifest.rows * metadata.num_bytes)
         table = read_codes(url, expect_tokenizer=tokenizer)
         source = Codes(table.labels, table.codes)
-    labels = source.opened().labels
-    if labels.max() >= num_classes:
-        raise BadInput(
-            f"{url} has label {labels.max()}, but the model has {num_classes} classes: 0 to {num_classes - 1}"
-        )
+    _check_labels(url, source.opened().labels, num_classes)
     return source
+
+
+def _check_labels(url: str, labels: Int32[np.ndarray, " rows"], num_classes: int) -> None:
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        row = int(outside[0])
+        key = first_codes(url, row + 1).keys[row]
+        raise BadInput(
+            f"{url} has label {labels[row]} in row {row:,} ({key}; {len(outside):,} of {len(labels):,} rows are such), "
+            f"but the model has {num_classes} classes, 0 to {num_classes - 1}: choose model.num_classes, or tokenize "
+            "the images with their right labels"
+        )
 
 
 def check_object_store_fits(url: str, num_bytes: int) -> None:

@@ -3,13 +3,15 @@
 import math
 from dataclasses import dataclass
 
+from bar_model.errors import WorkFailed
+
 SPIKE = 10.0
 """Standard deviations above the mean beyond which a loss is a spike."""
 SPIKE_MEMORY = 100
 """Steps over which mean and deviation are taken; older steps count less and less."""
 
 
-class Diverged(RuntimeError):
+class Diverged(WorkFailed):
     """Losses or gradients are no longer finite; the message names steps and rows."""
 
 

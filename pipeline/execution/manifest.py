@@ -261,6 +261,11 @@ def claim_stage(folder: Folder, stage: str, configuration: Mapping[str, Any]) ->
     return folder.create(STAGE_FILE, _claim(stage, configuration))
 
 
+def replace_claim(folder: Folder, stage: str, configuration: Mapping[str, Any]) -> None:
+    """Claims a folder anew with another configuration; who calls this answers for what the folder holds."""
+    folder.write(STAGE_FILE, _claim(stage, configuration))
+
+
 def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | None:
     """The configuration of the stage that has claimed a folder; None where this stage has not."""
     if not folder.exists(STAGE_FILE):

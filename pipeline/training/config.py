@@ -14,6 +14,7 @@ from pipeline.paths import InputUrl, OutputFolder
 from pipeline.storage import absolute
 from pipeline.tracking.start import TrackingConfig
 from pipeline.training.step.batches import Share, Shuffle
+from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import Precision
 
@@ -95,6 +96,9 @@ class TrainingConfig:
     batch: Annotated[int, Range(least=1, most=10**7)]
     """Rows in a step, over all workers and micro-batches."""
     model: BarConfig | TokenizerConfig
+    optimization: OptimizationConfig
+    schedule_steps: Annotated[int, Range(least=1, most=10**9)] | None = None
+    """Steps that all schedules are shares of; later ones are as the last of these (else: `steps`)."""
     init: InputUrl | None = None
     """Model to begin with, a folder or a published .bin file, of any URL (else: weights drawn from the seed)."""
     seed: Seed = 0
@@ -113,6 +117,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.horizon > self.steps:
+            raise BadInput(f"schedule_steps {self.schedule_steps}: must not be above steps, {self.steps}")
         if self.workers.most > self.batch:
             raise BadInput(f"batch {self.batch}: too small to be shared by {self.workers.most} workers")
         if self.cadence.trace_at and self.cadence.trace_at > self.steps - TRACED_STEPS - 1:
@@ -120,6 +126,21 @@ class TrainingConfig:
                 f"cadence.trace_at {self.cadence.trace_at}: a trace takes {TRACED_STEPS + 1} steps, and there are "
                 f"{self.steps}"
             )
+
+    @property
+    def horizon(self) -> int:
+        """The steps that schedules are shares of."""
+        return self.schedule_steps or self.steps
+
+    @property
+    def fall_begins(self) -> int | None:
+        """The steps that are done when the learning rate begins its fall to the end, without which it can go on.
+
+        None where it does not fall, or falls from the beginning.
+        """
+        if self.optimization.schedule != "warmup-stable-decay":
+            return None
+        return max(1, self.steps - int(self.optimization.decay * self.horizon))
 
     def for_workers(self) -> Self:
         """The same with absolute paths, for workers in another working directory."""
@@ -136,4 +157,12 @@ class TrainingConfig:
         """All fields that determine the weights, as JSON values, without those named in `besides`."""
         free = {"out", "init", "resume", "dry_run", "cadence", "workers", "cluster", "tracking", *besides}
         fields = [each.name for each in dataclasses.fields(self) if each.name not in free]
-        return {name: plain(getattr(self, name)) for name in fields}
+        recipe = {name: plain(getattr(self, name)) for name in fields}
+        # Left out where they say nothing: recipes of trainings from before there were these fields stay as they are.
+        recipe["optimization"] = self.optimization.recipe()
+        del recipe["schedule_steps"]
+        return {**recipe, **self.recipe_of_steps()}
+
+    def recipe_of_steps(self) -> dict[str, Any]:
+        """The fields of a recipe that say how many steps there are, as JSON values."""
+        return {"steps": self.steps, **({} if self.horizon == self.steps else {"schedule_steps": self.horizon})}

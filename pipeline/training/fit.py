@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, WorkFailed
 from pipeline.execution.manifest import Inputs, Manifest, open_stage
 from pipeline.storage import Folder
 from pipeline.tracking.lineage import Judged
 from pipeline.tracking.run import Run
+from pipeline.training.checkpoints.extension import with_more_steps
 from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry, drop_damaged, listed_in, tidy
 from pipeline.training.checkpoints.state import check_state
 from pipeline.training.config import TrainingConfig
@@ -55,9 +57,12 @@ def _fit(training: Training, run: Run | None) -> Trained:
     if config.init is not None:
         recipe["init"] = announce_initial(config.init, config.model, run)
     out = Folder(config.out)
-    if Manifest.newest(out) is None:
+    if (there := Manifest.newest(out)) is None or there.configuration.get("steps") != config.steps:
         check_workers_fit(config.workers)
-    if (published := open_stage(out, stage, recipe)) is not None:
+    config, recipe = with_more_steps(config, stage, recipe)
+    training = replace(training, config=config)
+    published = open_stage(out, stage, recipe)
+    if published is not None and published.configuration["steps"] == config.steps:
         _check_complete(out, published)
         trained = read_trained(out)
         print(f"{out}: the training is finished, nothing to do", flush=True)
@@ -103,13 +108,19 @@ def _publish(out: Folder, stage: str, recipe: Mapping[str, Any], inputs: Inputs,
     """Writes the results and then the manifest, which makes the training a finished one."""
     results = {"fingerprint": outcome.fingerprint, "metrics": outcome.metrics}
     document = write_file(out, RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-    Manifest(
+    # Of an extended training there is one already, of fewer steps.
+    fewer = Manifest.newest(out)
+    manifest = Manifest(
         stage=stage,
-        generation=1,
+        generation=1 if fewer is None else fewer.generation + 1,
         configuration=recipe,
         inputs=inputs,
         files=(*outcome.files, document),
-    ).commit(out)
+    )
+    if fewer is None:
+        manifest.commit(out)
+    elif not out.create(manifest.name, manifest.encode()):
+        raise WorkFailed(f"{out.path(manifest.name)} is there: another process published in this folder meanwhile")
     return read_trained(out)
 
 

@@ -82,11 +82,12 @@ class Loop:
                     self._validate()
                 if self._is_due(cadence.picture_every):
                     self._draw_progress()
-                if self._is_due(cadence.checkpoint_every):
+                is_saved = self._is_due(cadence.checkpoint_every) or self.done == self._config.fall_begins
+                if is_saved:
                     self._save()
             self._send_status()
             if self._stop_signal.exchange(self._is_to_stop):
-                if not self._is_due(cadence.checkpoint_every):
+                if not is_saved:
                     self._save()
                 return
 

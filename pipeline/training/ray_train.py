@@ -79,7 +79,13 @@ def run_workers(
                 storage_path=path,
                 storage_filesystem=filesystem,
                 callbacks=[
-                    retention(out, listed, newest=config.cadence.keep_checkpoints, best=config.cadence.keep_best)
+                    retention(
+                        out,
+                        listed,
+                        newest=config.cadence.keep_checkpoints,
+                        best=config.cadence.keep_best,
+                        pinned=config.fall_begins,
+                    )
                 ],
                 worker_runtime_env={} if workers.gpu else {"env_vars": KEEP_MEMORY},
                 failure_config=train.FailureConfig(max_failures=workers.max_failures),

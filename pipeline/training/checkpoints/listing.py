@@ -6,7 +6,7 @@ checkpoints or the best ones, not both. So it is configured to keep all of them.
 removed here, and the list is brought up to date before the next start.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -41,10 +41,21 @@ def checkpoint_name(step: int, attempt: str) -> str:
     return f"{_PREFIX}{step:08d}-{attempt}"
 
 
-def worth_keeping(entries: Sequence[CheckpointEntry], *, newest: int, best: int) -> list[CheckpointEntry]:
-    """The `newest` last ones of these entries and, of all entries, the `best` with the lowest score, in their order."""
+def step_of(entry: CheckpointEntry) -> int:
+    """The number of steps after which a checkpoint was made, by its name."""
+    return int(entry.name.removeprefix(_PREFIX).partition("-")[0])
+
+
+def worth_keeping(
+    entries: Sequence[CheckpointEntry], *, newest: int, best: int, pinned: int | None = None
+) -> list[CheckpointEntry]:
+    """The `newest` last ones of these entries and, of all entries, the `best` with the lowest score, in their order.
+
+    The last one of step `pinned` is kept, too.
+    """
     scored = [each for each in entries if each.score is not None]
-    chosen = {*entries[-newest:], *sorted(scored, key=lambda each: each.score or 0.0)[:best]}
+    of_step = [] if pinned is None else [each for each in entries if step_of(each) == pinned]
+    chosen = {*entries[-newest:], *sorted(scored, key=lambda each: each.score or 0.0)[:best], *of_step[-1:]}
     return [each for each in entries if each in chosen]
 
 
@@ -89,6 +100,15 @@ def tidy(out: Folder) -> list[CheckpointEntry]:
         raise BadInput(f"{checkpoints.path(entries[-1].name)}, the newest checkpoint, is missing: {RESUME_REMEDY}")
     listing.keep(there)
     return _entries(listing)
+
+
+def keep_only(out: Folder, names: Set[str]) -> None:
+    """Takes all other checkpoints from Ray Train's list; `tidy` then removes their folders.
+
+    Raises:
+        BadInput: the list is damaged.
+    """
+    CheckpointList(out / FOLDER).keep(names)
 
 
 def drop_damaged(out: Folder) -> None:

@@ -7,10 +7,12 @@ from pipeline.storage import Folder
 from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry, remove, worth_keeping
 
 
-def retention(out: Folder, listed: Sequence[CheckpointEntry], *, newest: int, best: int) -> Any:
-    """A callback that Ray Train calls whenever there is a new checkpoint; it keeps the newest and the best.
+def retention(
+    out: Folder, listed: Sequence[CheckpointEntry], *, newest: int, best: int, pinned: int | None = None
+) -> Any:
+    """A callback that Ray Train calls whenever there is a new checkpoint; it keeps the newest, the best and the pinned.
 
-    `listed` are the checkpoints that are there already.
+    `listed` are the checkpoints that are there already; `pinned` is a step whose checkpoint stays.
     """
     from ray.train import UserCallback
 
@@ -22,7 +24,7 @@ def retention(out: Folder, listed: Sequence[CheckpointEntry], *, newest: int, be
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
             """Called by Ray Train once all ranks have written a checkpoint: removes what is no longer worth keeping."""
             there = [*self._kept, CheckpointEntry.of(checkpoint.path, metrics[0])]
-            self._kept = worth_keeping(there, newest=newest, best=best)
+            self._kept = worth_keeping(there, newest=newest, best=best, pinned=pinned)
             self._unwanted += [each.name for each in there if each not in self._kept]
             self._unwanted = [name for name in self._unwanted if not _removed(out, name)]
 

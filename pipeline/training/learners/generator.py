@@ -22,7 +22,6 @@ from pipeline.training.config import TrainingConfig
 from pipeline.training.learners.learner import Learner
 from pipeline.training.learners.order_annealing import OrderAnnealing
 from pipeline.training.step.batches import CodeBatch, Rows, code_batch
-from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import LossSums, Objective, Trainee, autocast
 
@@ -47,7 +46,6 @@ class TrainConfig(TrainingConfig):
     tokenizer: InputUrl | None = None
     """The tokenizer that made the codes, to draw pictures on the way (else: none)."""
     model: BarConfig
-    optimization: OptimizationConfig
     order: OrderAnnealing = field(default_factory=OrderAnnealing)
     class_dropout: ShareBelowOne = 0.1
     """Share of rows whose class is dropped: guidance compares with the prediction without a class."""
@@ -109,6 +107,7 @@ class GeneratorLearner(Learner):
             objective,
             config.optimization,
             steps=range(config.steps),
+            horizon=config.horizon,
             ranks=ranks,
             precision=config.precision,
             sharded=config.workers.sharded,
@@ -127,11 +126,11 @@ class GeneratorLearner(Learner):
     def micro_batch(self, rows: Rows, step: int) -> tuple[CodeBatch, float]:
         """The codes of some rows, and the probability of a random order in this step."""
         batch = code_batch(self._codes, rows, self._config.model.codes, self._device)
-        return batch, self._config.order.randomness_at(step, self._config.steps)
+        return batch, self._config.order.randomness_at(step, self._config.horizon)
 
     def settings_at(self, step: int) -> dict[str, float]:
         """The probability of a random order."""
-        return {"order_randomness": self._config.order.randomness_at(step, self._config.steps)}
+        return {"order_randomness": self._config.order.randomness_at(step, self._config.horizon)}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

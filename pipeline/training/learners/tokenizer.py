@@ -25,7 +25,6 @@ from pipeline.training.learners.learner import Learner
 from pipeline.training.learners.reconstruction import ReconstructionQuality
 from pipeline.training.learners.tokenizer_objectives import DiscriminatorObjective, Images, ReconstructionObjective
 from pipeline.training.step.batches import Rows, in_order
-from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.step.ranks import Ranks
 from pipeline.training.step.trainee import Trainee, autocast
 
@@ -43,7 +42,6 @@ class TrainTokenizerConfig(TrainingConfig):
     held_out: SourceUrl | None = None
     """Such a folder, for validation."""
     model: TokenizerConfig
-    optimization: OptimizationConfig
     encoder_learning_rate: Weight = 1.0
     """Factor of the encoder's learning rate; 0 leaves the encoder as it is."""
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
@@ -110,9 +108,10 @@ class TokenizerLearner(Learner):
         self._trainee = Trainee(
             TRAINEE,
             tokenizer,
-            ReconstructionObjective(tokenizer, loss, num_steps=config.steps),
+            ReconstructionObjective(tokenizer, loss, num_steps=config.horizon),
             config.optimization,
             steps=range(config.steps),
+            horizon=config.horizon,
             ranks=ranks,
             precision=config.precision,
             sharded=config.workers.sharded,
@@ -125,7 +124,8 @@ class TokenizerLearner(Learner):
                 loss,
                 DiscriminatorObjective(tokenizer, loss),
                 replace(config.optimization, average=None),
-                steps=range(math.ceil(config.loss.adversarial_start * config.steps), config.steps),
+                steps=range(math.ceil(config.loss.adversarial_start * config.horizon), config.steps),
+                horizon=config.horizon,
                 ranks=ranks,
                 precision=config.precision,
             )
@@ -138,15 +138,14 @@ class TokenizerLearner(Learner):
 
     def trainee_at(self, step: int) -> Trainee:
         """The discriminator in its steps, else the tokenizer."""
-        is_discriminators = self._config.loss.updates_discriminator(step, self._config.steps)
+        is_discriminators = self._config.loss.updates_discriminator(step, self._config.horizon)
         return self._discriminator if self._discriminator is not None and is_discriminators else self._trainee
 
     def kinds_of_steps(self, num_steps: int) -> Sequence[tuple[int, int]]:
         """The steps before the adversarial loss, and after that the tokenizer's and the discriminator's."""
-        loss = self._config.loss
+        loss, horizon = self._config.loss, self._config.horizon
         kinds = [
-            (loss.is_adversarial(step, num_steps), loss.updates_discriminator(step, num_steps))
-            for step in range(num_steps)
+            (loss.is_adversarial(step, horizon), loss.updates_discriminator(step, horizon)) for step in range(num_steps)
         ]
         return [(kinds.index(kind), count) for kind, count in Counter(kinds).items()]
 
@@ -173,7 +172,7 @@ class TokenizerLearner(Learner):
         """Losses, without the adversarial one, PSNR, SSIM and rFID on the centre crops of the held-out images."""
         if self._held_out is None:
             return {}
-        objective = ReconstructionObjective(self.result().eval(), self._loss, num_steps=self._config.steps)
+        objective = ReconstructionObjective(self.result().eval(), self._loss, num_steps=self._config.horizon)
         quality = ReconstructionQuality(self._inception, self._device)
         sums = torch.zeros(2 + objective.num_parts, device=self._device)
         for rows in self.share.all_once(self._held_out.num_rows):

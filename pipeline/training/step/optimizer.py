@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
+from bar_model.configuration import plain
 from bar_model.errors import BadInput
 from bar_model.published.generator_names import published_name
 from bar_model.ranges import Range, Share, ShareBelowOne, Weight, check_ranges
@@ -24,12 +25,17 @@ _SPARED = ("bias",)
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizationConfig:
-    """AdamW, warmed up linearly and then annealed along a cosine."""
+    """AdamW, warmed up linearly and then as the schedule says."""
 
+    schedule: Literal["cosine", "constant", "warmup-stable-decay"] = "cosine"
+    """After the warm-up: a cosine down to the end, as published; or constant, to the end or to a last fall. Trainings
+    of the latter two can be extended by more steps."""
+    decay: Share = 0.1
+    """Share of the run in which warmup-stable-decay falls to the end, in a line."""
     learning_rate: Annotated[float, Range(above=0)]
     """At the end of the warm-up."""
     final_learning_rate: Annotated[float, Range(above=0)] = 1e-5
-    """At the end of the run."""
+    """At the end of the run, except where it is constant."""
     warmup: Share = 0.25
     """Share of the run in which the learning rate rises from 0."""
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.96)
@@ -43,16 +49,31 @@ class OptimizationConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.final_learning_rate > self.learning_rate:
+        if self.schedule == "warmup-stable-decay" and self.warmup + self.decay > 1:
+            raise BadInput(f"warmup {self.warmup} and decay {self.decay}: must not be more than the whole run together")
+        if self.schedule != "constant" and self.final_learning_rate > self.learning_rate:
             raise BadInput(
                 f"final_learning_rate {self.final_learning_rate}: must not be above learning_rate {self.learning_rate}"
             )
 
-    def learning_rate_at(self, step: int, num_steps: int) -> float:
-        """The learning rate of the step that comes after `step` others."""
+    def recipe(self) -> dict[str, Any]:
+        """All fields as JSON values, without those of schedules that are not chosen."""
+        unused = {"cosine": ("schedule", "decay"), "constant": ("decay",), "warmup-stable-decay": ()}[self.schedule]
+        return {name: value for name, value in plain(self).items() if name not in unused}
+
+    def learning_rate_at(self, step: int, num_steps: int, *, end: int | None = None) -> float:
+        """The learning rate of the step that comes after `step` others, in a run of `num_steps`.
+
+        A run that was extended ends after `end` steps instead, but its shares stay those of `num_steps`.
+        """
         warmup_steps = self.warmup * num_steps
         if step < warmup_steps:
             return self.learning_rate * step / warmup_steps
+        if self.schedule != "cosine":
+            falling = self.decay * num_steps if self.schedule == "warmup-stable-decay" else 0.0
+            left = (num_steps if end is None else end) - step
+            height = min(1.0, left / falling) if falling else 1.0
+            return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * height
         progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
         fall = (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * min(progress, 1))) / 2
         return self.final_learning_rate + fall

@@ -77,6 +77,7 @@ class Trainee:
         config: OptimizationConfig,
         *,
         steps: range,
+        horizon: int | None = None,
         ranks: Ranks,
         precision: Precision,
         sharded: bool = False,
@@ -84,8 +85,9 @@ class Trainee:
     ) -> None:
         """A trainee before its first step; all ranks have to call it together.
 
-        Its schedule stretches over `steps` of the run. With `sharded`, each rank holds a part of the model (FSDP), else
-        all of it (DDP). `learning_rate_factor` gives a parameter's factor of the learning rate by its name.
+        Its schedule stretches over `steps` of the run; shares are those of the steps before `horizon` (None: of all).
+        With `sharded`, each rank holds a part of the model (FSDP), else all of it (DDP). `learning_rate_factor` gives a
+        parameter's factor of the learning rate by its name.
         """
         self.name = name
         self.model = model
@@ -94,6 +96,7 @@ class Trainee:
         self.average = None if config.average is None else Average(model, config.average)
         self._config = config
         self._steps = steps
+        self._shares_of = (steps.stop if horizon is None else horizon) - steps.start
         self._ranks = ranks
         self._precision: Precision = precision
         self._device = next(model.parameters()).device
@@ -112,7 +115,7 @@ class Trainee:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate in a step of the run."""
-        return self._config.learning_rate_at(step - self._steps.start, len(self._steps))
+        return self._config.learning_rate_at(step - self._steps.start, self._shares_of, end=len(self._steps))
 
     def learn(self, micro_batches: Iterable[Sequence[Any]], *, num: int, step: int) -> StepResult:
         """Takes an optimizer step over the `num` micro-batches of this rank and those of all other ranks."""

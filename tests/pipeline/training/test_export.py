@@ -57,7 +57,9 @@ def test_the_chosen_checkpoint_becomes_the_model(
 
 def test_what_is_no_checkpoint_is_refused(fingerprints: dict[str, str], tmp_path: Path) -> None:
     model = str(tmp_path / "model")
-    with pytest.raises(BadInput, match=rf"has no checkpoint other: there are {BEST} \(0\.1\), {NEWEST} \(0\.2\)"):
+    with pytest.raises(
+        BadInput, match=rf"has no checkpoint other: name newest, or one of {BEST} \(0\.1\), {NEWEST} \(0\.2\)"
+    ):
         export_model(ExportConfig(out=str(tmp_path / "out"), to=model, which="other"))
     with pytest.raises(BadInput, match="is no output folder of a training"):
         export_model(ExportConfig(out=str(tmp_path / "codes"), to=model))

@@ -17,6 +17,7 @@ from bar_model.errors import BadInput
 from pipeline.training.config import Cadence, WorkersConfig
 from pipeline.training.export import ExportConfig, export_model
 from pipeline.training.learners.generator import TrainConfig
+from pipeline.training.step.optimizer import OptimizationConfig
 from pipeline.training.train_generator import check_object_store_fits, train
 from tests.harness.generator_training import NUM_CLASSES, learner, losses, tiny_bar, tiny_codes, tiny_training
 from tests.harness.repository import REPOSITORY
@@ -82,6 +83,29 @@ def test_one_worker_and_two_learn_the_same_and_what_is_done_stays(
     (Path(config.out) / "model" / "config.json").unlink()
     with pytest.raises(BadInput, match=r"model/config\.json is missing, though this training is finished"):
         run_training(config)
+
+
+@pytest.mark.ray
+def test_more_steps_are_those_of_a_training_that_was_begun_with_them(
+    ray_here: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tiny_codes(tmp_path / "codes")
+    optimization = OptimizationConfig(learning_rate=1e-2, schedule="warmup-stable-decay", decay=0.25)
+    first = tiny_training(tmp_path, optimization=optimization, cadence=Cadence(keep_checkpoints=1))
+    short = run_training(first)
+    assert checkpoints(first) == [9, 12]  # That from before the fall is kept beside the newest.
+    more = dataclasses.replace(first, steps=20)
+    longer = run_training(more)
+    assert longer.fingerprint != short.fingerprint
+    told = capsys.readouterr().out
+    assert "going on after step 9" in told
+    assert "trained for 20 steps" in told
+    assert run_training(more) == longer
+    assert "nothing to do" in capsys.readouterr().out
+    fresh = dataclasses.replace(more, schedule_steps=12, out=str(tmp_path / "fresh"))
+    assert run_training(fresh).fingerprint == longer.fingerprint
+    with pytest.raises(BadInput, match=r"steps: 20 there, 12 here"):
+        run_training(first)
 
 
 def start_driver(address: str, folder: Path) -> subprocess.Popen:
@@ -201,7 +225,8 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
     other = dataclasses.replace(tiny_bar(), codes=dataclasses.replace(tiny_bar().codes, grid=4))
     assert "2 × 2 tokens of 4 bits an image, but the model is for 4 × 4 of 4" in refused(tmp_path, model=other)
     few = dataclasses.replace(tiny_bar(), num_classes=2)
-    assert "label 2, but the model has 2 classes" in refused(tmp_path, model=few)
+    told = "has label 2 in row 2 (image-2; 10 of 30 rows are such), but the model has 2 classes, 0 to 1"
+    assert told in refused(tmp_path, model=few)
     held_out = tiny_codes(tmp_path / "held_out", tokenizer="f" * 16)
     assert "was made by tokenizer" in refused(tmp_path, held_out=held_out)
     for resume in ("newest", "last-whole"):

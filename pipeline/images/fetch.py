@@ -23,6 +23,7 @@ from pipeline.filesystem import open_filesystem
 from pipeline.images.codec import BadImage, UnreachableImage
 from pipeline.images.fetch_limits import FetchLimits, NoAnswer, too_large
 from pipeline.images.url_policy import Target, UrlPolicy, is_public
+from pipeline.redaction import redact_text
 
 if TYPE_CHECKING:
     from pipeline.images.web_client import WebClient
@@ -179,7 +180,7 @@ def read_object(url: str, max_bytes: int) -> bytes:
     try:
         store = open_filesystem(url)
     except BadInput as error:
-        raise UnreachableImage(f"can't be read: {one_line(error)}") from error
+        raise UnreachableImage(f"can't be read: {redact_text(one_line(error))}") from error
     try:
         content = _cat(store, url, max_bytes + 1)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:

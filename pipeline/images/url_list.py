@@ -1,54 +1,52 @@
 """Images that a table lists: CSV or Parquet files with a column `url` and one of labels."""
 
 import codecs
+import functools
 import io
-import sqlite3
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from csv import reader
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import csv
 
 from bar_model.errors import BadInput, one_line
-from pipeline.filesystem import Entry, forget
+from pipeline.filesystem import Entry, LeaveOut, forget
 from pipeline.images.class_folders import READS_AT_ONCE
 from pipeline.images.class_map import LabelMap
-from pipeline.images.codec import BadImage
+from pipeline.images.codec import BadImage, UnreachableImage
 from pipeline.images.fetch import Fetcher
 from pipeline.images.fetch_limits import FetchLimits
 from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
-from pipeline.images.url_policy import UrlPolicy, locate
+from pipeline.images.url_keys import KeyedRow, KeyTable, is_hidden
+from pipeline.images.url_policy import WEB, UrlPolicy, locate
+from pipeline.redaction import redact_text
 from pipeline.storage import Folder
-from pipeline.tables import is_number_or_text, is_text
+from pipeline.tables import TypeCheck, is_number_or_text, is_text
 
 URL_COLUMN = "url"
 URL_ESCAPES = "its path climbs out of the folder"
 """A problem of an image. Plans hold this text and are compared with it: it stays as it is."""
 NO_URL, NO_TEXT = "has no URL", "has a name that is no UTF-8"
 """Problems, too."""
+NOT_LISTED = "is not in its list any more, which alone holds its whole URL: restore the list"
 READ_AHEAD, READ_AHEAD_BYTES = 64, 2**28
 """Images, and bytes of them, that are read before they are asked for. What is being read counts when it is there."""
 HEADER_BYTES = 1 << 16
 _OTHER_MARKS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
-class _Row(NamedTuple):
-    key: str
-    label: int
-    problem: str
-
-
 @dataclass(frozen=True)
 class UrlList:
     """Images by their URLs: on web servers, in stores, on a disk. A relative URL lies below the list's folder.
 
-    An image's key is its URL. What a URL names is taken as unchanging, as millions of URLs can't be checked one by one.
+    An image's key is its URL without secrets. What a URL names is taken as unchanging, because millions of URLs can't
+    be checked one by one.
     What can't be got costs the image alone: `policy` says what may be reached, `limits` what that may take.
     """
 
@@ -91,37 +89,44 @@ class UrlList:
 
         `left_out` counts what the pattern names but is no file.
         """
-        folder = Folder(self.url)
-        database = sqlite3.connect("")  # A file without a name, gone with the connection.
+        table = KeyTable(self._rows(forget if left_out is None else left_out.add))
         try:
-            database.create_function("place", 1, _place, deterministic=True)
-            database.execute("CREATE TABLE images (key TEXT, label INTEGER, problem TEXT)")
-            for entry in folder.list(self.pattern, forget if left_out is None else left_out.add):
-                database.executemany("INSERT INTO images VALUES (?, ?, ?)", self._rows(folder, entry))
-            rows = database.execute("SELECT key, label, problem FROM images ORDER BY place(key), rowid")
-            yield from count_doubled(ListedImage(key, label, 0, "", problem=problem) for key, label, problem in rows)
+            yield from count_doubled(table.listed())
         finally:
-            database.close()
+            table.close()
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """The bytes of these images, several read at once, some of them ahead."""
-        folder = Folder(self.url)
+        folder, urls = Folder(self.url), self._urls(listed)
         ahead: deque[Future[StoredImage]] = deque()
         with Fetcher(self.policy, self.limits) as fetcher, ThreadPoolExecutor(READS_AT_ONCE) as pool:
             try:
                 for image in listed:
                     while len(ahead) >= READ_AHEAD or (ahead and _held_bytes(ahead) >= READ_AHEAD_BYTES):
                         yield ahead.popleft().result()
-                    ahead.append(pool.submit(self._stored, fetcher, folder, image))
+                    ahead.append(pool.submit(self._stored, fetcher, folder, image, urls[image.key]))
                 while ahead:
                     yield ahead.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _stored(self, fetcher: Fetcher, folder: Folder, image: ListedImage) -> StoredImage:
-        data = self._fetched(fetcher, folder, image.key)
-        if isinstance(data, BadImage) and image.key != image.key.strip():
-            data = self._fetched(fetcher, folder, image.key.strip())  # No file has these blanks in its name.
+    def _urls(self, listed: Sequence[ListedImage]) -> dict[str, str | BadImage]:
+        """The URLs by their keys, or why they are not known; those that hide something are looked up in the list."""
+        urls: dict[str, str | BadImage] = {image.key: image.key for image in listed}
+        hidden = [image.key for image in listed if is_hidden(image.key)]
+        if hidden:
+            urls |= dict.fromkeys(hidden, UnreachableImage(NOT_LISTED))
+            try:
+                urls |= _hidden_urls(self.url, tuple(Folder(self.url).list(self.pattern))).urls(hidden)
+            except OSError as error:
+                reason = f"can't be read: neither can its list, which holds its whole URL ({type(error).__name__})"
+                urls |= dict.fromkeys(hidden, UnreachableImage(reason))
+        return urls
+
+    def _stored(self, fetcher: Fetcher, folder: Folder, image: ListedImage, url: str | BadImage) -> StoredImage:
+        data = url if isinstance(url, BadImage) else self._fetched(fetcher, folder, url)
+        if isinstance(data, BadImage) and isinstance(url, str) and url != url.strip():
+            data = self._fetched(fetcher, folder, url.strip())  # No file has these blanks in its name.
         return StoredImage(image.key, image.label, printable(image.key), data)
 
     def _fetched(self, fetcher: Fetcher, folder: Folder, url: str) -> bytes | BadImage:
@@ -130,26 +135,50 @@ class UrlList:
         except BadImage as error:
             return error
 
-    def _rows(self, folder: Folder, entry: Entry) -> Iterator[_Row]:
-        row = 0
-        for batch in self._batches(folder, entry):
-            urls, labels = (_values(column) for column in batch.columns)
-            for (url, is_valid), (given, _) in zip(urls, labels, strict=True):
-                where = f"{folder.path(entry.name)}, row {row}"
-                if not isinstance(url, str) or not url.strip():
-                    yield _Row(f"{entry.name}, row {row}", 0, NO_URL)
-                else:
-                    problem = NO_TEXT if not is_valid else URL_ESCAPES if ".." in url.split("/") else ""
-                    yield _Row(url.strip() if "://" in url else url, self.labels.of(given, where), problem)
-                row += 1
+    def _rows(self, leave_out: LeaveOut) -> Iterator[KeyedRow]:
+        folder = Folder(self.url)
+        for entry in folder.list(self.pattern, leave_out):
+            row = 0
+            for batch in _stream(folder, entry, {URL_COLUMN: is_text, self.label_column: is_number_or_text}):
+                urls, labels = (_values(column) for column in batch.columns)
+                for (url, is_valid), (given, _) in zip(urls, labels, strict=True):
+                    if url is None or not url.strip():
+                        yield KeyedRow(f"{entry.name}, row {row}", problem=NO_URL)
+                    else:
+                        label = self.labels.of(given, f"{folder.path(entry.name)}, row {row}")
+                        yield _keyed(self.url, url, label, NO_TEXT if not is_valid else _problem(url))
+                    row += 1
 
-    def _batches(self, folder: Folder, entry: Entry) -> Iterator[pa.RecordBatch]:
-        """The URLs and labels of a file, two columns in this order."""
-        if entry.name.lower().endswith(".csv"):
-            yield from _stream_csv(folder, entry, [URL_COLUMN, self.label_column])
-        else:
-            wanted = {URL_COLUMN: is_text, self.label_column: is_number_or_text}
-            yield from stream_columns(folder, entry, wanted, ROWS_LISTED, as_bytes=(URL_COLUMN,))
+
+@functools.lru_cache(maxsize=2)
+def _hidden_urls(url: str, files: Sequence[Entry]) -> KeyTable:
+    """The rows of these files of a folder whose keys hide parts of their URLs; made once by each process that reads."""
+
+    def rows() -> Iterator[KeyedRow]:
+        for entry in files:
+            for batch in _stream(Folder(url), entry, {URL_COLUMN: is_text}):
+                found = (_keyed(url, text) for text, _ in _values(batch.column(0)) if text)
+                yield from (row for row in found if is_hidden(row.key))
+
+    return KeyTable(rows())
+
+
+def _keyed(folder: str, url: str, label: int = 0, problem: str = "") -> KeyedRow:
+    """A row by its URL as it is used: blanks around a whole URL don't count, and names of files hide nothing."""
+    used = url.strip() if "://" in url else url
+    is_name = ":" not in used and not folder.startswith(tuple(f"{scheme}://" for scheme in WEB))
+    return KeyedRow(used, label, problem) if is_name else KeyedRow.of(used, label, problem)
+
+
+def _problem(url: str) -> str:
+    return URL_ESCAPES if ".." in url.split("/") else ""
+
+
+def _stream(folder: Folder, entry: Entry, columns: Mapping[str, TypeCheck]) -> Iterator[pa.RecordBatch]:
+    """A file's columns in this order."""
+    if entry.name.lower().endswith(".csv"):
+        return _stream_csv(folder, entry, list(columns))
+    return stream_columns(folder, entry, columns, ROWS_LISTED, as_bytes=(URL_COLUMN,))
 
 
 def _stream_csv(folder: Folder, entry: Entry, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -165,7 +194,7 @@ def _stream_csv(folder: Folder, entry: Entry, columns: list[str]) -> Iterator[pa
             for batch in csv.open_csv(file, parse_options=parse, convert_options=convert):
                 yield batch.select(columns)
     except (pa.ArrowException, KeyError) as error:
-        raise BadInput(f"{where} ({one_line(error)})") from error
+        raise BadInput(f"{where} ({redact_text(one_line(error))})") from error
 
 
 def _wrong_header(start: bytes, columns: list[str]) -> str | None:
@@ -188,11 +217,6 @@ def _values(column: pa.Array) -> Iterator[tuple[Any, bool]]:
     for value in column.to_pylist():
         text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
         yield text, text is value or text.encode() == value
-
-
-def _place(key: str) -> bytes:
-    """Bytes in the order of a key's components, each by its characters."""
-    return key.encode().replace(b"\0", b"\0\xff").replace(b"/", b"\0")
 
 
 def _held_bytes(ahead: Sequence[Future[StoredImage]]) -> int:

@@ -138,6 +138,49 @@ def test_private_addresses_are_refused_until_they_are_allowed(tmp_path: Path, we
     assert allowed.data == picture(1)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_secrets_of_urls_are_used_but_not_kept(kind: str, any_folder: Folder, web_server: Server) -> None:
+    login = web_server.url.replace("//", "//me:SECRET@")
+
+    def write(signature: str, num: int = 3) -> UrlList:
+        urls = [
+            f"{login}/good/1.png",
+            *(f"{web_server.url}/echo?token=SECRET-{n}&X-Amz-Signature={signature}" for n in range(num)),
+            f"{login}/status/404?sig=SECRET",
+            "names;key=SECRET.png",
+        ]
+        rows = "".join(f"{url},1\n" for url in urls)
+        data = f"url,label\n{rows}".encode() if kind == "csv" else parquet({"url": urls, "label": [1] * len(urls)})
+        any_folder.write(f"list.{kind}", data)
+        return quick(open_source(f"{any_folder.url}/list.{kind}", policy=UrlPolicy(allow_private=True)))
+
+    source = write("SECRET-a")
+    any_folder.write("names;key=SECRET.png", picture(2))
+    listed = list(source.listing())
+    read = list(source.read(listed))
+    echoes = sorted(item.data for item in read if isinstance(item.data, bytes) and item.data.startswith(b"/echo"))
+    assert echoes == [f"/echo?token=SECRET-{n}&X-Amz-Signature=SECRET-a".encode() for n in range(3)]
+    assert {item.data for item in read} >= {picture(1), picture(2)}
+    assert web_server.logins.count("Basic bWU6U0VDUkVU") == 2
+    assert [item.key for item in read if "SECRET" in item.key] == ["names;key=SECRET.png"]  # A file is called so.
+    assert all("SECRET" not in item.where + str(item.data) for item in read if isinstance(item.data, BadImage))
+    assert list(write("SECRET-b").listing()) == listed  # Signed again.
+    (echo,) = {item.data for item in source.read([image for image in listed if "token" in image.key][:1])}
+    assert b"SECRET-b" in echo
+    # A list that has changed meanwhile.
+    (gone, *_) = [item for item in write("SECRET-b", 2).read(listed) if isinstance(item.data, UnreachableImage)]
+    assert "is not in its list any more" in str(gone.data)
+    any_folder.remove(f"list.{kind}")
+    assert "is not in its list any more" in reasons(list(source.read(listed)))[gone.key]
+
+
+def test_a_broken_line_does_not_show_its_secrets(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("url,label\nhttps://me:SECRET@host/a?token=SECRET,1,2\n")
+    with pytest.raises(BadInput, match="got 3") as error:
+        items(open_source(f"{tmp_path}/a.csv"))
+    assert "SECRET" not in str(error.value)
+
+
 def test_what_is_read_ahead_is_bounded(tmp_path: Path, web_server: Server) -> None:
     (tmp_path / "a.csv").write_text("url,label\n" + "".join(f"{web_server.url}/good/{n},1\n" for n in range(200)))
     source = quick(open_source(f"{tmp_path}/a.csv", policy=UrlPolicy(allow_private=True)))

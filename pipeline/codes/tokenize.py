@@ -31,7 +31,7 @@ from pipeline.images.codec import CROP_RULE, VIEWS, to_model
 from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
-from pipeline.images.url_policy import UrlPolicy
+from pipeline.images.urls.policy import UrlPolicy
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.run import Run

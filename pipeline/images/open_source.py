@@ -13,7 +13,7 @@ from pipeline.images.parquet import ParquetImages
 from pipeline.images.source import SummedUpSource
 from pipeline.images.tar import TarImages
 from pipeline.images.url_list import UrlList
-from pipeline.images.url_policy import UrlPolicy
+from pipeline.images.urls.policy import UrlPolicy
 from pipeline.storage import Folder
 
 FILES = {".parquet": (ParquetImages, UrlList), ".tar": (TarImages,), ".csv": (UrlList,)}

@@ -18,13 +18,13 @@ from pipeline.filesystem import Entry, LeaveOut, forget
 from pipeline.images.class_folders import READS_AT_ONCE
 from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage, UnreachableImage
-from pipeline.images.fetch import Fetcher
-from pipeline.images.fetch_limits import FetchLimits
 from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
-from pipeline.images.url_keys import KeyedRow, KeyTable, is_hidden
-from pipeline.images.url_policy import WEB, UrlPolicy, locate
+from pipeline.images.urls.fetch import Fetcher
+from pipeline.images.urls.keys import KeyedRow, KeyTable, is_hidden
+from pipeline.images.urls.limits import FetchLimits
+from pipeline.images.urls.policy import WEB, UrlPolicy, locate
 from pipeline.redaction import redact_text
 from pipeline.storage import Folder
 from pipeline.tables import TypeCheck, is_number_or_text, is_text

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.filesystem import open_filesystem
 from pipeline.images.codec import BadImage, UnreachableImage
-from pipeline.images.fetch import Fetcher, read_local
-from pipeline.images.fetch_limits import FetchLimits
-from pipeline.images.url_policy import Target, UrlPolicy
+from pipeline.images.urls.fetch import Fetcher, read_local
+from pipeline.images.urls.limits import FetchLimits
+from pipeline.images.urls.policy import Target, UrlPolicy
 from pipeline.storage import Folder
 from tests.harness.stored import picture
 from tests.harness.web_server import Server, serving

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipeline.images.fetch_limits import FetchLimits
+from pipeline.images.urls.limits import FetchLimits
 from tests.harness.repository import REPOSITORY
 
 LIMITS = FetchLimits()

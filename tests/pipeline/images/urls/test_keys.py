@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.images.source import listing_order
-from pipeline.images.url_keys import KeyedRow, KeyTable, is_hidden, unsigned
+from pipeline.images.urls.keys import KeyedRow, KeyTable, is_hidden, unsigned
 
 PLACE = "https://host/a%20b/1.png"
 SIGNED = {

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.images.codec import BadImage, UnreachableImage
-from pipeline.images.fetch_limits import FetchLimits, NoAnswer
-from pipeline.images.url_policy import UrlPolicy
-from pipeline.images.web_client import WebClient
+from pipeline.images.urls.limits import FetchLimits, NoAnswer
+from pipeline.images.urls.policy import UrlPolicy
+from pipeline.images.urls.web_client import WebClient
 from tests.harness.stored import picture
 from tests.harness.web_server import Server, serving
 

@@ -21,12 +21,12 @@ from fsspec import AbstractFileSystem
 from bar_model.errors import BadInput, one_line
 from pipeline.filesystem import open_filesystem
 from pipeline.images.codec import BadImage, UnreachableImage
-from pipeline.images.fetch_limits import FetchLimits, NoAnswer, too_large
-from pipeline.images.url_policy import Target, UrlPolicy, is_public
+from pipeline.images.urls.limits import FetchLimits, NoAnswer, too_large
+from pipeline.images.urls.policy import Target, UrlPolicy, is_public
 from pipeline.redaction import redact_text
 
 if TYPE_CHECKING:
-    from pipeline.images.web_client import WebClient
+    from pipeline.images.urls.web_client import WebClient
 
 HOSTS_REMEMBERED = 10_000
 
@@ -105,7 +105,9 @@ class Fetcher:
             return read_object(target.address, self._limits.max_bytes)
         with self._lock:
             if self._web is None:
-                from pipeline.images.web_client import WebClient  # aiohttp takes a moment, and many lists need none.
+                from pipeline.images.urls.web_client import (
+                    WebClient,  # aiohttp takes a moment, and many lists need none.
+                )
 
                 self._web = WebClient(self._policy, self._limits, self._permits)
         return self._web.get(target.address, timeout_s)

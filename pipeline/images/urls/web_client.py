@@ -17,8 +17,8 @@ from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from pipeline.images.codec import BadImage, UnreachableImage
-from pipeline.images.fetch_limits import FetchLimits, NoAnswer, too_large
-from pipeline.images.url_policy import UrlPolicy, is_public, request_url
+from pipeline.images.urls.limits import FetchLimits, NoAnswer, too_large
+from pipeline.images.urls.policy import UrlPolicy, is_public, request_url
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that say: not now."""

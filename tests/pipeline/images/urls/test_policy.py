@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.images.codec import BadImage, UnreachableImage
-from pipeline.images.url_policy import Target, UrlPolicy, is_public, locate
+from pipeline.images.urls.policy import Target, UrlPolicy, is_public, locate
 from pipeline.storage import Folder
 
 BUCKET = Folder("s3://bucket/set")

@@ -148,7 +148,7 @@ def _explained(error: aiohttp.ClientError) -> Exception:
         return UnreachableImage(_FORBIDDEN)
     if isinstance(error, aiohttp.InvalidURL):
         return BadImage("can't be read: its URL is malformed")
-    if isinstance(error, aiohttp.ClientPayloadError) and isinstance(cause, ContentEncodingError):
+    if isinstance(cause, ContentEncodingError):
         return BadImage("can't be read: its content is not compressed as the server says")
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
         return NoAnswer("can't be read: its server has no valid certificate", retry=False)

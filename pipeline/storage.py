@@ -191,13 +191,13 @@ class Folder:
         )
 
     def list(self, pattern: str = "*", leave_out: LeaveOut = forget) -> list[Entry]:
-        """The files directly in this folder that match a pattern, by name; none if the folder isn't there.
+        """The files directly in this folder that match a pattern, by name; none if no folder is there.
 
         See `FilePattern` for what a pattern may be. `leave_out` is told of what matches but is no file.
         """
         try:
             infos = list_folder(self.url, is_local=self.is_local)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         meant = FilePattern(pattern)
         entries = []

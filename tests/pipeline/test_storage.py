@@ -82,6 +82,7 @@ def test_lists_by_name_and_walks_in_order(any_folder: Folder) -> None:
         "sub/c.parquet",
     ]
     assert (any_folder / "sub").read("c.parquet") == b"sub/c.parquet"
+    assert (any_folder / "a.json").list("manifest-*") == []
 
 
 def test_a_version_changes_with_the_content(any_folder: Folder) -> None:

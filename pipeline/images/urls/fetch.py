@@ -161,7 +161,7 @@ def read_local(path: str, max_bytes: int) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadImage("can't be read: it is a folder" if Path(path).is_dir() else "can't be read: it is no file")
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
         passes = error.errno in _PASSING

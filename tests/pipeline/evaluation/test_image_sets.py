@@ -55,6 +55,19 @@ def test_a_folder_is_cropped_to_the_size_asked_for(tmp_path: Path) -> None:
         open_image_set(str(tmp_path))
 
 
+def test_a_list_of_urls_reaches_no_more_than_its_own_folder(tmp_path: Path) -> None:
+    for name in ("a.png", "set/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(to_png(IMAGES[0]))
+    (tmp_path / "set" / "list.csv").write_text(f"url,label\nb.png,0\n{tmp_path}/a.png,1\nhttp://127.0.0.1:1/c.png,1\n")
+    image_set = open_image_set(str(tmp_path / "set" / "list.csv"), 6)
+    (unit,) = image_set.plan()
+    records = Records.from_json(image_set.read(unit)["records"])
+    assert records.keys == ["b.png"]
+    assert all("--allow" in item.why for item in records.quarantined)
+    assert len(records.quarantined) == 2
+
+
 def test_an_npz_that_can_not_be_used_is_refused_and_never_unpickled(tmp_path: Path) -> None:
     path = str(tmp_path / "a.npz")
     for arrays, message in [

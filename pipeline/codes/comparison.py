@@ -15,6 +15,7 @@ from pipeline.codes.encoded import EncodedUnits
 from pipeline.codes.plan_files import Plan, PlanTable, PlanWriter, stream_part, write_aside
 from pipeline.execution.manifest import Manifest
 from pipeline.execution.unit import Unit
+from pipeline.images.left_out import LeftOut
 from pipeline.images.source import ListedImage, Source, listing_order
 from pipeline.storage import Folder
 
@@ -46,6 +47,9 @@ class Comparison:
         self._moved_to = moved_to
         self._units = [unit for plan in plans for unit in plan.units()]
         self._encoded = EncodedUnits(folder, published, self._units)
+        self.left_out = LeftOut()
+        """What of the source is in no unit: what its listing leaves out, and images that changed (`drop`)."""
+        self._unwanted = LeftOut()
         self._dropped: dict[int, list[str]] = {}
         self._writer, self._same = PlanWriter(folder, unit_size), PlanWriter(folder, SAME_A_GROUP)
         self._left_out: list[ListedImage] = []
@@ -60,7 +64,7 @@ class Comparison:
             BadInput: a published image has changed or is gone, and that is not to be.
         """
         statements = [_statements(self._folder, plan) for plan in self._plans]
-        listed = _in_order(self._source.listing())
+        listed = _in_order(self._source.listing(self.left_out))
         listing = (_Statement(listing_order(image), _LISTED, _GONE, image) for image in listed)
         merged = heapq.merge(listing, *chain.from_iterable(statements), key=itemgetter(0, 1))
         total = sum(unit.size for unit in self._units if self._encoded.is_there(unit))
@@ -73,6 +77,7 @@ class Comparison:
                         self._drop(statement)
                     self._decide(case.listed, case.latest, next(verdicts) if case.doubt is not None else None)
         self._check_changes()
+        self.left_out.update(self._unwanted)
         return self._plan(classes)
 
     def units(self, *added: Unit) -> list[Unit]:
@@ -116,6 +121,8 @@ class Comparison:
         elif latest.unit == _LEFT_OUT:
             if self._on_change == "reencode":
                 self._writer.add(listed)
+            else:
+                self._unwanted.add(_CHANGED, listed.name)
         elif self._is_passing(latest) or (verdict is not None and verdict.was_unread):
             self._writer.add(listed)
             self._drop(latest)
@@ -125,8 +132,11 @@ class Comparison:
             self._same.add(listed)
         else:
             self._note_change(latest, verdict.why if verdict is not None else "has changed")
-            is_unwanted = self._on_change == "drop" and self._is_published(latest.unit)
-            (self._left_out.append if is_unwanted else self._writer.add)(listed)
+            if self._on_change == "drop" and self._is_published(latest.unit):
+                self._left_out.append(listed)
+                self._unwanted.add(_CHANGED, listed.name)
+            else:
+                self._writer.add(listed)
             self._drop(latest)
 
     def _is_same(self, listed: ListedImage, latest: "_Statement", verdict: Verdict | None) -> bool:
@@ -191,6 +201,7 @@ _LEFT_OUT, _GONE, _SAME = -1, -2, -3
 _LISTED = -(2**31)
 """The rank of what is listed: before all plans, of which the newest comes first."""
 _CHANGES_NAMED = 3
+_CHANGED = "changed since they were encoded"
 
 
 class _Statement(NamedTuple):

@@ -12,6 +12,7 @@ from pipeline.codes.plan_files import read_plans
 from pipeline.codes.source_identity import settle_source
 from pipeline.execution.manifest import claim_stage, claimed_configuration, open_stage
 from pipeline.execution.unit import Unit
+from pipeline.images.left_out import LeftOut
 from pipeline.images.source import Source
 from pipeline.images.survey import SurveyedSource
 from pipeline.storage import Folder
@@ -26,6 +27,7 @@ def plan_units(
     *,
     on_change: OnChange,
     source_moved: bool = False,
+    left_out: LeftOut | None = None,
 ) -> list[Unit]:
     """The units of all plans in the folder of the stage, after images that are in none were added as a new plan.
 
@@ -36,7 +38,7 @@ def plan_units(
 
     `configuration["source"]` is the identity of the source. Class numbers of class folders that the plans know are
     kept, and new ones follow them. With `source_moved` the source may lie elsewhere than it did, if the names and sizes
-    of all published images agree.
+    of all published images agree. `left_out` is told what of the source is in no unit, and why.
 
     Raises:
         BadInput: the folder is another stage's, or a published image has changed or is gone (`stop`).
@@ -55,10 +57,15 @@ def plan_units(
         comparison = Comparison(folder, plans, published, surveyed, unit_size, on_change, moved_to=settled.moved_to)
         plan = comparison.run(classes=settled.new_classes)
         if plan is None:
-            return comparison.units()
+            units = comparison.units()
+            break
         # The folder is claimed after the source was read to its end: until then, labels may be mended by an option.
         if claim is None and not claim_stage(folder, stage, settled.configuration):
             continue  # Another run was faster, and has decided the class numbers.
         if folder.create(plan.name, plan.encode()):
-            return comparison.units(*plan.units())
+            units = comparison.units(*plan.units())
+            break
         # Another run was faster: the source is compared with its plan, too.
+    if left_out is not None:
+        left_out.update(comparison.left_out)
+    return units

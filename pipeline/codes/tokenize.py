@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Literal, Protocol
 
 import numpy as np
@@ -22,12 +23,14 @@ from pipeline.codes.plan_files import read_unit
 from pipeline.codes.shard import CodeMetadata, inspect_shard, pack_rows
 from pipeline.execution.determinism import check_unchanged, use_one_thread
 from pipeline.execution.manifest import Manifest, claimed_configuration
+from pipeline.execution.quarantine import frequent_reasons, read_quarantine
 from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.class_map import read_classes
 from pipeline.images.codec import CROP_RULE, VIEWS, to_model
+from pipeline.images.left_out import LeftOut
 from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
@@ -130,6 +133,7 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         "unit_size": config.unit_size,
         "encoder": {"batch_size": config.batch_size, "precision": config.precision, "device": device},
     }
+    left_out = LeftOut()
     units = plan_units(
         folder,
         STAGE,
@@ -138,6 +142,7 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
         config.unit_size,
         on_change=config.on_change,
         source_moved=config.source_moved,
+        left_out=left_out,
     )
     # Where the source has grown by classes or moved, the folder goes on with the configuration that it was begun with.
     configuration = claimed_configuration(folder, STAGE) or configuration
@@ -155,9 +160,11 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
     if run is not None:
         run.input("images", config.source, manifest.inputs.digest)
         run.output("codes", config.out, manifest.fingerprint)
+    reasons = frequent_reasons(chain.from_iterable(read_quarantine(folder, manifest).values()))
     print(
         f"{config.out}: codes of {manifest.rows:,} images in {len(manifest.files):,} shards, "
-        f"{manifest.num_quarantined:,} images quarantined",
+        f"{manifest.num_quarantined:,} images quarantined{f' ({reasons})' if reasons else ''}; "
+        f"left out: {left_out or 'nothing'}",
         flush=True,
     )
     return manifest

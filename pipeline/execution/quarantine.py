@@ -1,7 +1,9 @@
 """The quarantine: a table beside the manifest of the inputs that could not be used, where they lie, and why."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ from pipeline.execution.manifest import FileEntry, Manifest, Quarantined, read_c
 from pipeline.storage import Folder
 from pipeline.tables import read_parquet
 
+REASONS_SHOWN = 3
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("file", "key", "where", "why")])
 _WITH_PASSING = _SCHEMA.append(pa.field("passing", pa.bool_()))
 
@@ -32,6 +35,28 @@ def write_quarantine(folder: Folder, quarantined: Mapping[str, Sequence[Quaranti
     name = f"quarantine-{sha256[:12]}.parquet"
     folder.create(name, data)
     return FileEntry(name, sha256[:12], len(rows), len(data), sha256)
+
+
+def frequent_reasons(quarantined: Iterable[Quarantined]) -> str:
+    """The most frequent reasons with their numbers, for a message; empty where nothing is quarantined.
+
+    Reasons that differ only in their figures are counted together, and shown as the first of them.
+    """
+    items = list(quarantined)
+    shown: dict[str, str] = {}
+    for item in items:
+        shown.setdefault(_kind(item.why), item.why)
+    counts = Counter(_kind(item.why) for item in items)
+    parts = [f"{num:,} {shown[kind]}" for kind, num in counts.most_common(REASONS_SHOWN)]
+    if (rest := len(items) - sum(num for _, num in counts.most_common(REASONS_SHOWN))) > 0:
+        parts.append(f"{rest:,} for other reasons")
+    if num_passing := sum(item.passing for item in items):
+        parts.append(f"the next run tries {num_passing:,} of them again")
+    return "; ".join(parts)
+
+
+def _kind(why: str) -> str:
+    return re.sub(r"\d[\d,.]*", "#", why)
 
 
 def read_quarantine(folder: Folder, manifest: Manifest) -> dict[str, tuple[Quarantined, ...]]:

@@ -39,11 +39,13 @@ def test_what_was_published_may_not_change_without_an_option(folder: Folder) -> 
 def test_what_changed_is_left_out_until_it_is_to_be_encoded_anew(folder: Folder) -> None:
     publish(folder, plan(folder, source=Versions(numbered(*"abc"))))
     changed = Versions({"a": 1, "b": 2, "c": 1})
-    units = plan(folder, source=changed, on_change="drop")
+    units = plan(folder, source=changed, on_change="drop", left_out=(left_out := LeftOut()))
+    assert str(left_out) == "1 changed since they were encoded (b)"
     assert wanted(folder, units) == numbered("a", "c")
     publish(folder, units)
     for again in ("stop", "drop"):
-        assert plan(folder, source=changed, on_change=again) == units
+        assert plan(folder, source=changed, on_change=again, left_out=(left_out := LeftOut())) == units
+        assert str(left_out) == "1 changed since they were encoded (b)"
     units = plan(folder, source=changed, on_change="reencode")
     assert wanted(folder, units) == changed.versions
     publish(folder, units)

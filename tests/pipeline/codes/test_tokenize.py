@@ -238,9 +238,13 @@ def test_a_source_that_was_copied_grew_by_a_class_and_moved_goes_on(
     assert tokenize(replace(config, source_moved=True)) == Manifest.read(Folder(done.out))
     (images / "aa").mkdir()
     (images / "aa" / "0.png").write_bytes(picture(50))
+    (images / "aa" / "notes.txt").touch()
     capsys.readouterr()
     assert tokenize(config).rows == NUM + 1
-    assert "4 classes: a → 0, aa → 3, b → 1, c → 2; 1 new: aa → 3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "4 classes: a → 0, aa → 3, b → 1, c → 2; 1 new: aa → 3" in printed
+    ending = "21 images in 11 shards, 0 images quarantined; left out: 1 ending in .txt (aa/notes.txt)\n"
+    assert printed.endswith(ending)
     table = read_codes(out.url)
     assert dict(zip(table.keys, table.labels.tolist(), strict=True)) == {
         **{key: "abc".index(key[0]) for key in KEYS},
@@ -250,7 +254,9 @@ def test_a_source_that_was_copied_grew_by_a_class_and_moved_goes_on(
     shutil.rmtree(images)
     (tmp_path / "other").rename(images)
     tokenize(config)
-    assert "nothing to do, all 21 images are done" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nothing to do, all 21 images are done" in printed
+    assert printed.endswith(ending)
     assert len(out.list("plan-*")) == 4
 
 

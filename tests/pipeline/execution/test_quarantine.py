@@ -6,7 +6,7 @@ import pytest
 
 from bar_model.errors import BadInput
 from pipeline.execution.manifest import Inputs, Manifest, Quarantined
-from pipeline.execution.quarantine import read_quarantine, write_quarantine
+from pipeline.execution.quarantine import frequent_reasons, read_quarantine, write_quarantine
 from pipeline.storage import Folder
 from pipeline.tables import read_parquet
 
@@ -29,3 +29,17 @@ def test_the_quarantine_is_checked(folder: Folder) -> None:
     with pytest.raises(BadInput, match="is missing"):
         read_quarantine(folder, manifest)
     assert write_quarantine(folder, {"a": ()}) is None
+
+
+def test_the_most_frequent_reasons_are_named_together() -> None:
+    def bad(why: str, passing: bool = False) -> Quarantined:
+        return Quarantined("k", "w", why, passing)
+
+    assert frequent_reasons([]) == ""
+    assert frequent_reasons([bad("is empty")]) == "1 is empty"
+    many = [bad(f"is truncated ({num:,} bytes missing)") for num in range(990, 1000)]
+    many += [bad("answers 503", passing=True)] * 4 + [bad("is empty")] * 5 + [bad("a"), bad("b")]
+    assert frequent_reasons(many) == (
+        "10 is truncated (990 bytes missing); 5 is empty; 4 answers 503; 2 for other reasons; "
+        "the next run tries 4 of them again"
+    )

@@ -71,9 +71,13 @@ class Folder:
 
         Raises:
             FileNotFoundError: there is no such file.
+            BadInput: a folder lies there.
         """
         if self.is_local:
-            return Path(self.path(name)).read_bytes()
+            try:
+                return Path(self.path(name)).read_bytes()
+            except IsADirectoryError as error:
+                raise _folder_there(self.path(name)) from error
         return cast(bytes, open_filesystem(self.url).cat_file(self.path(name)))
 
     def read_part(self, name: str, start: int, end: int) -> bytes:
@@ -140,14 +144,17 @@ class Folder:
         A writer whose put arrived but whose answer was lost gets False, too: compare the content before giving up.
 
         Raises:
-            BadInput: the object store has no conditional put, or the disk is full.
+            BadInput: the object store has no conditional put, the disk is full, or a folder has this name.
         """
         if not self.is_local:
             return _create_remote(self, name, data)
-        with _written_aside(Path(self.path(name)), data) as aside:
+        path = Path(self.path(name))
+        with _written_aside(path, data) as aside:
             try:
-                Path(self.path(name)).hardlink_to(aside)
-            except FileExistsError:
+                path.hardlink_to(aside)
+            except FileExistsError as error:
+                if path.is_dir():
+                    raise _folder_there(str(path)) from error
                 return False
         return True
 
@@ -274,6 +281,10 @@ def local_copy(url: str) -> Path:
             if not target.exists():
                 raise
     return target
+
+
+def _folder_there(path: str) -> BadInput:
+    return BadInput(f"{path} is a folder, where a file has its place: move it away")
 
 
 def _create_remote(folder: Folder, name: str, data: bytes) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.codes.comparison import Comparison, OnChange
-from pipeline.codes.plan_files import read_plans
+from pipeline.codes.plan_files import check_sequence, read_plans
 from pipeline.codes.source_identity import settle_source
 from pipeline.execution.manifest import claim_stage, claimed_configuration, open_stage
 from pipeline.execution.unit import Unit
@@ -47,6 +47,7 @@ def plan_units(
     while True:
         claim = claimed_configuration(folder, stage)
         plans = read_plans(folder)
+        check_sequence(folder, plans)
         settled = settle_source(folder, configuration, claim, plans, source, source_moved=source_moved)
         published = open_stage(folder, stage, settled.configuration, claim=False)
         if settled.summary not in (None, shown):

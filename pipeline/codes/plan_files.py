@@ -107,8 +107,10 @@ class Plan:
         """
         try:
             document = json.loads(data)
-            if document["format"] not in (FORMAT, FORMAT_SINCE_COPIES):
+            if type(version := document["format"]) is int and version > FORMAT_SINCE_COPIES:
                 raise BadInput(f"{where} is of a newer format: update this software")
+            if version not in (FORMAT, FORMAT_SINCE_COPIES):
+                raise ValueError(f"format {version}")
             plan = cls(
                 **{name: document[name] for name in ("number", "unit_size", "first_unit")},
                 parts=_tables(document["parts"]),
@@ -121,7 +123,7 @@ class Plan:
             plan._check()
         except BadInput:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"{where} is damaged ({one_line(error)}): restore it, or make the folder anew") from error
         return plan
 
@@ -131,6 +133,8 @@ class Plan:
         numbers += [number for table in tables for number in (table.units, table.pictures)]
         if not all(type(number) is int and number >= 0 for number in numbers) or not self.unit_size:
             raise ValueError("a number of it is none")
+        if any(part.units != -(-part.pictures // self.unit_size) for part in self.parts):
+            raise ValueError("its units and pictures do not agree")
         texts = [self.source or "", *self.classes, *(table.name for table in tables)]
         if not all(isinstance(text, str) for text in texts) or any("/" in table.name for table in tables):
             raise ValueError("a name of it is none")
@@ -144,6 +148,22 @@ def read_plans(folder: Folder) -> list[Plan]:
     """
     names = [entry.name for entry in folder.list("plan-*.json") if re.fullmatch(r"plan-\d{6}\.json", entry.name)]
     return [Plan.decode(folder.read(name), folder.path(name)) for name in names]
+
+
+def check_sequence(folder: Folder, plans: Sequence[Plan]) -> None:
+    """Checks that no plan is missing: each goes on where the one before ends.
+
+    Raises:
+        BadInput: one is missing, or damaged.
+    """
+    first_unit = 0
+    for number, plan in enumerate(plans, 1):
+        if (plan.number, plan.first_unit) != (number, first_unit):
+            raise BadInput(
+                f"{folder.url}: the plans do not follow each other ({plan.name} is not number {number} from unit "
+                f"{first_unit} on): restore the one that is missing or damaged, or make the folder anew"
+            )
+        first_unit = plan.next_unit
 
 
 def read_unit(folder: Folder, unit: Unit) -> list[ListedImage]:
@@ -193,7 +213,7 @@ def _write_part(folder: Folder, listed: Sequence[ListedImage], group_size: int) 
                 pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], _SCHEMA)
             )
     data = sink.getvalue().to_pybytes()
-    name = f"pictures-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+    name = _part_name(data)
     folder.create(name, data)
     return PlanTable(name, -(-len(listed) // group_size), len(listed))
 
@@ -223,9 +243,12 @@ def _opened(folder: Folder, name: str) -> pq.ParquetFile:
     """A table of a plan, whole in memory: some megabytes."""
     where = folder.path(name)
     try:
-        table = open_parquet(pa.BufferReader(folder.read(name)), where, kind="part of a plan")
+        data = folder.read(name)
     except FileNotFoundError as error:
         raise BadInput(f"{where} is missing, and with it what was planned: restore it") from error
+    if _part_name(data) != name:
+        raise BadInput(f"{where} is no part of a plan, or damaged (its content is not what its name says): restore it")
+    table = open_parquet(pa.BufferReader(data), where, kind="part of a plan")
     if not table.schema_arrow.equals(_SCHEMA):
         raise BadInput(f"{where} has columns {table.schema_arrow.names} of other types than a plan has: restore it")
     return table
@@ -237,6 +260,10 @@ def _table(fields: Mapping[str, Any] | None) -> PlanTable | None:
 
 def _tables(many: Sequence[Mapping[str, Any]]) -> tuple[PlanTable, ...]:
     return tuple(PlanTable(**fields) for fields in many)
+
+
+def _part_name(data: bytes) -> str:
+    return f"pictures-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.storage import Folder
 
 FORMAT = 2
@@ -199,7 +199,7 @@ class Manifest:
                 quarantine=FileEntry.of(document["quarantine"]) if document["quarantine"] is not None else None,
             )
             intact = manifest.fingerprint == document["fingerprint"]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(where, error) from error
         if not intact:
             raise _damaged(where, "its fingerprint does not fit")
@@ -243,7 +243,7 @@ def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, 
         BadInput: the folder was made by another stage or configuration; the message names what differs.
     """
     if not (claim_stage(folder, stage, configuration) if claim else not folder.exists(STAGE_FILE)):
-        there = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
+        there = _read_claim(folder)
         differences = list(_differences(there, json.loads(_claim(stage, configuration))))
         if differences:
             more = (
@@ -267,10 +267,14 @@ def replace_claim(folder: Folder, stage: str, configuration: Mapping[str, Any]) 
 
 
 def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | None:
-    """The configuration of the stage that has claimed a folder; None where this stage has not."""
+    """The configuration of the stage that has claimed a folder; None where this stage has not.
+
+    Raises:
+        BadInput: the claim is damaged.
+    """
     if not folder.exists(STAGE_FILE):
         return None
-    claim = _document(folder.read(STAGE_FILE), folder.path(STAGE_FILE))
+    claim = _read_claim(folder)
     return claim["configuration"] if claim["stage"] == stage else None
 
 
@@ -279,12 +283,21 @@ def _claim(stage: str, configuration: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
+def _read_claim(folder: Folder) -> dict[str, Any]:
+    where = folder.path(STAGE_FILE)
+    document = _document(folder.read(STAGE_FILE), where)
+    if not isinstance(document.get("stage"), str) or not isinstance(document.get("configuration"), dict):
+        raise _damaged(where, "it names no stage and configuration")
+    return document
+
+
 def _document(data: bytes, where: str) -> dict[str, Any]:
     try:
         document = json.loads(data)
-        version = document["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(where, error) from error
+    if not isinstance(document, dict) or type(version := document.get("format")) is not int:
+        raise _damaged(where, "it has no format")
     if version != FORMAT:
         remedy = "make the folder anew" if version in range(1, FORMAT) else "update this software"
         raise BadInput(f"{where} has format {version}, but this version reads {FORMAT}: {remedy}")
@@ -292,7 +305,7 @@ def _document(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _damaged(where: str, why: object) -> BadInput:
-    return BadInput(f"{where} is damaged ({why}): restore it, or make the folder anew")
+    return BadInput(f"{where} is damaged ({one_line(str(why))}): restore it, or make the folder anew")
 
 
 def _differences(there: object, here: object, name: str = "") -> Iterator[str]:

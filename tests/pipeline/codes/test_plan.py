@@ -65,3 +65,13 @@ def test_a_plan_that_another_run_made_first_is_taken(folder: Folder, monkeypatch
     units = plan(folder, source=all_)
     assert [[picture.key for picture in read_unit(folder, unit)] for unit in units] == [["a", "c"], ["b"]]
     assert wanted(folder, units) == all_.versions
+
+
+def test_a_plan_that_is_missing_is_named(folder: Folder) -> None:
+    for keys in ("a", "ab", "abc"):
+        publish(folder, plan(folder, source=Versions(numbered(*keys))))
+    folder.remove("plan-000002.json")
+    with pytest.raises(
+        BadInput, match=r"plan-000003.json is not number 2 from unit 1 on\): restore the one that is missing"
+    ):
+        plan(folder, source=Versions(numbered(*"abc")))

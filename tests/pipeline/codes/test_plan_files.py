@@ -1,5 +1,8 @@
 """Plans as files: read as they were written, unit by unit, and damage is named."""
 
+from itertools import islice
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +13,9 @@ from pipeline.codes.plan_files import Plan, PlanTable, PlanWriter, read_plans, r
 from pipeline.execution.unit import Unit
 from pipeline.images.source import ListedImage
 from pipeline.storage import Folder
+from tests.harness.damage import SHAPES, damaged, misshapen, refusal
+from tests.harness.planned import Versions
+from tests.harness.planned import plan as planned
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
 
@@ -70,10 +76,73 @@ def test_a_plan_that_is_damaged_is_named(folder: Folder) -> None:
     folder.remove(part)
     with pytest.raises(BadInput, match=f"{part} is missing"):
         read_unit(folder, units[0])
-    for damaged in (b"{", b"[]", b'{"format": 1}'):
-        folder.write(name, damaged)
+    for content in (b"{", b"[]", b'{"format": 1}'):
+        folder.write(name, content)
         with pytest.raises(BadInput, match=f"{name} is damaged"):
             read_plans(folder)
     folder.write(name, b'{"format": 3}')
     with pytest.raises(BadInput, match=f"{name} is of a newer format"):
         read_plans(folder)
+
+
+@pytest.mark.parametrize("content", SHAPES)
+def test_what_is_no_plan_is_named(folder: Folder, content: bytes) -> None:
+    folder.write("plan-000001.json", content)
+    with pytest.raises(BadInput, match=r"^\S+/plan-000001.json is damaged [^\n]*: restore it, or make"):
+        read_plans(folder)
+
+
+def test_a_folder_in_the_place_of_a_plan_is_named(folder: Folder) -> None:
+    """And does not keep a run waiting for the run that made it."""
+    Path(folder.path("plan-000001.json")).mkdir(parents=True)
+    with pytest.raises(BadInput, match=r"plan-000001\.json is a folder"):
+        planned(folder, source=Versions({"a": 1}))
+
+
+WHOLE = Plan(
+    number=2,
+    unit_size=3,
+    first_unit=1,
+    parts=(PlanTable("a", 2, 6), PlanTable("b", 1, 1)),
+    left_out=PlanTable("c", 1, 1),
+    gone=None,
+    same=(PlanTable("d", 1, 2),),
+    classes={"cat": 3},
+    source="there",
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(damaged(WHOLE.encode()) | misshapen(WHOLE.encode()))
+def test_a_damaged_plan_is_a_plan_or_named(data: bytes) -> None:
+    """A plan has no checksum; its numbers and names are at least such that it can be worked with."""
+    refused = refusal(lambda: Plan.decode(data, "here"))
+    if refused is None:
+        plan = Plan.decode(data, "here")
+        assert Plan.decode(plan.encode(), "here") == plan
+        assert all(unit.size >= 0 for unit in islice(plan.units(), 9))
+    else:
+        assert refused.startswith("here ")
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return Folder(str(tmp_path_factory.mktemp("part")))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_a_damaged_part_is_named(part: Folder, data: st.DataObject) -> None:
+    (table,) = written(part, 4)[0].parts
+    whole = part.read(table.name)
+    content = data.draw(damaged(whole))
+    part.write(table.name, content)
+    try:
+        for read in (
+            lambda: list(stream_part(part, table)),
+            lambda: read_unit(part, Unit(index=0, size=3, payload=[table.name, 1])),
+        ):
+            refused = refusal(read)
+            assert content == whole if refused is None else f"{table.name} is no part of a plan" in refused
+    finally:
+        part.write(table.name, whole)

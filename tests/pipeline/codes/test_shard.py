@@ -9,10 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
-from pipeline.codes.shard import CodeMetadata, Shard, decode_shard, encode_shard, inspect_shard, pack_rows
+from pipeline.codes.shard import CodeMetadata, Shard, decode_shard, encode_shard, inspect_shard, pack_rows, read_notes
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
+from pipeline.storage import Folder
 from tests.harness.code_folders import SMALL, code_metadata
+from tests.harness.damage import damaged, refusal
+
+pytest_plugins = ["tests.harness.fixtures_s3"]
 
 
 @st.composite
@@ -26,6 +30,12 @@ def shards(draw: st.DrawFn) -> Shard:
     codes = chance.integers(0, 256, (len(keys), described.num_bytes), dtype=np.uint8)
     quarantined = draw(st.lists(st.builds(Quarantined, text, text, text, st.booleans()), max_size=3))
     return Shard(keys, labels, codes, described, tuple(quarantined))
+
+
+def small_shard() -> Shard:
+    codes = np.arange(2 * SMALL.num_bytes, dtype=np.uint8).reshape(2, -1)
+    labels = np.array([3, 1], np.int32)
+    return Shard(["a", "b"], labels, codes, SMALL, (Quarantined("c", "there", "is empty"),), bytes(range(24)))
 
 
 @settings(deadline=None)
@@ -75,3 +85,26 @@ def test_a_row_of_the_stage_becomes_a_shard_that_says_what_it_holds() -> None:
     assert shard.without(["a", "z"]).keys == ["b"]
     nothing = pack_rows(SMALL, {"codes": np.empty((0, 0), np.uint8), "records": Records([], [], bad).to_json()})
     assert inspect_shard(nothing) == (0, bad)
+
+
+@settings(deadline=None, max_examples=300)
+@given(damaged(encode_shard(small_shard())))
+def test_a_damaged_shard_is_a_shard_or_named(data: bytes) -> None:
+    """Codes have no checksum in a shard (the manifest has one), but nothing of it ends in a traceback."""
+    refused = refusal(lambda: decode_shard(data, "here"))
+    if refused is None:
+        shard = decode_shard(data, "here")
+        assert len(shard.keys) == len(shard.labels) == len(shard.codes)
+    else:
+        assert refused.startswith("here")
+
+
+def test_the_footer_says_what_became_of_the_images(folder: Folder) -> None:
+    shard = small_shard()
+    folder.write("shard", encode_shard(shard))
+    assert read_notes(folder, "shard") == (shard.quarantined, shard.contents)
+    folder.write("older", encode_shard(shard._replace(contents=b"")))
+    assert read_notes(folder, "older") == (shard.quarantined, b"")
+    folder.write("damaged", encode_shard(shard._replace(contents=bytes(8))))
+    with pytest.raises(BadInput, match="digests of more or fewer images"):
+        decode_shard(folder.read("damaged"), "here")

@@ -1,14 +1,17 @@
 """The manifest: one winner among runs, checked whenever it is read."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
-from pipeline.execution.manifest import FileEntry, Inputs, Manifest, open_stage
+from pipeline.execution.manifest import FileEntry, Inputs, Manifest, claimed_configuration, open_stage
 from pipeline.storage import Folder
+from tests.harness.damage import SHAPES, damaged, misshapen, refusal
 from tests.harness.doubling import NUMBERS, Count, by_hand, count, plan
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
@@ -42,8 +45,8 @@ def test_a_manifest_that_is_damaged_or_newer_is_refused(folder: Folder) -> None:
     by_hand(folder, Count().work(), plan(NUMBERS))
     name = count(folder, Count().work(), plan(NUMBERS)).name
     whole = folder.read(name)
-    for damaged in (whole[:-100], whole.replace(b'"rows": 3', b'"rows": 4', 1), b"[]"):
-        folder.write(name, damaged)
+    for content in (whole[:-100], whole.replace(b'"rows": 3', b'"rows": 4', 1), b"[]"):
+        folder.write(name, content)
         with pytest.raises(BadInput, match=f"{name} is damaged"):
             Manifest.read(folder)
     for version, remedy in ((3, "update this software"), (1, "make the folder anew")):
@@ -78,3 +81,53 @@ def test_a_manifest_comes_back_as_it_was(files: list, quarantine: FileEntry | No
     there = Manifest.decode(manifest.encode(), "here")
     assert there == manifest
     assert there.fingerprint == manifest.fingerprint
+
+
+@pytest.mark.parametrize("content", SHAPES)
+@pytest.mark.parametrize("name", ["stage.json", "manifest-000001.json"])
+def test_what_is_no_document_of_a_stage_is_named(folder: Folder, name: str, content: bytes) -> None:
+    by_hand(folder, Count().work(), plan(NUMBERS))
+    count(folder, Count().work(), plan(NUMBERS))
+    folder.write(name, content)
+    with pytest.raises(BadInput, match=rf"^\S+/{name} (is damaged|has format 1,)[^\n]*$"):
+        count(folder, Count().work(), plan(NUMBERS))
+    if name == "stage.json":
+        with pytest.raises(BadInput, match=name):
+            claimed_configuration(folder, "count")
+
+
+@pytest.mark.parametrize("name", ["stage.json", "manifest-000001.json"])
+def test_a_folder_in_the_place_of_a_file_is_named(folder: Folder, name: str) -> None:
+    by_hand(folder, Count().work(), plan(NUMBERS))
+    Path(folder.path(name)).mkdir()
+    with pytest.raises(BadInput, match=f"{name} is a folder, where a file has its place"):
+        count(folder, Count().work(), plan(NUMBERS))
+
+
+WHOLE = Manifest(
+    stage="count",
+    generation=1,
+    configuration={"by": 2},
+    inputs=Inputs(3, "abc"),
+    files=(FileEntry("a", "u", 1, 2, "s", ("k",)), FileEntry("b", "v", 1, 2, "t")),
+    quarantine=FileEntry("c", "w", 1, 2, "r"),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(damaged(WHOLE.encode()) | misshapen(WHOLE.encode()))
+def test_a_damaged_manifest_is_whole_or_named(data: bytes) -> None:
+    refused = refusal(lambda: Manifest.decode(data, "here"))
+    assert refused.startswith("here ") if refused is not None else Manifest.decode(data, "here") == WHOLE
+
+
+CLAIM = json.dumps({"format": 2, "stage": "count", "configuration": {"by": 2, "views": ["crop"]}}).encode()
+
+
+@settings(deadline=None, max_examples=200)
+@given(damaged(CLAIM) | misshapen(CLAIM))
+def test_a_damaged_claim_is_the_same_or_named(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = Folder(str(tmp_path_factory.mktemp("claimed")))
+    folder.write("stage.json", data)
+    refusal(lambda: open_stage(folder, "count", {"by": 2, "views": ["crop"]}))
+    refusal(lambda: claimed_configuration(folder, "count"))

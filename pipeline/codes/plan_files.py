@@ -246,9 +246,9 @@ def _opened(folder: Folder, name: str) -> pq.ParquetFile:
         data = folder.read(name)
     except FileNotFoundError as error:
         raise BadInput(f"{where} is missing, and with it what was planned: restore it") from error
+    table = open_parquet(pa.BufferReader(data), where, kind="part of a plan")
     if _part_name(data) != name:
         raise BadInput(f"{where} is no part of a plan, or damaged (its content is not what its name says): restore it")
-    table = open_parquet(pa.BufferReader(data), where, kind="part of a plan")
     if not table.schema_arrow.equals(_SCHEMA):
         raise BadInput(f"{where} has columns {table.schema_arrow.names} of other types than a plan has: restore it")
     return table

@@ -1,6 +1,7 @@
 """A code shard: the bits of a unit's images in one Parquet file, a row an image, with metadata in its schema."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from pipeline.storage import Folder
 from pipeline.tables import open_parquet, read_parquet
 
 FORMAT = 1
-METADATA, QUARANTINED, CONTENTS = b"bar.codes", b"bar.quarantined", b"bar.contents"
+METADATA, QUARANTINED, CONTENTS, CHECKSUM = b"bar.codes", b"bar.quarantined", b"bar.contents", b"bar.checksum"
 NOTES_BYTES = 1 << 16
 """Fetched at a time of a shard whose footer is read: the footer of 512 images, and more."""
 LIBRARIES = ("torch", "transformers", "pillow", "numpy", "pyarrow")
@@ -82,7 +83,7 @@ class CodeMetadata:
                     f"{where} has code format {found}, but this version reads {FORMAT}: update this software"
                 )
             return cls.of(fields)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, BadInput):
                 raise
             raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
@@ -138,7 +139,7 @@ def encode_shard(shard: Shard) -> bytes:
         writer.write_table(table)
         if contents:
             # Beside the schema: what is in the schema's metadata stands in the file twice.
-            writer.add_key_value_metadata({CONTENTS: base64.b64encode(contents)})
+            writer.add_key_value_metadata({CONTENTS: base64.b64encode(contents), CHECKSUM: _checksum(shard)})
     return file.getvalue().to_pybytes()
 
 
@@ -160,7 +161,10 @@ def decode_shard(data: bytes, where: str) -> Shard:
     labels = table.column("label").to_numpy()
     if len(notes.contents) not in (0, DIGEST_BYTES * (len(labels) + len(notes.quarantined))):
         raise BadInput(f"{where} has digests of more or fewer images than it is of: it is damaged")
-    return Shard(table.column("key").to_pylist(), labels, codes, metadata, *notes)
+    shard = Shard(table.column("key").to_pylist(), labels, codes, metadata, *notes)
+    if texts.get(CHECKSUM, checksum := _checksum(shard)) != checksum:
+        raise BadInput(f"{where} is damaged (its checksum differs): restore it, or remove it and run again")
+    return shard
 
 
 def read_notes(folder: Folder, name: str) -> ShardNotes:
@@ -197,11 +201,29 @@ def inspect_shard(data: bytes) -> Contents:
     return Contents(len(shard.keys), shard.quarantined)
 
 
+def check_shard(metadata: CodeMetadata, data: bytes) -> None:
+    """Checks that a shard that was found has the codes that are to be made.
+
+    Raises:
+        BadInput: it is damaged, or its codes are of another tokenizer or shape.
+    """
+    if decode_shard(data, "the shard").metadata != metadata:
+        raise BadInput("its codes are of another tokenizer, or of other views or sizes")
+
+
+def _checksum(shard: Shard) -> bytes:
+    """A checksum of a shard's rows and notes, as long as no manifest has one of its file."""
+    digest = hashlib.blake2b(json.dumps([shard.keys, Quarantined.to_rows(shard.quarantined)]).encode(), digest_size=16)
+    for values in (np.ascontiguousarray(shard.labels, "<i4"), np.ascontiguousarray(shard.codes), shard.contents):
+        digest.update(values)
+    return digest.hexdigest().encode()
+
+
 def _notes_of(texts: Mapping[bytes, bytes], where: str) -> ShardNotes:
     try:
         contents = base64.b64decode(texts.get(CONTENTS, b""), validate=True)
         return ShardNotes(Quarantined.from_rows(json.loads(texts[QUARANTINED])), contents)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
 
 

@@ -20,7 +20,7 @@ from pipeline.codes.comparison import OnChange
 from pipeline.codes.folder import SHARD_NAME, STAGE
 from pipeline.codes.plan import plan_units
 from pipeline.codes.plan_files import read_unit
-from pipeline.codes.shard import CodeMetadata, inspect_shard, pack_rows
+from pipeline.codes.shard import CodeMetadata, check_shard, inspect_shard, pack_rows
 from pipeline.execution.determinism import check_unchanged, use_one_thread
 from pipeline.execution.manifest import Manifest, claimed_configuration
 from pipeline.execution.quarantine import frequent_reasons, read_quarantine
@@ -180,6 +180,7 @@ def encoding_work(config: TokenizeConfig, source: Source, metadata: CodeMetadata
         build=partial(load_encoder, config, metadata, device),
         pack=partial(pack_rows, metadata),
         inspect=inspect_shard,
+        check=partial(check_shard, metadata),
     )
 
 

@@ -52,6 +52,7 @@ def run_units(
     sizes = {entry.name: entry.size for entry in folder.list(work.name.format("*"))}
     receipts = _published(folder, work, planned, published, sizes)
     if published is not None and len(receipts) == len(planned):
+        _check_bad([item for receipt in receipts.values() for item in receipt.quarantined], inputs, work, max_bad)
         print(f"{folder.url}: nothing to do, all {inputs.num:,} {work.item} are done", flush=True)
         return published
 

@@ -71,6 +71,8 @@ class Format:
     pack: Callable[[Row], bytes]
     inspect: Callable[[bytes], Contents]
     """Raises BadInput if the file is damaged."""
+    check: Callable[[bytes], None] = lambda _: None
+    """Looks at all of a file that was found, which `inspect` may leave out. Raises BadInput, too."""
     beside: Callable[[Row], Iterable[tuple[str, bytes]]] = lambda _: ()
     """Names and contents of further files that the unit's file refers to. They are written before it."""
 
@@ -125,7 +127,9 @@ def finish_unit(folder: Folder, form: Format, unit: Unit, row: Row) -> Receipt:
         list(pool.map(lambda file: folder.write(*file), form.beside(row)))
     data = form.pack(row)
     name = form.file_name(unit)
-    return inspect_unit(folder, form, unit, data if folder.create(name, data) else folder.read(name))
+    if folder.create(name, data):
+        return _receipt(folder, form, unit, data)
+    return inspect_unit(folder, form, unit, folder.read(name))
 
 
 def find_unit(folder: Folder, form: Format, unit: Unit) -> Receipt | None:
@@ -142,18 +146,30 @@ def find_unit(folder: Folder, form: Format, unit: Unit) -> Receipt | None:
 
 
 def inspect_unit(folder: Folder, form: Format, unit: Unit, data: bytes) -> Receipt:
-    """The receipt of a unit from the content of its file.
+    """The receipt of a unit from the content of its file, which was found.
 
     Raises:
         BadInput: the file is damaged.
     """
+    try:
+        form.check(data)
+    except BadInput as error:
+        raise _damaged(folder, form, unit, error) from error
+    return _receipt(folder, form, unit, data)
+
+
+def _receipt(folder: Folder, form: Format, unit: Unit, data: bytes) -> Receipt:
     name = form.file_name(unit)
     try:
         contents = form.inspect(data)
     except BadInput as error:
-        raise BadInput(f"{folder.path(name)} is damaged ({error}): remove it and run again") from error
+        raise _damaged(folder, form, unit, error) from error
     sha256 = hashlib.sha256(data).hexdigest()
     dropped = set(unit.dropped)
     wanted = tuple(item for item in contents.quarantined if item.key not in dropped)
     rows = contents.rows + len(contents.quarantined) - len(wanted) - len(dropped)
     return Receipt(FileEntry(name, unit.digest, rows, len(data), sha256, unit.dropped), wanted)
+
+
+def _damaged(folder: Folder, form: Format, unit: Unit, error: BadInput) -> BadInput:
+    return BadInput(f"{folder.path(form.file_name(unit))} is damaged ({error}): remove it and run again")

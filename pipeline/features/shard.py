@@ -55,15 +55,17 @@ def decode_features(data: bytes, where: str) -> FeatureShard:
     try:
         header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")])
         about = json.loads(header["__metadata__"][_METADATA])
-        found = about["format"]
+        if (found := about["format"]) != FORMAT and type(found) is int:
+            raise BadInput(f"{where} has feature format {found}, but this version reads {FORMAT}: update this software")
         features = load(data)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        keys, quarantined = tuple(about["keys"]), Quarantined.from_rows(about["quarantined"])
+    except BadInput:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadInput(f"{where} is no feature shard, or damaged ({one_line(error)})") from error
-    if found != FORMAT:
-        raise BadInput(f"{where} has feature format {found}, but this version reads {FORMAT}: update this software")
-    if any(len(each) != len(about["keys"]) for each in features.values()):
+    if any(len(each) != len(keys) for each in features.values()):
         raise BadInput(f"{where} holds features of more or fewer images than it has keys: make it anew")
-    return FeatureShard(tuple(about["keys"]), features, Quarantined.from_rows(about["quarantined"]))
+    return FeatureShard(keys, features, quarantined)
 
 
 def inspect_features(data: bytes) -> Contents:

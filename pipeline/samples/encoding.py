@@ -12,7 +12,7 @@ import pyarrow as pa
 from jaxtyping import UInt8
 from PIL import Image
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.execution.unit import Row
 from pipeline.images.codec import to_png, to_webp
 from pipeline.storage import Folder
@@ -84,9 +84,29 @@ class Keeping:
         if self.encoding == "raw":
             return fixed_bytes(table.column("image")).reshape(-1, *shape)
         images = np.empty((len(table), *shape), np.uint8)
-        for place, data in enumerate(table.column("image")):
-            images[place] = _decoded(data.as_buffer())
+        for place, image in enumerate(self._decoded_images(table, image_size)):
+            images[place] = image
         return images
+
+    def check(self, table: pa.Table, image_size: int) -> None:
+        """Decodes all images that are in a shard encoded, one at a time.
+
+        Raises:
+            BadInput: one can't be decoded, or has another size.
+        """
+        if self.has_pixels and not self.files and self.encoding != "raw":
+            for _ in self._decoded_images(table, image_size):
+                pass
+
+    def _decoded_images(self, table: pa.Table, image_size: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        for index, data in zip(table.column("index"), table.column("image"), strict=True):
+            try:
+                image = _decoded(data.as_buffer())
+            except Exception as error:  # Pillow's decoders raise nearly anything where the data is malformed.
+                raise BadInput(f"image {index} can't be decoded ({one_line(error)})") from error
+            if image.shape != (image_size, image_size, 3):
+                raise BadInput(f"image {index} is of shape {image.shape}, and not {image_size} px in colour")
+            yield image
 
     def _file_name(self, index: int) -> str:
         return f"images/{index // FILES_PER_FOLDER:06d}/{index:09d}.{self.encoding}"

@@ -29,7 +29,7 @@ from pipeline.samples.encoding import Encoding, Keeping
 from pipeline.samples.folder import STAGE, SampleFolder
 from pipeline.samples.labels import LabelSchedule, make_schedule
 from pipeline.samples.npz import NPZ, write_npz
-from pipeline.samples.shard import Drawing, encode_samples, inspect_samples
+from pipeline.samples.shard import Drawing, check_samples, encode_samples, inspect_samples
 from pipeline.samples.worker import load_models
 from pipeline.storage import Folder, absolute, local_copy
 from pipeline.terminal import show
@@ -221,6 +221,7 @@ def drawing_work(drawing: Drawing, keeping: Keeping, build: Callable[[], Callabl
         build=build,
         pack=partial(encode_samples, drawing=drawing, keeping=keeping),
         inspect=inspect_samples,
+        check=partial(check_samples, drawing=drawing),
         beside=keeping.beside,
     )
 

@@ -13,7 +13,7 @@ from jaxtyping import Int32, Int64, UInt8
 
 from bar_model.bits import CodeShape
 from bar_model.configuration import from_dict, plain
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from bar_model.generator.sampling import Sampling
 from pipeline.execution.unit import Contents, Row
 from pipeline.features.shard import COLUMN, features_in
@@ -94,12 +94,18 @@ def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
         num_bytes = table.schema.field("codes").type.byte_width
     except BadInput:
         raise
-    except (KeyError, AttributeError, ValueError) as error:
-        raise BadInput(f"{where} is no sample shard, or damaged ({' '.join(str(error).split())})") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{where} is no sample shard, or damaged ({one_line(error)})") from error
     if found != FORMAT:
         raise BadInput(f"{where} has sample format {found}, but this version reads {FORMAT}: use the one that drew it")
-    keeping = from_dict(Keeping, notes["keeping"], where)
-    if not table.schema.equals(_schema(num_bytes, keeping, notes)) or not len(table):
+    try:
+        keeping = from_dict(Keeping, notes["keeping"], where)
+        schema = _schema(num_bytes, keeping, notes)
+    except BadInput:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise BadInput(f"{where} is no sample shard, or damaged ({one_line(error)})") from error
+    if not table.schema.equals(schema) or not len(table):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than sample shards have, or no rows")
     return table, keeping
 
@@ -107,6 +113,19 @@ def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
 def inspect_samples(data: bytes) -> Contents:
     """The number of rows in a shard, as the stage notes it."""
     return Contents(len(read_table(data, "the shard")[0]), ())
+
+
+def check_samples(data: bytes, drawing: Drawing) -> None:
+    """Looks at every picture in a shard that was found: while no manifest names it, it has no checksum.
+
+    Raises:
+        BadInput: the shard is damaged, or was drawn otherwise.
+    """
+    table, keeping = read_table(data, "the shard")
+    there = json.loads(table.schema.metadata[_METADATA])["drawing"]
+    if there != json.loads(json.dumps(plain(drawing))):
+        raise BadInput("it was drawn by other models or settings")
+    keeping.check(table, drawing.image_size)
 
 
 def _schema(num_bytes: int, keeping: Keeping, notes: Mapping[str, Any]) -> pa.Schema:

@@ -1,5 +1,6 @@
 """The code-shard format: round trips, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bar_model.errors import BadInput
-from pipeline.codes.shard import CodeMetadata, Shard, decode_shard, encode_shard, inspect_shard, pack_rows, read_notes
+from pipeline.codes.shard import (
+    CodeMetadata,
+    Shard,
+    check_shard,
+    decode_shard,
+    encode_shard,
+    inspect_shard,
+    pack_rows,
+    read_notes,
+)
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
 from pipeline.storage import Folder
@@ -105,6 +115,23 @@ def test_the_footer_says_what_became_of_the_images(folder: Folder) -> None:
     assert read_notes(folder, "shard") == (shard.quarantined, shard.contents)
     folder.write("older", encode_shard(shard._replace(contents=b"")))
     assert read_notes(folder, "older") == (shard.quarantined, b"")
+    kept = decode_shard(folder.read("shard"), "here")
+    assert (kept.contents, kept.keys) == (shard.contents, shard.keys)
     folder.write("damaged", encode_shard(shard._replace(contents=bytes(8))))
     with pytest.raises(BadInput, match="digests of more or fewer images"):
         decode_shard(folder.read("damaged"), "here")
+
+
+def test_a_flipped_bit_of_a_shard_that_no_manifest_names_is_noticed() -> None:
+    shard = small_shard()
+    data = bytearray(encode_shard(shard))
+    data[data.index(shard.codes.tobytes()) + 3] ^= 4
+    with pytest.raises(BadInput, match="its checksum differs"):
+        inspect_shard(bytes(data))
+
+
+def test_a_shard_of_other_codes_is_not_taken_for_what_is_to_be_made() -> None:
+    data = encode_shard(small_shard())
+    check_shard(SMALL, data)
+    with pytest.raises(BadInput, match="of another tokenizer"):
+        check_shard(replace(SMALL, tokenizer="f" * 16), data)

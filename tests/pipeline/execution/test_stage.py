@@ -45,6 +45,9 @@ def test_bad_items_are_kept_apart_and_too_many_end_the_run(folder: Folder, ray_h
     assert [[item.key for item in items] for items in read_quarantine(folder, manifest).values()] == [["-2"], ["-6"]]
     assert manifest.inputs.num == 7
     assert manifest.rows == 5
+    # What is published is held against the option of today, too.
+    with pytest.raises(BadInput, match=r"2 of 7 numbers can't be used, more than the share of 0.1 allowed"):
+        count(folder, Count().work(), plan(numbers), max_bad=0.1)
 
 
 def test_nothing_is_computed_where_all_is_done(folder: Folder) -> None:

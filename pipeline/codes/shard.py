@@ -214,7 +214,7 @@ def check_shard(metadata: CodeMetadata, data: bytes) -> None:
 def _checksum(shard: Shard) -> bytes:
     """A checksum of a shard's rows and notes, as long as no manifest has one of its file."""
     digest = hashlib.blake2b(json.dumps([shard.keys, Quarantined.to_rows(shard.quarantined)]).encode(), digest_size=16)
-    for values in (np.ascontiguousarray(shard.labels, "<i4"), np.ascontiguousarray(shard.codes), shard.contents):
+    for values in (shard.labels.astype("<i4").tobytes(), shard.codes.tobytes(), shard.contents):
         digest.update(values)
     return digest.hexdigest().encode()
 

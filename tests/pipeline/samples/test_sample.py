@@ -64,7 +64,7 @@ def test_unset_settings_are_the_generators_own(config: SampleConfig) -> None:
     ("change", "message"),
     [
         ({"labels": (0, 5)}, "labels, entry 2: 5; the generator knows the classes 0 to 4"),
-        ({"labels": (-1,)}, "labels, entry 1: -1"),
+        ({"labels": (-1,)}, "labels -1: must be at least 0"),
         ({"labels_file": "nowhere.json"}, "nowhere.json is not there"),
         ({"allocation": (2, 2)}, "allocation"),
         ({"guidance_scale": 0.5}, "guidance_scale 0.5"),

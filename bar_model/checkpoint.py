@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bar_model.configuration import from_dict
+from bar_model.configuration import from_json
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.published.checkpoint import import_published, read_published
+from bar_model.published.state_dict import require_shapes, tensor_shapes, usable_weight
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 
 Model = Bar | Tokenizer
@@ -61,8 +63,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Model:
     path = Path(path)
     if not path.exists():
         raise BadInput(f"{path}: no such file or folder")
-    model = _load_folder(path) if path.is_dir() else import_published(read_published(path))
-    return model.to(device).eval()
+    return (_load_folder(path) if path.is_dir() else _load_file(path)).to(device).eval()
 
 
 def load_bar(path: str | Path, *, device: str | torch.device = "cpu") -> Bar:
@@ -121,34 +122,54 @@ def _digest(parameters: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _load_file(file: Path) -> Model:
+    state = read_published(file)
+    try:
+        return import_published(state)
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from error
+
+
 def _load_folder(folder: Path, *, decode_only: bool = False) -> Model:
     config, weights = _read_folder(folder, leave_out="encoder." if decode_only else None)
     # Built without memory for its own weights, which those of the file replace.
     with torch.device("meta"):
         model = Bar(config) if isinstance(config, BarConfig) else Tokenizer(config, decode_only=decode_only)
     try:
-        model.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise BadInput(f"{folder / _WEIGHTS}: does not fit {_CONFIG}: {error}".replace("\n", " ")) from error
+        require_shapes(tensor_shapes(weights), tensor_shapes(model.state_dict()), _CONFIG)
+    except BadInput as error:
+        raise BadInput(f"{folder / _WEIGHTS}: {error}") from error
+    model.load_state_dict(weights, assign=True)
     return model
 
 
 def _read_folder(folder: Path, leave_out: str | None = None) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Configuration and weights; weights whose names begin with `leave_out` are not read."""
+    """Configuration and weights in float32; weights whose names begin with `leave_out` are not read."""
     config_file, weights_file = folder / _CONFIG, folder / _WEIGHTS
     for file in (config_file, weights_file):
         if not file.is_file():
             raise BadInput(f"{folder}: holds no {file.name}, so it is no model folder")
+    config = _read_config(config_file)
     try:
-        record = json.loads(config_file.read_text())
-        if record["format"] != _FORMAT:
-            raise BadInput(f"{config_file}: format {record['format']}, but this version reads {_FORMAT}")
-        config = from_dict(_KINDS[record["kind"]][1], record["config"], str(config_file))
         with safe_open(weights_file, "pt") as file:
             names = file.keys()
             kept = [name for name in names if leave_out is None or not name.startswith(leave_out)]
-            return config, {name: file.get_tensor(name) for name in kept}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise BadInput(f"{config_file}: is no model's configuration ({error})") from error
+            return config, {name: usable_weight(name, file.get_tensor(name), weights_file) for name in kept}
     except SafetensorError as error:
+        if zipfile.is_zipfile(weights_file):
+            raise BadInput(f"{weights_file}: is a PyTorch file: store it by safetensors.torch.save_file") from error
         raise BadInput(f"{weights_file}: damaged ({error}); copy or train it again") from error
+
+
+def _read_config(file: Path) -> ModelConfig:
+    try:
+        record = json.loads(file.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{file}: is no model's configuration ({error})") from error
+    if not isinstance(record, dict) or not {"format", "kind", "config"} <= record.keys():
+        raise BadInput(f"{file}: is no model's configuration (an object with format, kind and config is expected)")
+    if record["format"] != _FORMAT:
+        raise BadInput(f"{file}: format {record['format']!r}, but this version reads {_FORMAT}")
+    if record["kind"] not in [*_KINDS]:
+        raise BadInput(f"{file}: kind {record['kind']!r} is none of {', '.join(_KINDS)}")
+    return from_json(_KINDS[record["kind"]][1], record["config"], str(file))

@@ -28,7 +28,11 @@ def from_dict(kind: type[_Configuration], data: Mapping[str, Any], where: str = 
         raise BadInput(f"{where}.{name}: no such field of {kind.__name__}; it was written by a newer version")
     for name in fields.keys() - data.keys():
         raise BadInput(f"{where}.{name}: missing")
-    return kind(**{name: from_json(hints[name], data[name], f"{where}.{name}") for name in fields})
+    values = {name: from_json(hints[name], data[name], f"{where}.{name}") for name in fields}
+    try:
+        return kind(**values)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
 
 
 def plain(configuration: object) -> Any:

@@ -5,15 +5,18 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.presets import GENERATORS
 from bar_model.published.generator_names import export_generator, import_generator, published_generator_shapes
-from bar_model.published.state_dict import require_shapes, tensor_shapes
+from bar_model.published.state_dict import require_shapes, tensor_shapes, usable_weight
 from bar_model.published.tokenizer_names import (
     export_tokenizer,
     import_tokenizer,
@@ -22,22 +25,27 @@ from bar_model.published.tokenizer_names import (
 )
 from bar_model.tokenizer.tokenizer import Tokenizer
 
+_BEFORE_ARCHIVES = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""What files begin with that `torch.save` wrote before PyTorch 1.6."""
+
 
 def read_published(file: Path) -> dict[str, Tensor]:
-    """The state dict of a `.bin` file, without unpickling anything but tensors.
+    """The state dict of a `.bin` file in float32, without unpickling anything but tensors.
+
+    A safetensors file is read by its content, whatever its name.
 
     Raises:
-        BadInput: the file is damaged, or holds something other than named tensors.
+        BadInput: the file is damaged, or holds something other than named tensors of finite fractions.
     """
-    if not zipfile.is_zipfile(file):
-        raise BadInput(f"{file}: is no PyTorch file, or only a part of one; download it again")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise BadInput(f"{file}: is no PyTorch state dict ({str(error).splitlines()[0]})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    state = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
+    if not isinstance(state, dict) or not state or not all(isinstance(key, str) for key in state):
         raise BadInput(f"{file}: holds something other than named tensors, so it is no published checkpoint")
-    return state
+    within = [key for key, value in state.items() if isinstance(value, dict)]
+    if within:
+        raise BadInput(f"{file}: holds tensors within {', '.join(within[:4])}: store the right one of these by itself")
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise BadInput(f"{file}: holds something other than named tensors, so it is no published checkpoint")
+    return {key: usable_weight(key, tensor, file) for key, tensor in state.items()}
 
 
 def import_published(state: Mapping[str, Tensor], config: BarConfig | None = None) -> Bar | Tokenizer:
@@ -96,6 +104,49 @@ def write_published(model: Bar | Tokenizer, file: Path, frozen: Mapping[str, Ten
         draft.unlink(missing_ok=True)
 
 
+def _is_safetensors(file: Path) -> bool:
+    """Whether a file begins as a safetensors file does, whatever its name: with the length of a header of JSON."""
+    with file.open("rb") as opened:
+        start = opened.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= file.stat().st_size
+
+
+def _read_safetensors(file: Path) -> Any:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise BadInput(f"{file}: is a damaged safetensors file ({error}); copy or download it again") from error
+
+
+def _read_torch(file: Path) -> Any:
+    """What `torch.save` wrote, as it writes today (a zip archive) or as it did before PyTorch 1.6."""
+    is_archive = zipfile.is_zipfile(file)
+    with file.open("rb") as opened:
+        is_old = opened.read(len(_BEFORE_ARCHIVES)) == _BEFORE_ARCHIVES
+    if not is_archive and not is_old:
+        raise BadInput(f"{file}: is no PyTorch file, or only a part of one; download it again")
+    try:
+        if is_archive:
+            _check_archive(file)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
+    except BadInput:
+        raise
+    except pickle.UnpicklingError as error:
+        raise BadInput(f"{file}: is no PyTorch state dict (it holds objects, which are not unpickled)") from error
+    except Exception as error:  # The reader of archives raises errors of many kinds.
+        raise BadInput(f"{file}: is no PyTorch state dict ({one_line(error)[:200]})") from error
+
+
+def _check_archive(file: Path) -> None:
+    """Compares an archive's records with their checksums, which PyTorch does not do where it maps a file."""
+    with zipfile.ZipFile(file) as archive:
+        if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+            raise BadInput(f"{file}: is a compressed archive, as torch.save writes none")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise BadInput(f"{file}: is damaged ({damaged} is not what its checksum says); download it again")
+
+
 def _nearest_preset(state: Mapping[str, Tensor]) -> tuple[str, BarConfig]:
     """The preset that shares the most parameters (names and shapes) with this state dict."""
     shapes = set(tensor_shapes(state).items())
@@ -104,4 +155,10 @@ def _nearest_preset(state: Mapping[str, Tensor]) -> tuple[str, BarConfig]:
         return len(shapes & set(published_generator_shapes(config).items()))
 
     presets = {name: preset() for name, preset in GENERATORS.items()}
-    return max(presets.items(), key=lambda item: shared(item[1]))
+    name, nearest = max(presets.items(), key=lambda item: shared(item[1]))
+    if not shared(nearest):
+        raise BadInput(
+            f"holds no parameter of a published generator or tokenizer (but {next(iter(state))}, …): give a published "
+            ".bin file, or the whole folder of a model that was trained here"
+        )
+    return f"{name}, the nearest", nearest

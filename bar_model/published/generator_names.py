@@ -63,7 +63,7 @@ def import_generator(published: Mapping[str, Tensor], config: BarConfig) -> dict
     ours: dict[str, Tensor] = {}
     for key, tensor in published.items():
         if key in constants:
-            if tensor.shape != constants[key].shape or not torch.allclose(tensor.float(), constants[key], atol=1e-6):
+            if not _is_table(tensor, constants[key]):
                 raise BadInput(f"{key}: not the rotary table of a grid of {config.grid} tokens a side")
         else:
             name = _RENAMING.ours(key) or key
@@ -98,3 +98,9 @@ def published_generator_shapes(config: BarConfig) -> Shapes:
     with torch.device("meta"):
         ours = Bar(config).state_dict()
     return tensor_shapes(export_generator(ours, config))
+
+
+def _is_table(found: Tensor, expected: Tensor) -> bool:
+    """Whether a rotary table is the expected one, also if it was stored in 16 bits."""
+    stored = (expected.to(kind).float() for kind in (torch.float32, torch.bfloat16, torch.float16))
+    return found.shape == expected.shape and any(torch.allclose(found.float(), each, atol=1e-6) for each in stored)

@@ -82,7 +82,7 @@ class PublishedTokenizer(NamedTuple):
 
 def is_tokenizer(published: Mapping[str, Tensor]) -> bool:
     """Whether this state dict is that of a published tokenizer, complete or not."""
-    return _BITS in published and _POSITIONS in published
+    return all(key in published and published[key].ndim for key in (_BITS, _POSITIONS))
 
 
 def import_tokenizer(published: Mapping[str, Tensor]) -> PublishedTokenizer:
@@ -96,7 +96,7 @@ def import_tokenizer(published: Mapping[str, Tensor]) -> PublishedTokenizer:
     require_shapes(
         tensor_shapes(published),
         published_tokenizer_shapes(config),
-        f"bar_fsq of {config.bits} bits at {config.image_size} px",
+        f"bar_fsq of {config.bits} bits at {config.image_size} px, the nearest",
     )
     names = {key: _RENAMING.ours(key) or key for key in published}
     # Parameters that keep their published name are not part of our tokenizer.

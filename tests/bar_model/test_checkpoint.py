@@ -1,9 +1,15 @@
+"""Models on disk: what is saved comes back, and what can't be used is named in one line."""
+
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import bar_model
 from bar_model import checkpoint
@@ -79,19 +85,70 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     refused("is no model's configuration")
     _edit(config, format=2)
     refused("format 2, but this version reads 1")
-    _edit(config, kind="vae")
+    for kind in ("vae", None, ["bar"]):
+        _edit(config, kind=kind)
+        refused("kind .* is none of bar, tokenizer")
+    for text in ("", "5", "[1]", "null", '{"format": 1}', "[" * 10_000, "9" * 5000):
+        config.write_text(text)
+        refused("is no model's configuration")
+    config.write_bytes(b"\xff\xfe\x00")
     refused("is no model's configuration")
+    _edit(config, config=5)
+    refused("config.json: 5 should be an object")
+    _edit(config, config=dataclasses.asdict(tiny_config()) | {"num_classes": 0})
+    refused(r"config\.json: num_classes 0: must be at least 1")
+    _edit(config, kind="tokenizer")
+    refused("no such field of TokenizerConfig")
     other = dataclasses.asdict(tiny_config(bits=8))
     _edit(config, config=other)
-    refused("does not fit config.json: .*size mismatch")
+    refused(r"does not fit config.json: .*unexpected|does not fit config.json: .*of another shape")
     _edit(config, config=other | {"colour": "blue"})
     refused(r"config.json.colour: no such field of BarConfig")
-    weights.write_bytes(whole_weights[:-10])
-    refused("damaged")
+    for damaged in (whole_weights[:-10], whole_weights[:5], b""):
+        weights.write_bytes(damaged)
+        refused("damaged")
+    torch.save({"weight": torch.zeros(3)}, weights)
+    refused("is a PyTorch file: store it by safetensors")
     weights.unlink()
     refused("holds no model.safetensors")
     with pytest.raises(BadInput, match="no such file or folder"):
         bar_model.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_weights_of_other_precisions_work_as_their_values_in_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    bar, tokenizer = make_bar(tiny_config()), Tokenizer(TINY_TOKENIZER).eval()
+    for name, model in (("bar", bar), ("tokenizer", tokenizer)):
+        save(model.to(dtype), tmp_path / name)
+        save(model.float(), tmp_path / f"{name}-float32")
+        assert checkpoint.fingerprint_of(tmp_path / name) == checkpoint.fingerprint_of(tmp_path / f"{name}-float32")
+    labels, images = torch.arange(5), torch.rand(2, 3, 16, 16)
+    drawn = [load_bar(tmp_path / name).generate(labels) for name in ("bar", "bar-float32")]
+    assert torch.equal(*drawn)
+    again = load_tokenizer(tmp_path / "tokenizer")
+    assert torch.equal(again.encode(images), tokenizer.encode(images))
+    assert torch.equal(again.decode(again.encode(images)), tokenizer.decode(tokenizer.encode(images)))
+    assert fingerprint(again) == checkpoint.fingerprint_of(tmp_path / "tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensor: tensor.fill_(float("nan")), "transformer.norm.weight holds NaN or infinity"),
+        (lambda tensor: tensor.fill_(float("inf")), "transformer.norm.weight holds NaN or infinity"),
+        (lambda tensor: tensor.int(), "transformer.norm.weight is int32, but weights are"),
+        (lambda tensor: tensor[:-1], r"1 of another shape: transformer.norm.weight \(\d+,\) instead of"),
+        (lambda tensor: None, "1 missing: transformer.norm.weight"),
+    ],
+)
+def test_weights_that_compute_nothing_are_named(tmp_path: Path, change: Callable[[Tensor], Any], told: str) -> None:
+    save(make_bar(tiny_config()), tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    state = load_file(file)
+    changed = change(state.pop("transformer.norm.weight"))
+    save_file(state if changed is None else {**state, "transformer.norm.weight": changed}, file)
+    with pytest.raises(BadInput, match=told):
+        bar_model.load(tmp_path / "model")
 
 
 def test_a_tokenizer_that_only_decodes_has_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,12 @@
+"""Published files: recognised by keys and shapes, read as what they are, and never unpickled."""
+
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import bar_model
 from bar_model.checkpoint import fingerprint
@@ -70,6 +74,53 @@ def test_a_file_is_loaded_by_its_path(tmp_path: Path) -> None:
     loaded = bar_model.load(tmp_path / "digits.bin")
     assert isinstance(loaded, Bar)
     assert fingerprint(loaded) == fingerprint(bar)
+
+
+@pytest.mark.parametrize(
+    ("written", "dtype"),
+    [
+        (lambda state, file: torch.save(state, file), torch.bfloat16),
+        (lambda state, file: torch.save(state, file, _use_new_zipfile_serialization=False), torch.float32),
+        (lambda state, file: save_file({name: each.contiguous() for name, each in state.items()}, file), torch.float16),
+    ],
+    ids=["archive", "before PyTorch 1.6", "safetensors"],
+)
+def test_a_file_is_read_as_what_it_is(
+    tmp_path: Path, written: Callable[[dict[str, torch.Tensor], Path], None], dtype: torch.dtype
+) -> None:
+    bar = Bar(GENERATORS["digits"]()).to(dtype)
+    written({name: each.to(dtype) for name, each in export_published(bar).items()}, tmp_path / "digits.bin")
+    assert fingerprint(bar_model.load(tmp_path / "digits.bin")) == fingerprint(bar.float())
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "digits.bin"
+    torch.save(export_published(Bar(GENERATORS["digits"]())), file)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BadInput, match=r"digits.bin: is damaged \(.* is not what its checksum says\)"):
+        bar_model.load(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({}, "other than named tensors"),
+        ({1: torch.zeros(1)}, "other than named tensors"),
+        ({"model": {"cls_token": torch.zeros(1)}, "step": 5}, "holds tensors within model: store the right one"),
+        ({"head.out.weight": torch.zeros(1)}, r"holds no parameter of a published .* \(but head.out.weight, …\)"),
+        ({"cls_token": torch.zeros(1, dtype=torch.int64)}, "cls_token is int64, but weights are"),
+        ({"cls_token": torch.full((1,), float("nan"))}, "cls_token holds NaN or infinity"),
+        ({"quantize.in_proj.bias": torch.zeros(()), "decoder.positional_embedding": torch.zeros(())}, "no parameter"),
+        ({"quantize.in_proj.bias": torch.zeros(999), "decoder.positional_embedding": torch.zeros(2)}, "bits 999: must"),
+    ],
+)
+def test_what_is_no_published_checkpoint_is_one_line(tmp_path: Path, content: object, told: str) -> None:
+    torch.save(content, tmp_path / "other.bin")
+    with pytest.raises(BadInput, match=rf"other\.bin: .*{told}") as caught:
+        bar_model.load(tmp_path / "other.bin")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_tokenizer_goes_out_with_the_siglip_that_came_in() -> None:

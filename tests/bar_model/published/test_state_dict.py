@@ -15,6 +15,6 @@ def test_what_fits_passes_and_what_does_not_is_named() -> None:
     with pytest.raises(BadInput) as refused:
         require_shapes({"layer.0": (9,), "stranger": ()}, shapes, "the model")
     assert str(refused.value) == (
-        "checkpoint does not fit the model, the nearest: 5 missing: layer.1, layer.2, layer.3, layer.4, …; "
+        "does not fit the model: 5 missing: layer.1, layer.2, layer.3, layer.4, …; "
         "1 unexpected: stranger; 1 of another shape: layer.0 (9,) instead of (0,)"
     )

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
 
+RAY_WORKING_FOLDERS = "runtime_resources"
+"""Ray's name for the folder of a session below which jobs that were submitted have their working folders."""
 Kind = Literal["input", "source", "output folder"]
 
 
@@ -48,6 +50,31 @@ def check_paths(configuration: Any, shown: Callable[[str], str] = str) -> None:
             raise BadInput(
                 f"{shown(name)}: {url} can't be reached ({reason}): check address and credentials"
             ) from error
+    _check_parts(configuration)
+
+
+def check_lasts(url: str, what: str) -> None:
+    """Checks that a relative path does not lie in the folder that Ray removes with the job of `ray job submit`.
+
+    Raises:
+        BadInput: it does.
+    """
+    if "://" in url or Path(url).expanduser().is_absolute() or "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        return
+    if RAY_WORKING_FOLDERS in Path.cwd().parts:
+        raise BadInput(
+            f"{what}: {url} would lie in a temporary folder of Ray's, which is removed after this job: give an "
+            "absolute path on storage that all machines see, or a URL"
+        )
+
+
+def _check_parts(configuration: Any) -> None:
+    """Calls `check_before_work` of each part that has one."""
+    if dataclasses.is_dataclass(configuration):
+        if (check := getattr(configuration, "check_before_work", None)) is not None:
+            check()
+        for field in dataclasses.fields(configuration):
+            _check_parts(getattr(configuration, field.name))
 
 
 def _places(configuration: Any, below: str = "") -> Iterator[tuple[str, Kind, str]]:
@@ -91,6 +118,7 @@ def _check_output(url: str) -> None:
     if not folder.is_local:
         folder.check_writable()
         return
+    check_lasts(url, "the output")
     path = Path(folder.url)
     there = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
     if not there.is_dir():

@@ -5,8 +5,9 @@ comes back byte for byte. Nothing here raises.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pipeline.secret_names import SIGNATURES, hides_token, is_companion, is_secret
@@ -67,6 +68,17 @@ def redact_text(text: str) -> str:
     A URL in a text ends at a space: `redacted` is for URLs that may hold some.
     """
     return _BARE.sub(_without_value, _redacted(text, is_text=True, depth=0))
+
+
+def redacted_values(value: Any, hide: Callable[[str], str] = redacted) -> Any:
+    """JSON values with every string in them redacted, as a URL or by `redact_text`; the names in objects stay."""
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, Mapping):
+        return {name: redacted_values(each, hide) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted_values(each, hide) for each in value]
+    return value
 
 
 def _redacted(text: str, *, is_text: bool, depth: int) -> str:

@@ -18,6 +18,7 @@ from fsspec.core import split_protocol
 from bar_model.errors import BadInput
 from pipeline.file_patterns import FilePattern
 from pipeline.filesystem import Entry, LeaveOut, describe_file, forget, fresh_filesystem, list_folder, open_filesystem
+from pipeline.redaction import redacted
 
 # Object stores whose put can be made conditional ("only if the name is free"). Elsewhere fsspec would imitate it by
 # looking first and writing then, so that two writers could both succeed.
@@ -267,7 +268,7 @@ def local_copy(url: str) -> Path:
     entries = [describe_file("", filesystem.info(folder.url))] if is_file else list(folder.walk())
     identity = hashlib.sha256(repr((folder.url, entries)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bar"
-    target = cache / identity / folder.url.rsplit("/", 1)[-1]
+    target = cache / identity / _cached_name(folder.url)
     if not target.exists():
         aside = cache / f".{identity}-{uuid.uuid4().hex}" / target.name
         for entry in entries:
@@ -281,6 +282,13 @@ def local_copy(url: str) -> Path:
             if not target.exists():
                 raise
     return target
+
+
+def _cached_name(url: str) -> str:
+    """The name of a downloaded file; where a query with secrets stands behind it, without that."""
+    shown = redacted(url)
+    name = shown.rsplit("/", 1)[-1]
+    return name if shown == url else name.partition("?")[0]
 
 
 def _folder_there(path: str) -> BadInput:

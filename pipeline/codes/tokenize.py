@@ -28,13 +28,11 @@ from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
 from pipeline.images.class_folders import ImageFolder
-from pipeline.images.class_map import read_classes
 from pipeline.images.codec import CROP_RULE, VIEWS, to_model
 from pipeline.images.left_out import LeftOut
-from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import Source
-from pipeline.images.urls.policy import UrlPolicy
+from pipeline.images.source_config import SourceConfig
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.storage import Folder, local_copy
 from pipeline.tracking.run import Run
@@ -42,7 +40,7 @@ from pipeline.tracking.start import TrackingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizeConfig:
+class TokenizeConfig(SourceConfig):
     """Which images become codes, by which tokenizer, and on what."""
 
     source: SourceUrl
@@ -53,22 +51,8 @@ class TokenizeConfig:
     """Folder for the codes."""
     views: tuple[str, ...]
     """What is kept of an image: crop, flip."""
-    classes: InputUrl | None = None
-    """JSON file of labels by class name (else: class folders count in the order of their names, others as given)."""
     class_numbers: Literal["kept", "sorted"] = "kept"
     """Numbers of new class folders: kept puts them after those in OUT; sorted renumbers all, and so wants a new OUT."""
-    num_classes: Positive | None = None
-    """Labels from here on are refused before any work."""
-    label_column: str = "label"
-    """Column of labels in Parquet and CSV files."""
-    image_column: str | None = None
-    """Column of images in Parquet files that have several, or field of the samples of tars, such as input.jpg."""
-    allow_local: bool = False
-    """A list of URLs may name files of this machine outside of its own folder, also with file://."""
-    allow_private: bool = False
-    """A list may name hosts at private addresses (this machine's, too), and stores outside of its own folder."""
-    allow_proxies: bool = False
-    """A list's URLs go through the proxies of http_proxy and https_proxy, which then look up the hosts themselves."""
     on_change: OnChange = "stop"
     """What to do with images that changed or went since they were encoded: reencode takes them as they are now."""
     source_moved: bool = False
@@ -109,17 +93,7 @@ def tokenize(config: TokenizeConfig, run: Run | None = None) -> Manifest:
     Raises:
         BadInput: the source, the tokenizer or the folder can't be used, or too many images had to be quarantined.
     """
-    classes = read_classes(config.classes) if config.classes else None
-    source = open_source(
-        config.source,
-        classes=classes,
-        num_classes=config.num_classes,
-        label_column=config.label_column,
-        image_column=config.image_column,
-        policy=UrlPolicy(
-            allow_local=config.allow_local, allow_private=config.allow_private, allow_proxies=config.allow_proxies
-        ),
-    )
+    source = config.open(config.source)
     if not isinstance(source, ImageFolder):
         print(source.summary, flush=True)
     elif config.class_numbers == "sorted":

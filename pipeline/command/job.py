@@ -15,6 +15,7 @@ from bar_model.errors import BadInput
 from pipeline.command.options import Parsed, first_line, parse_config, parse_preset
 from pipeline.command.ray_failures import is_of_ray, work_failed
 from pipeline.paths import check_paths
+from pipeline.redacted_output import hide_secrets
 
 Configuration = TypeVar("Configuration")
 Job = Callable[[Configuration], object]
@@ -57,6 +58,7 @@ def _run(
     parse: Callable[[str, str, list[str]], Parsed[Configuration]],
     arguments: Sequence[str] | None,
 ) -> NoReturn:
+    hide_secrets()
     parsed = None
     given = list(sys.argv[1:] if arguments is None else arguments)
     about = first_line(job.__doc__ or sys.modules[job.__module__].__doc__)

@@ -17,6 +17,7 @@ from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_f
 from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, open_reference
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.features.folder import FeatureFolder, Summary
+from pipeline.images.source_config import SourceConfig
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.reports.page import Illustration
 from pipeline.reports.publish import Findings, report_once
@@ -32,13 +33,13 @@ ImageCount = Annotated[int, Range(least=4, most=10**9)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(SourceConfig):
     """Which samples are judged, by which reference, and how their features are taken."""
 
     samples: tuple[InputUrl, ...]
     """Folders of samples, one a seed, or npz files (N, H, W, 3) of uint8 that others have drawn."""
     reference: SourceUrl
-    """Npz file of moments and pictures as ADM publishes them, or a folder of class folders of pictures."""
+    """Npz file of moments and pictures as ADM publishes them, or any source of pictures that tokenizing takes."""
     out: OutputFolder
     """Folder for the report."""
     features: OutputFolder | None = None
@@ -127,8 +128,10 @@ def _open(config: EvaluateConfig) -> Subject:
             raise BadInput(f"{url} holds pictures of {image_set.image_size} px, but {config.samples[0]} of {size} px")
     networks = config.extract.networks
     needed = (*MOMENTS, *([DINOV2] if networks.dinov2 is not None else []))
-    reference = open_reference(config.reference, size, needed)
-    neighbours = reference.image_set if config.neighbours is None else open_image_set(config.neighbours, size)
+    reference = open_reference(config.reference, size, needed, sources=config)
+    neighbours = reference.image_set
+    if config.neighbours is not None:
+        neighbours = open_image_set(config.neighbours, size, sources=config)
     protocol = FidProtocol.of(
         [image_set.samples.drawing if isinstance(image_set, SampleImageSet) else None for image_set in sets],
         reference,

@@ -20,6 +20,7 @@ from pipeline.evaluation.image_sets import ImageSet, image_set_fingerprint, open
 from pipeline.execution.determinism import check_unchanged
 from pipeline.features.networks import Extractor, FeatureNetworksConfig
 from pipeline.images.codec import CROP_RULE, from_model, to_model
+from pipeline.images.source_config import SourceConfig
 from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.pixels import psnr, ssim
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
@@ -46,13 +47,13 @@ SHOWN_PAIRS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateTokenizerConfig:
+class EvaluateTokenizerConfig(SourceConfig):
     """Which tokenizer is judged, and on which images."""
 
     tokenizer: InputUrl
     """Tokenizer: a model folder or a published .bin file, of any URL."""
     source: SourceUrl
-    """Folder of class folders of pictures that its training has not seen; for the published figures, ImageNet's
+    """Pictures that its training has not seen, any source that tokenizing takes; for the published figures, ImageNet's
     validation set."""
     out: OutputFolder
     """Folder for the report."""
@@ -151,7 +152,7 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
     path = local_copy(config.tokenizer)
     tokenizer = checkpoint.load_tokenizer(path)
     size = tokenizer.config.image_size
-    image_set = open_image_set(config.source, size)
+    image_set = open_image_set(config.source, size, sources=config)
     protocol = ReconstructionProtocol(
         pictures=image_set_fingerprint(image_set),
         tokenizer=checkpoint.fingerprint_of(path),

@@ -17,9 +17,10 @@ from pipeline.execution.records import Records
 from pipeline.execution.unit import Row, Unit
 from pipeline.features.shard import COLUMN
 from pipeline.images.codec import CROP_RULE
-from pipeline.images.open_source import open_source
 from pipeline.images.read import read_images
 from pipeline.images.source import ListedImage, Source, in_portions
+from pipeline.images.source_config import SourceConfig
+from pipeline.redaction import redacted_values
 from pipeline.samples.folder import SampleFolder
 from pipeline.storage import Folder, absolute, local_copy
 
@@ -172,7 +173,7 @@ class FolderImageSet:
     @property
     def identity(self) -> dict[str, Any]:
         """What distinguishes the set from others, beside its plan (JSON values)."""
-        return {**self.source.identity, "image_size": self.image_size, "crop_rule": CROP_RULE}
+        return {**redacted_values(self.source.identity), "image_size": self.image_size, "crop_rule": CROP_RULE}
 
     def plan(self) -> Iterator[Unit]:
         """The units in which the images are read, in order."""
@@ -184,11 +185,13 @@ class FolderImageSet:
         return read_images(self.source, [ListedImage(*fields) for fields in unit.payload], self.image_size)
 
 
-def open_image_set(url: str, image_size: int | None = None, *, tokenizer: str | None = None) -> ImageSet:
+def open_image_set(
+    url: str, image_size: int | None = None, *, tokenizer: str | None = None, sources: SourceConfig | None = None
+) -> ImageSet:
     """The set of images at a path or URL.
 
     A folder of class folders needs an image size, because it has none of its own. The tokenizer decodes samples that
-    were kept as codes alone.
+    were kept as codes alone; `sources` says how images are read from other sources.
 
     Raises:
         BadInput: there is no such set, or its images have another size.
@@ -198,7 +201,7 @@ def open_image_set(url: str, image_size: int | None = None, *, tokenizer: str | 
     elif Folder(url).list("manifest-*.json"):
         image_set = SampleImageSet(SampleFolder.open(url, absolute(tokenizer)))
     elif image_size is not None:
-        image_set = FolderImageSet(open_source(url), image_size)
+        image_set = FolderImageSet((sources or SourceConfig()).open(url), image_size)
     else:
         raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {IMAGES_ARRAY}")
     if image_size not in (None, image_set.image_size):

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from bar_model.errors import BadInput
 from pipeline.evaluation.image_sets import IMAGES_ARRAY, ImageSet, NpzImageSet, image_set_fingerprint, open_image_set
 from pipeline.features.folder import FeatureFolder, Summary
+from pipeline.images.source_config import SourceConfig
 from pipeline.metrics.frechet import Moments
 from pipeline.storage import local_copy
 
@@ -62,14 +63,18 @@ class Reference:
         return computed._replace(moments={**computed.moments, **self.moments})
 
 
-def open_reference(url: str, image_size: int, needed: tuple[str, ...] = tuple(MOMENTS)) -> Reference:
+def open_reference(
+    url: str, image_size: int, needed: tuple[str, ...] = tuple(MOMENTS), *, sources: SourceConfig | None = None
+) -> Reference:
     """The reference in an npz file or a folder of images, to compare moments of the features `needed`.
+
+    `sources` says how images are read.
 
     Raises:
         BadInput: it is neither, or its images have another size.
     """
     if not url.endswith(".npz"):
-        image_set = open_image_set(url, image_size)
+        image_set = open_image_set(url, image_size, sources=sources)
         return Reference(identity=image_set_fingerprint(image_set), moments={}, image_set=image_set, needed=needed)
     file = NpzImageSet(url)
     moments = {

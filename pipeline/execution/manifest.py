@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bar_model.errors import BadInput, one_line
+from pipeline.redaction import redacted_values
 from pipeline.storage import Folder
 
 FORMAT = 2
@@ -146,16 +147,17 @@ class Manifest:
         Raises:
             BadInput: what is published neither holds all of this nor is held by it.
         """
+        shown = replace(self, configuration=self._shown)
         while True:
             newest = Manifest.newest(folder)
-            if newest is not None and newest.holds(self):
+            if newest is not None and newest.holds(shown):
                 return newest
-            if newest is not None and not self.holds(newest):
+            if newest is not None and not shown.holds(newest):
                 raise BadInput(
                     f"{folder.path(newest.name)}: another run published something else ({newest.fingerprint}, this "
-                    f"run has {self.fingerprint}): run again, to add to what is there"
+                    f"run has {shown.fingerprint}): run again, to add to what is there"
                 )
-            mine = replace(self, generation=newest.generation + 1 if newest is not None else 1)
+            mine = replace(shown, generation=newest.generation + 1 if newest is not None else 1)
             if folder.create(mine.name, mine.encode()):
                 return mine
 
@@ -163,7 +165,7 @@ class Manifest:
         """Whether this manifest equals the other but for the generation, or has added units or dropped items."""
         if self.fingerprint == replace(other, generation=self.generation).fingerprint:
             return True
-        if self.stage != other.stage or self.configuration != other.configuration:
+        if self.stage != other.stage or self._shown != other._shown:
             return False
         mine = {file.name: file for file in self.files}
         added = len(self.files) - len(other.files)
@@ -175,6 +177,11 @@ class Manifest:
                 return False
             added += len(file.dropped) - len(theirs.dropped)
         return added > 0
+
+    @property
+    def _shown(self) -> Any:
+        """The configuration without the secrets that folders of older versions have in it."""
+        return redacted_values(self.configuration)
 
     def encode(self) -> bytes:
         """The content of the manifest's file: JSON that can be read without this code."""
@@ -237,6 +244,7 @@ def read_checked(
 def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, claim: bool = True) -> Manifest | None:
     """Claims a folder for a stage with the configuration of its files, and gives its newest manifest, if any.
 
+    URLs in the configuration are kept and compared without their secrets, which change while their files do not.
     Without `claim`, a folder that no stage has claimed stays unclaimed.
 
     Raises:
@@ -244,7 +252,7 @@ def open_stage(folder: Folder, stage: str, configuration: Mapping[str, Any], *, 
     """
     if not (claim_stage(folder, stage, configuration) if claim else not folder.exists(STAGE_FILE)):
         there = _read_claim(folder)
-        differences = list(_differences(there, json.loads(_claim(stage, configuration))))
+        differences = list(_differences(redacted_values(there), json.loads(_claim(stage, configuration))))
         if differences:
             more = (
                 f"; and {len(differences) - DIFFERENCES_NAMED:,} more" if len(differences) > DIFFERENCES_NAMED else ""
@@ -279,7 +287,7 @@ def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | Non
 
 
 def _claim(stage: str, configuration: Mapping[str, Any]) -> bytes:
-    document = {"format": FORMAT, "stage": stage, "configuration": configuration}
+    document = {"format": FORMAT, "stage": stage, "configuration": redacted_values(configuration)}
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 

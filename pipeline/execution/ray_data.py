@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from bar_model.errors import BadInput
 from pipeline.execution.unit import Receipt, Row, Unit, Work, find_unit, finish_unit
+from pipeline.redacted_output import hiding_secrets
 from pipeline.storage import Folder
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -93,6 +94,7 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
         yield Unit.from_json(row["unit"]), Receipt.from_json(row["receipt"])
 
 
+@hiding_secrets
 def _read(folder: Folder, work: Work, row: Row) -> Row:
     """The row that a unit is made from, or its receipt if its file is there by now; the other steps let that pass.
 
@@ -104,13 +106,16 @@ def _read(folder: Folder, work: Work, row: Row) -> Row:
 
 
 class _Worker:
+    @hiding_secrets
     def __init__(self, work: Work) -> None:
         self._step = work.build()
 
+    @hiding_secrets
     def __call__(self, row: Row) -> Row:
         return row if "receipt" in row else {"unit": row["unit"], **self._step(row)}
 
 
+@hiding_secrets
 def _write(folder: Folder, work: Work, row: Row) -> Row:
     if "receipt" in row:
         return row

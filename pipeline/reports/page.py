@@ -11,6 +11,7 @@ from PIL import Image
 
 from bar_model.configuration import parameters
 from pipeline.images.codec import to_png
+from pipeline.redaction import redact_text
 from pipeline.reports.panel import Panel, draw_panel
 from pipeline.reports.report import Report, table_rows
 from pipeline.tracking.lineage import Origin
@@ -51,6 +52,7 @@ def draw_report(title: str, report: Report, illustrations: Sequence[Illustration
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_without_secrets,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -66,6 +68,11 @@ def draw_report(title: str, report: Report, illustrations: Sequence[Illustration
         protocol=parameters(report.protocol),
     )
     return page.encode()
+
+
+def _without_secrets(value: object) -> object:
+    """What a template shows, without the secrets of URLs in it; images are left as they are."""
+    return redact_text(value) if type(value) is str and not value.startswith("data:") else value
 
 
 def _reduced(

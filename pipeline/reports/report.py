@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bar_model.configuration import plain
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
+from pipeline.redaction import redact_text, redacted_values
 from pipeline.storage import Folder
 
 FORMAT = 1
@@ -89,6 +90,7 @@ class Report:
         """The bytes of report.json."""
         results = {result.figure.name: _fields(result) for result in self.results}
         document = {"format": FORMAT, "protocol": plain(self.protocol), "results": results, "notes": self.notes}
+        document = redacted_values(document, redact_text)
         return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
     def publish(

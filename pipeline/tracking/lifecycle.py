@@ -18,9 +18,10 @@ from typing import Any
 
 from bar_model.configuration import parameters, plain
 from bar_model.errors import BadInput
+from pipeline.redaction import redacted_values
 from pipeline.storage import Folder
 from pipeline.tracking.address import RunAddress
-from pipeline.tracking.lineage import SUMMARY_FILE, RunSummary
+from pipeline.tracking.lineage import SUMMARY_FILE, RunSummary, find_summary
 from pipeline.tracking.outbox import (
     flush_outbox,
     journal_header,
@@ -111,10 +112,11 @@ class RunDriver:
         outbox = take_outbox(address)
         if outbox is None:  # The disk can't be written, and the log has said so.
             return
-        if not outbox.close():
+        if self._lock is not None:  # Before records may be set aside: nobody else has to close this run.
+            (address.folder / DRIVER_FILE).unlink(missing_ok=True)
+        if not outbox.close() and not outbox.sender.is_refused:
             logger.warning("The end of run %s waits in %s for its server", address.name, address.folder)
         if self._lock is not None:
-            (address.folder / DRIVER_FILE).unlink(missing_ok=True)
             os.close(self._lock)
         remove_if_empty(address.folder)
 
@@ -124,16 +126,23 @@ class RunDriver:
         except Exception as error:  # A file system may raise anything: the work is done, and only its summary is lost.
             logger.warning("The summary of run %s can't be written to %s: %s", self._address.name, out, error)
 
+    def _keep_key(self, out: Folder) -> None:
+        """Keeps the run's key in the output folder, also in the place of a damaged summary."""
+        key = json.dumps({"run": self._address.key}).encode()
+        if not out.create(SUMMARY_FILE, key) and find_summary(out.url) is None:
+            out.write(SUMMARY_FILE, key)
+
     def _open(self) -> None:
         address = self._address
         if (parent := _drivers.get(address.parent or "")) is not None:
             parent.begin()
         if self._out is not None:
-            Folder(self._out).create(SUMMARY_FILE, json.dumps({"run": address.key}).encode())
+            self._keep_key(Folder(self._out))
         close = {"kind": "close", "status": "KILLED", "driver": self._name, "reason": DRIVER_DIED}
         self._lock = lock_driver_file(address.folder, journal_header(address), close)
-        put_record(address, "open", driver=self._name, tags=self._tags, parameters=parameters(self._configuration))
-        config = json.dumps(plain(self._configuration), indent=2).encode()
+        shown = redacted_values(plain(self._configuration))
+        put_record(address, "open", driver=self._name, tags=self._tags, parameters=parameters(shown))
+        config = json.dumps(shown, indent=2).encode()
         put_file(address, "artifact", config, name="config.json")
         flush_outbox(address)
         start_sweeping(address.folder.parent, sender_for_ended_run)

@@ -4,15 +4,23 @@ A job that tracks its run leaves a summary of it, tracking.json, in its output f
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
+from bar_model.errors import one_line
+from pipeline.redaction import redact_text, redacted, redacted_values
 from pipeline.storage import Folder
 
 SUMMARY_FILE = "tracking.json"
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, ImportError)
-"""What reading a summary may raise: there is no folder, no file system for the URL, or another kind of file."""
+
+logger = logging.getLogger(__name__)
+
+
+class DamagedSummary(ValueError):
+    """A summary that is empty, cut off, or another kind of file."""
 
 
 class Input(NamedTuple):
@@ -48,12 +56,31 @@ class RunSummary:
 
         Raises:
             FileNotFoundError: There is none.
+            DamagedSummary: It is empty, cut off, or another kind of file.
         """
-        document = json.loads(folder.read(SUMMARY_FILE))
-        inputs = [Input(*each) for each in document.get("inputs", [])]
-        return cls(
-            run=document["run"], inputs=inputs, metrics=document.get("metrics", {}), tags=document.get("tags", {})
-        )
+        data = folder.read(SUMMARY_FILE)
+        try:
+            document = json.loads(data)
+            run, inputs = document["run"], [Input(*each) for each in document.get("inputs", [])]
+            metrics, tags = dict(document.get("metrics", {})), dict(document.get("tags", {}))
+            texts = [run, *chain.from_iterable(inputs), *metrics, *tags, *tags.values()]
+            if not run or not all(isinstance(text, str) for text in texts):
+                raise TypeError("its values are of other types")
+            metrics = {name: float(value) for name, value in metrics.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DamagedSummary(f"{folder.path(SUMMARY_FILE)} is damaged ({one_line(error)})") from error
+        return cls(run=run, inputs=inputs, metrics=metrics, tags=tags)
+
+    @classmethod
+    def read_if_whole(cls, folder: Folder) -> "RunSummary | None":
+        """The summary in an output folder; None if there is none, or, after a warning, if it is damaged."""
+        try:
+            return cls.read(folder)
+        except FileNotFoundError:
+            return None
+        except DamagedSummary as error:
+            logger.warning("%s: it is left out of account and written anew", error)
+            return None
 
     def record(self, kind: str, content: Mapping[str, Any]) -> None:
         """Adds a record that a method of `Run` has made. Kinds without a place in the summary are left out."""
@@ -61,19 +88,17 @@ class RunSummary:
             case "metrics":
                 self.metrics |= content["values"]
             case "tags":
-                self.tags |= content["values"]
+                self.tags |= redacted_values(content["values"], redact_text)
             case "input":
-                self.inputs.append(Input(content["name"], Folder(content["url"]).url, content["fingerprint"]))
+                url = redacted(Folder(content["url"]).url)
+                self.inputs.append(Input(content["name"], url, content["fingerprint"]))
 
     def save(self, folder: Folder) -> None:
         """Adds this summary to what an earlier start of the run has left in the folder.
 
         If that changes nothing, the file is not written.
         """
-        try:
-            before = RunSummary.read(folder)
-        except FileNotFoundError:
-            before = RunSummary(run="")
+        before = RunSummary.read_if_whole(folder) or RunSummary(run="")
         inputs = list(dict.fromkeys(self.inputs)) or before.inputs
         metrics, tags = before.metrics | self.metrics, before.tags | self.tags
         after = RunSummary(run=self.run, inputs=inputs, metrics=metrics, tags=tags)
@@ -99,7 +124,7 @@ def find_summary(url: str) -> RunSummary | None:
     """The summary in the folder at `url`. None if there is none, or none that can be read."""
     try:
         return RunSummary.read(Folder(url))
-    except _UNREADABLE:
+    except Exception:  # There is no folder, or its server asks for the password that was taken out: of any kind.
         return None
 
 

@@ -1,12 +1,10 @@
-"""Sends a run's records to MLflow; the only module that imports it.
+"""Sends a run's records to MLflow.
 
 Each record may come a second time, at any age: what MLflow has already is not sent again.
 """
 
-import functools
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -16,10 +14,13 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from bar_model.errors import BadInput
+from bar_model.errors import one_line
+from pipeline.redaction import redacted
 from pipeline.tracking.address import RunAddress
+from pipeline.tracking.file_delivery import FileDelivery
 from pipeline.tracking.lineage import Judged
-from pipeline.tracking.spool import Record
+from pipeline.tracking.mlflow_client import FORBIDDEN, REFUSALS, client_of, explain_deletion
+from pipeline.tracking.spool import Record, Undeliverable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,16 +32,6 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's limits: metrics of a batch, parameters or tags of a batch, characters of a parameter and of a digest.
 MAX_METRICS, MAX_PAIRS, MAX_VALUE, MAX_DIGEST = 1000, 100, 6000, 36
 EXTERNAL = "mlflow.model.isExternal"  # Tag of a model whose files lie outside of MLflow.
-# The error codes by which MLflow refuses a record for good.
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
-# By default, MLflow waits 245 s for a dead server. To give up soon costs nothing, since records wait in the spool.
-# The other settings keep it from printing and from sending telemetry.
-ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 
 Item = TypeVar("Item")
 
@@ -51,8 +42,9 @@ class MlflowRun:
     The kinds of records are those that the methods of `Run` make, and the driver's `open` and `close`.
     """
 
-    def __init__(self, address: RunAddress) -> None:
+    def __init__(self, address: RunAddress, *, quiet: bool = False) -> None:
         self._address = address
+        self._delivery = FileDelivery(f"run {address.name}", address.folder, quiet=quiet)
         self._experiment: str | None = None
         self._id: str | None = None
         self._is_new = False
@@ -64,16 +56,31 @@ class MlflowRun:
         """MLflow's id of the run. None as long as the run has not been made there."""
         return self._id or self._find(self._address.key)
 
-    def deliver(self, records: list[Record]) -> None:
-        """Sends records in their order, except what MLflow has already.
+    def deliver(self, records: list[Record]) -> list[Record]:
+        """Sends records in their order and then their files, except what MLflow has already.
+
+        Gives the records of files whose store can't be reached, which does not hold up the others.
 
         Raises:
+            Undeliverable: MLflow refuses all of the run for good.
             Exception: Of MLflow or its client, if MLflow can't be reached.
         """
+        from mlflow.exceptions import MlflowException
+
+        files = [record for record in records if record["kind"] in self._files]
+        try:
+            self._send([record for record in records if record["kind"] not in self._files])
+            if files:
+                self._require_id()
+            return self._delivery.send(files, self._send_file, self._store)
+        except MlflowException as error:
+            if error.error_code in FORBIDDEN:
+                raise Undeliverable(one_line(error)[:300]) from error
+            raise
+
+    def _send(self, records: Iterable[Record]) -> None:
         one_by_one = {
             "open": self._send_open,
-            "figure": self._send_figure,
-            "artifact": self._send_artifact,
             "input": self._send_input,
             "model": self._send_model,
             "close": self._send_close,
@@ -85,23 +92,47 @@ class MlflowRun:
                 self._send_tags({name: value for record in group for name, value in record["values"].items()})
             elif kind in one_by_one:
                 for record in group:
-                    _send_unless_refused([record], lambda records, kind=kind: one_by_one[kind](records[0]))
+                    self._send_unless_refused([record], lambda records, kind=kind: one_by_one[kind](records[0]))
+
+    @property
+    def _files(self) -> dict[str, Callable[[Record], None]]:
+        return {"figure": self._send_figure, "artifact": self._send_artifact}
+
+    def _send_file(self, record: Record) -> None:
+        self._send_unless_refused([record], lambda records: self._files[records[0]["kind"]](records[0]))
+
+    def _store(self) -> str:
+        """Where MLflow keeps the run's files."""
+        try:
+            return redacted(str(self._client.get_run(self._require_id()).info.artifact_uri))
+        except Exception:  # Of MLflow, which can't be reached any more.
+            return "it"
 
     def _send_open(self, record: Record) -> None:
-        """Makes the run, or opens it again."""
-        self._id = self._find(self._address.key)
+        """Makes the run, or opens it again; the reason why it ended before is no longer true then."""
+        self._id = self._find(self._address.key, opened_by=record["driver"])
         self._is_new = self._id is None
         if self._id is None:
             tags = {"bar.key": self._address.key}
             if self._address.parent is not None:
                 tags["mlflow.parentRunId"] = self._require(self._find(self._address.parent))
-            self._id = self._client.create_run(
-                self._experiment_id(), record["time"], tags, self._address.name
-            ).info.run_id
+            self._id = self._create(record["time"], tags)
         else:
             self._client.update_run(self._id, status="RUNNING")
+            if "bar.reason" in self._client.get_run(self._id).data.tags:
+                self._client.delete_tag(self._id, "bar.reason")
         self._send_parameters(record["parameters"])
         self._send_tags({**record["tags"], "bar.driver": record["driver"]})
+
+    def _create(self, started: int, tags: dict[str, str]) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.create_run(self._experiment_id(), started, tags, self._address.name).info.run_id
+        except MlflowException as error:
+            if error.error_code in REFUSALS:
+                raise Undeliverable(one_line(error)[:300]) from error
+            raise
 
     def _send_close(self, record: Record) -> None:
         """Ends the run, unless another driver has opened it since."""
@@ -122,7 +153,7 @@ class MlflowRun:
             if record["step"] not in self._steps_of(name)
         }
         for batch in _batches(list(points.values()), MAX_METRICS):
-            _send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), metrics=some))
+            self._send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), metrics=some))
             for point in batch:
                 self._steps[point.key].add(point.step)
 
@@ -148,14 +179,14 @@ class MlflowRun:
         short = {k: v if len(v) <= MAX_VALUE else v[: MAX_VALUE - len(mark)] + mark for k, v in parameters.items()}
         known = {} if self._is_new else self._client.get_run(self._require_id()).data.params
         for batch in _batches([Param(name, value) for name, value in short.items() if name not in known], MAX_PAIRS):
-            _send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), params=some))
+            self._send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), params=some))
         self._send_tags({f"changed.{name}": value for name, value in short.items() if known.get(name, value) != value})
 
     def _send_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
         for batch in _batches([RunTag(name, value) for name, value in tags.items()], MAX_PAIRS):
-            _send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), tags=some))
+            self._send_unless_refused(batch, lambda some: self._client.log_batch(self._require_id(), tags=some))
 
     def _send_figure(self, record: Record) -> None:
         name, step, file = record["name"], record["step"], self._address.folder / record["file"]
@@ -217,17 +248,25 @@ class MlflowRun:
         return client_of(self._address.uri)
 
     def _experiment_id(self) -> str:
-        """The id of the run's experiment, which is made if it is missing."""
+        """The id of the run's experiment, which is made if it is missing.
+
+        Raises:
+            Undeliverable: It was deleted, or MLflow refuses its name.
+        """
         from mlflow.exceptions import MlflowException
 
         name = self._address.experiment
         while self._experiment is None:
             if (found := self._client.get_experiment_by_name(name)) is not None:
+                if found.lifecycle_stage != "active":
+                    raise Undeliverable(explain_deletion(name, found.experiment_id))
                 self._experiment = found.experiment_id
                 break
             try:
                 self._experiment = self._client.create_experiment(name, tags=EXPERIMENT_TAGS)
             except MlflowException as error:
+                if error.error_code in REFUSALS:
+                    raise Undeliverable(one_line(error)[:300]) from error
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # Else another process was first.
                     raise
         return self._experiment
@@ -241,50 +280,48 @@ class MlflowRun:
             raise ConnectionError(f"the driver of {self._address.name} has not made the run yet")
         return run_id
 
-    def _find(self, key: str) -> str | None:
-        found = self._client.search_runs([self._experiment_id()], f"tags.`bar.key` = '{key}'")
-        return found[0].info.run_id if found else None
+    def _find(self, key: str, *, opened_by: str | None = None) -> str | None:
+        """MLflow's id of the run of a key. None if it was not made yet, or deleted before this driver opened it.
 
+        Raises:
+            Undeliverable: It was deleted.
+        """
+        from mlflow.entities import ViewType
 
-@functools.cache
-def client_of(uri: str) -> "MlflowClient":
-    """MLflow's client for a server or database, which gives up soon and logs little. It takes seconds to import."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+        found = self._client.search_runs([self._experiment_id()], f"tags.`bar.key` = '{key}'", ViewType.ALL)
+        active = [run for run in found if run.info.lifecycle_stage == "active"]
+        if active or not found:
+            return active[0].info.run_id if active else None
+        if opened_by is not None and found[0].data.tags.get("bar.driver") != opened_by:
+            return None
+        raise Undeliverable(f"the run was deleted: `mlflow runs restore --run-id {found[0].info.run_id}` restores it")
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    return MlflowClient(uri)
+    def _send_unless_refused(self, items: Sequence[Item], send: Callable[[Sequence[Item]], Any]) -> None:
+        """Sends the items that MLflow takes. One that it refuses for good is skipped with a warning; the rest is sent.
 
+        Raises:
+            Undeliverable: It refuses every item of this run, which was deleted, or the experiment of which was.
+        """
+        from mlflow.exceptions import MlflowException
 
-def make_tables(uri: str) -> None:
-    """Makes MLflow's tables in a database, unless they are there.
+        try:
+            send(items)
+        except MlflowException as error:
+            if error.error_code not in REFUSALS:
+                raise
+            self._check_not_deleted()
+            if len(items) == 1:
+                logger.warning("MLflow refuses %s: %s", items[0], str(error).splitlines()[0])
+                return
+            for item in items:
+                self._send_unless_refused([item], send)
 
-    Raises:
-        BadInput: The database can't be opened.
-    """
-    try:
-        client_of(uri).search_experiments(max_results=1)
-    except Exception as error:  # SQLAlchemy's, MLflow's or the system's, of many kinds.
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"tracking.uri {uri} can't be opened ({reason}): name another database") from error
+    def _check_not_deleted(self) -> None:
+        self._experiment = None
+        self._experiment_id()
+        if self._id is not None and self._find(self._address.key) is None:
+            raise Undeliverable("the run was deleted for good")
 
 
 def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _send_unless_refused(items: Sequence[Item], send: Callable[[Sequence[Item]], Any]) -> None:
-    """Sends the items that MLflow takes. One that it refuses for good is skipped with a warning; the rest is sent."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        send(items)
-    except MlflowException as error:
-        if error.error_code not in REFUSALS:
-            raise
-        if len(items) == 1:
-            logger.warning("MLflow refuses %s: %s", items[0], str(error).splitlines()[0])
-            return
-        for item in items:
-            _send_unless_refused([item], send)

@@ -9,12 +9,15 @@ import threading
 import time
 import uuid
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.redaction import redact_text, redacted, redacted_values
 from pipeline.tracking.address import RunAddress
 from pipeline.tracking.mlflow_server import MlflowRun
-from pipeline.tracking.spool import Journal, Record, Sender
+from pipeline.tracking.spool import Journal, Record, Sender, write_private
+from pipeline.tracking.undeliverable import explain, set_aside, set_aside_folder
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class Outbox:
     def __init__(self, address: RunAddress) -> None:
         self.server = MlflowRun(address)
         self.journal = Journal(address.folder, journal_header(address))
-        self.sender = Sender(address.folder, self.server.deliver, address.uri)
+        self.sender = _sender(address, self.server)
         self.sender.start()
 
     def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
@@ -65,9 +68,10 @@ def take_outbox(address: RunAddress) -> Outbox | None:
 
 
 def put_record(address: RunAddress, kind: str, **content: Any) -> None:
-    """Puts a record into the outbox. Its kind is that of a method of `MlflowRun`."""
+    """Puts a record, without secrets of URLs, into the outbox. Its kind is that of a method of `MlflowRun`."""
     try:
-        outbox_of(address).journal.append({"kind": kind, "time": time.time_ns() // 1_000_000, **content})
+        shown = redacted_values(content, redact_text)
+        outbox_of(address).journal.append({"kind": kind, "time": time.time_ns() // 1_000_000, **shown})
     except OSError as error:
         logger.warning("Lost a record of run %s: %s can't be written: %s", address.name, address.folder, error)
 
@@ -77,7 +81,7 @@ def put_file(address: RunAddress, kind: str, data: bytes, **content: Any) -> Non
     file = address.folder / f"{uuid.uuid4().hex}.data"
     try:
         outbox_of(address)  # Makes the folder.
-        file.write_bytes(data)
+        write_private(file, data)
     except OSError as error:
         logger.warning("Lost a %s of run %s: %s can't be written: %s", kind, address.name, address.folder, error)
     else:
@@ -106,7 +110,18 @@ def address_in(header: Record, spool: Path) -> RunAddress:
 def sender_for_ended_run(spool: Path, header: Record) -> Sender:
     """A sender for a spool that a run of another process has left on this machine."""
     address = address_in(header, spool)
-    return Sender(spool, MlflowRun(address).deliver, address.uri, quiet=True)
+    return _sender(address, MlflowRun(address, quiet=True), quiet=True)
+
+
+def _sender(address: RunAddress, server: MlflowRun, *, quiet: bool = False) -> Sender:
+    spool, uri = address.folder, redacted(address.uri)
+
+    def refuse(reason: str) -> None:
+        if explain(spool, uri, reason):
+            text = "%s will not take run %s (%s): its records are kept in %s, and the text beside it says what to do"
+            logger.warning(text, uri, address.name, reason, set_aside_folder(spool))
+
+    return Sender(spool, server.deliver, uri, quiet=quiet, refuse=refuse, set_aside=partial(set_aside, spool))
 
 
 def _forget() -> None:

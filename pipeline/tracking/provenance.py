@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pipeline.redaction import redacted
+
 PACKAGES = ("bar", "mlflow", "numpy", "pyarrow", "ray", "torch", "torchvision", "transformers")
 
 
@@ -18,9 +20,9 @@ def provenance() -> dict[str, str]:
     """Tags of the user, command, host, package versions and commit, under MLflow's names if it has them."""
     tags = {
         "mlflow.user": getpass.getuser(),
-        "mlflow.source.name": sys.argv[0],
+        "mlflow.source.name": redacted(sys.argv[0]),
         "mlflow.source.type": "JOB" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "LOCAL",
-        "bar.command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "bar.command": shlex.join([Path(sys.executable).name, *map(redacted, sys.argv)]),
         "bar.host": socket.gethostname(),
         "bar.version.python": sys.version.split()[0],
     }

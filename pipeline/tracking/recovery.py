@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.tracking.spool import Journal, Record, Sender, first_record, has_writer, remove_if_empty, try_lock
+from pipeline.tracking.undeliverable import FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,12 @@ def _sweep(spools: Path, sender_of: Callable[[Path, Record], Sender]) -> None:
     """
     waiting: dict[Path, Sender] = {}  # Kept, since each sender reports only once that its server is unreachable.
     while spools.exists():
-        for spool in sorted(path for path in spools.iterdir() if path.is_dir()):
+        for spool in sorted(path for path in spools.iterdir() if path.is_dir() and path.name != FOLDER):
             try:
                 _close_abandoned(spool)
                 if not has_writer(spool) and (header := first_record(spool)) is not None:
                     sender = waiting.pop(spool, None) or sender_of(spool, header)
-                    if not sender.send():
+                    if not sender.send() and spool.exists():
                         waiting[spool] = sender
                     sender.release()
                 remove_if_empty(spool)

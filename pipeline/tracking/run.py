@@ -113,9 +113,5 @@ class Run:
 
 def run_key(out: str | None) -> str:
     """The key of the run that an output folder belongs to, or a new one if there is none."""
-    if out is not None:
-        try:
-            return RunSummary.read(Folder(out)).run
-        except FileNotFoundError:
-            pass
-    return uuid.uuid4().hex
+    summary = RunSummary.read_if_whole(Folder(out)) if out is not None else None
+    return summary.run if summary is not None else uuid.uuid4().hex

@@ -12,9 +12,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from bar_model.errors import one_line
+from pipeline.redaction import redact_text
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,11 @@ SEND_INTERVAL_S = 1.0  # A record waits up to this long, so that several are sen
 MAX_RETRY_INTERVAL_S = 30.0  # Between two attempts while the server is unreachable.
 SEGMENT_BYTES = 8 << 20  # A journal goes on in a new file after this many bytes, so that the sent one can be removed.
 LOCK_FILE = "lock"  # In a spool; held by the process that sends.
+WAITING_FILES = "files.later"  # In a spool; a header, and records of files whose store can't be reached.
+
+
+class Undeliverable(Exception):
+    """The server refuses all records of a run for good; the message says why, and how that is mended."""
 
 
 class Journal:
@@ -69,18 +77,31 @@ class Sender:
     """Passes the spool's records to `deliver`, oldest journal first, while it holds the spool's lock.
 
     `deliver(records)` raises if the server can't be reached. The records then stay on the disk and come again, so
-    `deliver` has to skip what the server has already. One log line reports that the server is unreachable, one that
-    it is back; a `quiet` sender, for a run that ended long ago, reports both at debug level only.
+    `deliver` has to skip what the server has already. It gives those that have to wait while others need not, and gets
+    them again before the next. One log line reports that the server is unreachable, one that it is back; a `quiet`
+    sender, for a run that ended long ago, reports both at debug level only.
+
+    If `deliver` raises Undeliverable, `refuse(reason)` is called, and `set_aside` once no process writes any more.
     """
 
     def __init__(
-        self, spool: Path, deliver: Callable[[list[Record]], None], server: str, *, quiet: bool = False
+        self,
+        spool: Path,
+        deliver: Callable[[list[Record]], Sequence[Record]],
+        server: str,
+        *,
+        quiet: bool = False,
+        refuse: Callable[[str], None] = lambda reason: None,
+        set_aside: Callable[[], None] = lambda: None,
     ) -> None:
         self._level = logging.DEBUG if quiet else logging.WARNING
         self._spool = spool
         self._deliver = deliver
         self._server = server
+        self._refuse, self._set_aside = refuse, set_aside
         self._offsets: dict[Path, int] = {}
+        self._waiting: list[Record] | None = None
+        self.is_refused = False
         self._lock: int | None = None
         self._is_unreachable = False
         self._wake = threading.Event()
@@ -140,7 +161,7 @@ class Sender:
             self._wake.wait(pause_s)
             self._wake.clear()
             arrived = self.send()
-            has_to_wait = self._is_unreachable and not arrived
+            has_to_wait = (self._is_unreachable or self.is_refused) and not arrived
             pause_s = min(2 * pause_s, MAX_RETRY_INTERVAL_S) if has_to_wait else SEND_INTERVAL_S
         self.release()
 
@@ -148,11 +169,16 @@ class Sender:
         try:
             if not self._has_lock():
                 return False
+            if self._waiting_files():
+                self._send_records([])
             for journal in sorted(self._spool.glob("*.jsonl")):
                 self._send_journal(journal)
+        except Undeliverable as error:
+            self._give_up(str(error))
+            return False
         except Exception as error:  # A server or its client may raise anything, and the work must go on.
             if not self._is_unreachable:
-                reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                reason = redact_text(one_line(f"{type(error).__name__}: {error}"))[:300]
                 text = "%s can't be reached; its records wait in %s (%s)"
                 logger.log(self._level, text, self._server, self._spool, reason)
             self._is_unreachable = True
@@ -162,11 +188,44 @@ class Sender:
         self._is_unreachable = False
         return True
 
+    def _give_up(self, reason: str) -> None:
+        """Says why, and has the spool set aside, unless more may still be written to it."""
+        try:
+            if not self.is_refused:
+                self._refuse(reason)
+            self.is_refused = True
+            if not has_writer(self._spool):
+                self._set_aside()
+                self._offsets.clear()
+                self._waiting = None
+        except OSError as error:
+            logger.warning("%s can't be set aside: %s", self._spool, error)
+
+    def _send_records(self, records: list[Record]) -> None:
+        """Sends records after those that have waited, and keeps those that have to wait now."""
+        before = self._waiting_files()
+        waiting = list(self._deliver([*before, *records]))
+        if waiting != before:
+            path = self._spool / WAITING_FILES
+            if waiting:
+                lines = [first_record(self._spool) or {}, *waiting]
+                write_private(path, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+            else:
+                path.unlink()
+            self._waiting = waiting
+
+    def _waiting_files(self) -> list[Record]:
+        """The records that have waited, in their order; read once, since only the holder of the lock writes them."""
+        if self._waiting is None:
+            path = self._spool / WAITING_FILES
+            self._waiting = _read(path, 0)[0][1:] if path.exists() else []
+        return self._waiting
+
     def _send_journal(self, journal: Path) -> None:
         ended = _is_unlocked(journal)  # Checked before reading, so that nothing can follow what is read.
         records, end = _read(journal, self._offsets.setdefault(journal, 0))
         if records:
-            self._deliver(records)
+            self._send_records(records)
         self._offsets[journal] = end
         if ended:
             journal.unlink()
@@ -210,17 +269,32 @@ def has_writer(spool: Path) -> bool:
 
 
 def first_record(spool: Path) -> Record | None:
-    """The header of the spool's oldest journal, which names its run. None if there is no journal."""
-    for journal in sorted(spool.glob("*.jsonl")):
+    """The header of the spool's oldest journal, which names its run. None if there is nothing to send."""
+    for journal in [*sorted(spool.glob("*.jsonl")), *spool.glob(WAITING_FILES)]:
         records, _ = _read(journal, 0)
         return next(iter(records), None)
     return None
 
 
+def make_private(folder: Path) -> None:
+    """Makes a folder that only this user can open: records and the addresses of servers are for nobody else."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Writes a file that only this user can read, whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    with open(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(data)
+    aside.rename(path)
+
+
 def _create_in(folder: Path, name: str) -> int:
     """Opens a file for appending; another process may remove the empty folder in between."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         try:
             return os.open(folder / name, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
         except FileNotFoundError:

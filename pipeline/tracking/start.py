@@ -6,6 +6,7 @@ with start_run("train", config.tracking, config, out=config.out) as run:
 
 import fcntl
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,19 @@ from urllib.parse import urlsplit
 import tyro
 
 from bar_model.errors import BadInput
+from pipeline.paths import check_lasts
 from pipeline.tracking.address import RunAddress
+from pipeline.tracking.database import DATABASES, check_file, sqlite_file
 from pipeline.tracking.lifecycle import driving
-from pipeline.tracking.mlflow_server import client_of, make_tables
+from pipeline.tracking.mlflow_client import check_experiment, client_of, is_databricks, make_tables
 from pipeline.tracking.run import Run, run_key
+from pipeline.tracking.spool import make_private
 
-SERVERS = ("http", "https", "databricks")
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVERS = ("http", "https")
+DEFAULT_URI = "sqlite:///mlflow.db"
+LONGEST_EXPERIMENT = 500
+LONGEST_IN_DATABASE = 256
+"""Characters of an experiment's name: MLflow's limit, and that of its column, which SQLite does not hold to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,32 @@ class TrackingConfig:
     spool: str = "~/.cache/bar/tracking"
     """Folder on each machine for records that the server does not have yet."""
 
+    def __post_init__(self) -> None:
+        if self.experiment is not None:
+            _check_name("experiment", self.experiment)
+
+    @property
+    def address(self) -> str:
+        """The URI that is given here, by MLflow's environment variable or by default; independent of the folder.
+
+        Raises:
+            BadInput: It names no server or database.
+        """
+        return _absolute(self.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
+
+    def check_before_work(self) -> None:
+        """Looks at the name of the experiment, the database file and the spool, without making any of them.
+
+        Raises:
+            BadInput: Runs can't be kept there.
+        """
+        if self.experiment is None and (name := os.environ.get("MLFLOW_EXPERIMENT_NAME")):
+            _check_name("MLFLOW_EXPERIMENT_NAME", name)
+        if (file := sqlite_file(self.address)) is not None:
+            named = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+            check_lasts(named.partition(":///")[2], "tracking.uri")
+            check_file(file)
+
 
 @contextmanager
 def start_run(name: str, config: TrackingConfig, configuration: object, *, out: str | None = None) -> Iterator[Run]:
@@ -47,14 +80,18 @@ def start_run(name: str, config: TrackingConfig, configuration: object, *, out: 
     Raises:
         BadInput: Runs can't be kept at the URI, or the spool can't be written.
     """
-    uri = _absolute(config.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
-    _make_ready(uri, Path(config.spool).expanduser())
+    config.check_before_work()
+    uri, spool = config.address, config.spool
+    if not spool.startswith("~"):  # A home is that of each machine.
+        spool = str(Path(spool).absolute())
+    experiment = config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "bar"
+    _make_ready(uri, Path(spool).expanduser(), experiment)
     address = RunAddress(
         key=run_key(out),
         name=name,
         uri=uri,
-        experiment=config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "bar",
-        spool=config.spool,
+        experiment=experiment,
+        spool=spool,
     )
     outer = os.environ.get("MLFLOW_RUN_ID")
     with driving(address, configuration, out=out, tags={"mlflow.parentRunId": outer} if outer else None):
@@ -63,23 +100,43 @@ def start_run(name: str, config: TrackingConfig, configuration: object, *, out: 
 
 def _absolute(uri: str) -> str:
     """The URI in a form that does not depend on the working folder."""
-    known = (*SERVERS, *DATABASES)
-    if urlsplit(uri).scheme.partition("+")[0] not in known:
-        raise BadInput(f"tracking.uri {uri!r} is no server or database: begin it with {':, '.join(known)}:")
-    folder, _, file = uri.partition(":///")
-    return f"sqlite:///{Path(file).absolute()}" if folder == "sqlite" else uri
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if is_databricks(uri) or scheme in SERVERS:
+        return uri
+    if scheme not in DATABASES:
+        known = ":, ".join((*SERVERS, *DATABASES))
+        raise BadInput(f"tracking.uri {uri!r} is no server or database: begin it with {known}:, or say databricks")
+    file = sqlite_file(uri)
+    folder, separator, rest = uri.partition(":///")
+    return uri if file is None or not separator else f"{folder}:///{Path(rest).absolute()}"
 
 
-def _make_ready(uri: str, spool: Path) -> None:
+def _check_name(what: str, name: str) -> None:
+    """Checks the name of an experiment by MLflow's rules, and by those of the databases behind it."""
+    remedy = "name it in other words, such as --experiment bar"
+    if not name.strip():
+        raise BadInput(f"{what} is empty: {remedy}")
+    if len(name) > LONGEST_EXPERIMENT:
+        raise BadInput(f"{what} has {len(name)} characters, more than MLflow's {LONGEST_EXPERIMENT}: {remedy}")
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise BadInput(f"{what} {name!r} has control characters: {remedy}")
+
+
+def _make_ready(uri: str, spool: Path, experiment: str) -> None:
     """Makes the spool, imports MLflow while nothing waits for it, and makes the tables of a database."""
     try:
-        spool.mkdir(parents=True, exist_ok=True)
-        lock = (spool / "database.lock").open("w")
+        make_private(spool)
+        lock = os.open(spool / "database.lock", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise BadInput(f"tracking.spool {spool} can't be written ({error.strerror}): name another folder") from error
-    with lock:
-        if urlsplit(uri).scheme in SERVERS:
+    try:
+        if is_databricks(uri) or urlsplit(uri).scheme in SERVERS:
             client_of(uri)
         else:
+            if sqlite_file(uri) is None and len(experiment) > LONGEST_IN_DATABASE:
+                raise BadInput(f"experiment has {len(experiment)} characters, a database keeps {LONGEST_IN_DATABASE}")
             fcntl.flock(lock, fcntl.LOCK_EX)  # Of processes that make the tables at once, all but one would fail.
             make_tables(uri)
+    finally:
+        os.close(lock)
+    check_experiment(uri, experiment)

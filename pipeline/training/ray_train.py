@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from bar_model.errors import BadInput
 from pipeline.cluster import is_fixed
+from pipeline.redacted_output import hiding_secrets
 from pipeline.storage import Folder
 from pipeline.tracking.run import Run
 from pipeline.training.board import board_with_progress
@@ -67,7 +68,7 @@ def run_workers(
             num_threads=cpus,
         )
         trainer = make_trainer(
-            partial(task, job),
+            partial(hiding_secrets(task), job),
             scaling_config=train.ScalingConfig(
                 num_workers=workers.num if workers.max_num is None else (workers.num, workers.max_num),
                 elastic_resize_monitor_interval_s=RESIZE_S,

@@ -73,6 +73,20 @@ def test_what_is_wrong_is_one_line_with_the_field_and_the_place(here: Path, conf
     assert "\n" not in str(caught.value)
 
 
+def test_an_output_of_a_submitted_job_does_not_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray unpacks the job in a temporary folder and works there."""
+    folder = tmp_path / "runtime_resources" / "working_dir_files" / "package"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    check_paths(Config(out="results"))
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(BadInput, match=r"^out: .*results would lie in a temporary folder of Ray's.*absolute path"):
+        check_paths(Config(out="results"))
+    check_paths(Config(out=f"{tmp_path}/results"))
+    monkeypatch.chdir(tmp_path)
+    check_paths(Config(out="results"))
+
+
 @pytest.mark.system
 def test_a_store_is_asked_for_its_bucket_and_may_be_out_of_reach(
     s3_folder: str, monkeypatch: pytest.MonkeyPatch

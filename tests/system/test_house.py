@@ -76,7 +76,7 @@ def test_no_file_is_longer_than_an_idea() -> None:
 def test_drawing_loads_little_else() -> None:
     """What samples are judged by, and how models are trained, is no part of drawing them."""
     names = {name for name in reached("pipeline.samples.sample") if name.startswith("pipeline.")}
-    assert len(names) <= 45
+    assert len(names) <= 50
     assert not {name for name in names if name.startswith(("pipeline.evaluation", "pipeline.workflows"))}
 
 

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from bar_model.errors import BadInput
+from pipeline.storage import Folder
 from pipeline.tracking.lifecycle import DRIVER_DIED
+from pipeline.tracking.lineage import RunSummary
 from pipeline.tracking.start import TrackingConfig, start_run
 from tests.harness.mlflow_runs import StageConfig, found, steps
 from tests.harness.repository import REPOSITORY
@@ -19,9 +22,12 @@ pytest_plugins = ["tests.harness.fixtures_mlflow"]
 pytestmark = pytest.mark.system
 
 
-def work_until(error: BaseException, config: TrackingConfig) -> None:
-    with start_run("train", config, StageConfig()) as run:
+def work_until(error: BaseException, config: TrackingConfig, out: str | None = None, source: str = "images") -> None:
+    with start_run("train", config, {"source": source}, out=out) as run:
         run.metrics({"loss": 1.0})
+        run.tag("list", source)
+        run.input("images", source, "f")
+        run.output("codes", source, "f")
         raise error
 
 
@@ -34,6 +40,41 @@ def test_a_run_ends_as_its_driver_does(mlflow_here: TrackingConfig, error: BaseE
         work_until(error, mlflow_here)
     assert found(mlflow_here)["train"].info.status == status
     assert type(error).__name__ in found(mlflow_here)["train"].data.tags["bar.reason"]
+
+
+def test_a_run_that_is_finished_later_forgets_why_it_had_ended(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        work_until(KeyboardInterrupt(), mlflow_here, out)
+    assert "KeyboardInterrupt" in found(mlflow_here)["train"].data.tags["bar.reason"]
+    with start_run("train", mlflow_here, StageConfig(), out=out) as run:
+        run.metrics({"loss": 1.0}, step=1)
+    train = found(mlflow_here)["train"]
+    assert (train.info.status, train.data.tags.get("bar.reason")) == ("FINISHED", None)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"run": "k'])
+def test_a_damaged_summary_begins_a_new_run(
+    mlflow_here: TrackingConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tracking.json").write_text(text)
+    with start_run("train", mlflow_here, StageConfig(), out=str(tmp_path / "out")) as run:
+        run.metrics({"loss": 1.0})
+    assert ["damaged" in record.getMessage() for record in caplog.records] == [True]
+    train = found(mlflow_here)["train"]
+    assert RunSummary.read(Folder(str(tmp_path / "out"))).run == train.data.tags["bar.key"]
+
+
+def test_no_secret_is_kept_of_a_configuration(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
+    url = "https://user:geheim@host/list.csv?sig=geheim"
+    with pytest.raises(OSError, match="geheim"):
+        work_until(OSError(f"can't reach {url}"), mlflow_here, source=url)
+    train = found(mlflow_here)["train"]
+    assert train.data.params["source"] == "https://user:***@host/list.csv?sig=***"
+    config = MlflowClient(mlflow_here.uri).download_artifacts(train.info.run_id, "config.json", str(tmp_path))
+    shown = f"{Path(config).read_text()} {train.data.to_dictionary()} {train.inputs and train.inputs.to_dictionary()}"
+    assert "geheim" not in shown
 
 
 def test_a_job_that_refuses_its_input_at_once_leaves_no_trace(mlflow_here: TrackingConfig, tmp_path: Path) -> None:
@@ -49,6 +90,7 @@ def test_a_job_that_refuses_its_input_at_once_leaves_no_trace(mlflow_here: Track
 
 DRIVER = """
 import sys, time
+from pipeline.tracking.lineage import RunSummary
 from pipeline.tracking.start import TrackingConfig, start_run
 name, uri, experiment, spool = sys.argv[1:]
 config = TrackingConfig(uri=uri, experiment=experiment, spool=spool)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage import Folder
-from pipeline.tracking.lineage import SUMMARY_FILE, Input, Origin, RunSummary, trace
+from pipeline.tracking.lineage import SUMMARY_FILE, DamagedSummary, Input, Origin, RunSummary, trace
 
 
 def leave(folder: Path, made: str, *inputs: Input) -> str:
@@ -58,3 +58,43 @@ def test_a_second_start_adds_to_the_summary(tmp_path: Path) -> None:
     assert (kept.run, kept.inputs, kept.output_fingerprints) == ("key", [Input("codes", "/codes", "c")], {"m"})
     with pytest.raises(FileNotFoundError):
         RunSummary.read(folder / "elsewhere")
+
+
+DAMAGED = (
+    "",
+    '{"run": "k',
+    "[]",
+    "null",
+    "3",
+    '"text"',
+    "{}",
+    '{"run": 3}',
+    '{"run": ""}',
+    "no JSON",
+    '{"run": "k", "inputs": [1]}',
+)
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_summary_is_as_none_and_said_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    (tmp_path / SUMMARY_FILE).write_text(text)
+    folder = Folder(str(tmp_path))
+    with pytest.raises(DamagedSummary):
+        RunSummary.read(folder)
+    assert RunSummary.read_if_whole(folder) is None
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert str(tmp_path / SUMMARY_FILE) in said
+    assert "\n" not in said
+    RunSummary(run="new").save(folder)
+    assert RunSummary.read(folder).run == "new"
+
+
+def test_a_summary_holds_no_secret(tmp_path: Path) -> None:
+    summary = RunSummary(run="key")
+    summary.record("tags", {"values": {"output.codes": "https://u:geheim@h/x"}})
+    summary.record("input", {"name": "images", "url": "https://h/list.csv?sig=geheim", "fingerprint": "f"})
+    summary.save(Folder(str(tmp_path)))
+    assert "geheim" not in (tmp_path / SUMMARY_FILE).read_text()
+    assert RunSummary.read(Folder(str(tmp_path))).inputs == [Input("images", "https://h/list.csv?sig=***", "f")]

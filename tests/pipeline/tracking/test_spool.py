@@ -4,13 +4,14 @@ import json
 import multiprocessing
 import os
 import signal
+import stat
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
 from pipeline.tracking import spool
-from pipeline.tracking.spool import Journal, Sender, first_record, remove_if_empty, try_lock
+from pipeline.tracking.spool import Journal, Record, Sender, first_record, remove_if_empty, try_lock, write_private
 from tests.harness.inbox import Inbox
 
 
@@ -120,3 +121,45 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path, caplog: pytest.LogCapture
     assert inbox.numbers == [1, 2]
     assert "torn line" in caplog.text
     sender.release()
+
+
+def test_nobody_else_can_read_a_spool(tmp_path: Path) -> None:
+    """The header of a journal holds the server's address, with its password."""
+    before = os.umask(0)
+    try:
+        journal = Journal(tmp_path / "spool" / "key", {"of": "me"})
+        write_private(tmp_path / "spool" / "key" / "x.data", b"x")
+        lock = try_lock(tmp_path / "spool" / "key" / "driver")
+    finally:
+        os.umask(before)
+    journal.close()
+    os.close(lock or -1)
+    folder = tmp_path / "spool" / "key"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_records_that_wait_come_first_and_outlive_the_process(tmp_path: Path) -> None:
+    """Of files whose store is away: they hold up no other record."""
+    inbox, is_away = Inbox(), True
+
+    def deliver(records: list[Record]) -> list[Record]:
+        inbox.deliver([record for record in records if not (is_away and record.get("kind") == "file")])
+        return [record for record in records if is_away and record.get("kind") == "file"]
+
+    journal, sender = Journal(tmp_path, {"of": "me"}), Sender(tmp_path, deliver, "inbox")
+    for number in range(4):
+        journal.append({"number": number, **({"kind": "file"} if number % 2 == 0 else {})})
+    assert sender.send()
+    journal.close()
+    assert sender.send()
+    sender.release()
+    assert (inbox.numbers, len(list(tmp_path.glob("*.jsonl")))) == ([1, 3], 0)
+    assert first_record(tmp_path) == {"of": "me"}
+    is_away = False
+    after = Sender(tmp_path, deliver, "inbox")
+    assert after.send()
+    assert inbox.numbers == [1, 3, 0, 2]
+    assert first_record(tmp_path) is None
+    after.release()

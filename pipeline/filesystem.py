@@ -1,19 +1,34 @@
-"""What lies behind a URL: fsspec's file systems, and the listing of one folder on a disk or in an object store."""
+"""What lies behind a URL: fsspec's file systems, their errors, and what lies in one folder on a disk or in a store."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import fsspec
 from fsspec.core import split_protocol
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 
 LeaveOut = Callable[[str, str], object]
 """Is told what a listing leaves out: the reason, and the name."""
 HIDDEN = "hidden"
 
 _VERSION_MARK = "?versionId="
+_LONGEST_REASON = 300
+_IF_FORBIDDEN = (
+    "give credentials that may (for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or name another place",
+    "let this user do it, or name another place",
+)
+_IF_FAILED = (
+    "check the address, the network and the credentials, then run again, which goes on from what is done",
+    "check the path and its disk, then run again, which goes on from what is done",
+)
+_BAD_CREDENTIALS = frozenset(
+    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
+)
+_CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "httpcore", "httpx", "httpx2", "huggingface_hub", "requests"}
+"""Packages that talk to stores, whose errors are not all of Python's."""
 
 
 class Entry(NamedTuple):
@@ -22,6 +37,36 @@ class Entry(NamedTuple):
     name: str
     size: int
     version: str
+
+
+class StoreError(BadInput, OSError):
+    """A disk or an object store that can't be used now; the message is one line: what, where, what to do."""
+
+
+class StoreForbidden(StoreError, PermissionError):
+    """A disk or an object store that does not permit this with this file."""
+
+
+@contextmanager
+def store_errors(url: str, done: str) -> Iterator[None]:
+    """A block in which a file or folder is to be `done` ("read", "written", …): what fails there is one line.
+
+    `FileNotFoundError` stays what it is: to those who read it is an answer.
+
+    Raises:
+        StoreError: the disk or the store failed, or (`StoreForbidden`) it does not permit this.
+    """
+    try:
+        yield
+    except (BadInput, FileNotFoundError):
+        raise
+    except Exception as error:
+        if not _is_of_store(error):
+            raise
+        reason = one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)[:_LONGEST_REASON]
+        kind, remedy = _kind_and_remedy(error)
+        # Without a cause: from a worker, Ray brings the whole chain as text, in which this line has to be found.
+        raise kind(f"{url} can't be {done} ({reason}): {remedy[split_protocol(url)[0] is None]}") from None
 
 
 def forget(reason: str, name: str) -> None:
@@ -55,16 +100,14 @@ def list_folder(path: str, *, is_local: bool, leave_out: LeaveOut = forget) -> l
 
     Raises:
         FileNotFoundError: there is no such folder.
-        BadInput: this user may not list it.
+        StoreError: it can't be listed.
     """
     if is_local:
-        try:
-            with os.scandir(path) as found:
-                infos = [(entry.name, _local_info(entry)) for entry in found]
-        except PermissionError as error:
-            raise BadInput(f"{path} can't be listed: let this user read it, or leave it out") from error
+        with store_errors(path, "listed"), os.scandir(path) as found:
+            infos = [(entry.name, _local_info(entry)) for entry in found]
     else:
-        listing = fresh_filesystem(path).ls(path, detail=True)
+        with store_errors(path, "listed"):
+            listing = fresh_filesystem(path).ls(path, detail=True)
         infos = [(_last_part(info["name"]), info) for info in listing if _has_name(info, leave_out)]
     seen = []
     for name, info in infos:
@@ -80,6 +123,21 @@ def describe_file(name: str, info: dict[str, Any]) -> Entry:
     """The entry of a file from a description of `list_folder` or of fsspec."""
     version = next((info[key] for key in ("ETag", "etag", "blob_id", "mtime", "LastModified") if info.get(key)), "")
     return Entry(name, int(info["size"]), str(version).strip('"'))
+
+
+def _kind_and_remedy(error: Exception) -> tuple[type[StoreError], tuple[str, str]]:
+    if not isinstance(error, PermissionError):
+        return StoreError, _IF_FORBIDDEN if "Credentials" in type(error).__name__ else _IF_FAILED
+    # What S3 answers to bad credentials says nothing about the file that was asked for.
+    code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+    return StoreError if code in _BAD_CREDENTIALS else StoreForbidden, _IF_FORBIDDEN
+
+
+def _is_of_store(error: Exception) -> bool:
+    """Whether an error is a disk's or a store's. What Arrow says of a damaged file is an OSError without a number."""
+    if isinstance(error, OSError) and (error.errno is not None or isinstance(error, TimeoutError | PermissionError)):
+        return True
+    return any(kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__)
 
 
 def _has_name(info: dict[str, Any], leave_out: LeaveOut) -> bool:

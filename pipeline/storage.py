@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +15,19 @@ from typing import BinaryIO, cast, overload
 
 from fsspec.core import split_protocol
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.file_patterns import FilePattern
-from pipeline.filesystem import Entry, LeaveOut, describe_file, forget, fresh_filesystem, list_folder, open_filesystem
+from pipeline.filesystem import (
+    Entry,
+    LeaveOut,
+    StoreError,
+    describe_file,
+    forget,
+    fresh_filesystem,
+    list_folder,
+    open_filesystem,
+    store_errors,
+)
 from pipeline.redaction import redacted
 
 # Object stores whose put can be made conditional ("only if the name is free"). Elsewhere fsspec would imitate it by
@@ -41,6 +51,8 @@ class Folder:
         protocol, path = split_protocol(str(self.url))
         if not path:
             raise BadInput(f"{self.url!r} names no folder: give a path or a URL such as s3://bucket/folder")
+        if protocol in CONDITIONAL_PROTOCOLS and path.partition("/")[2].startswith("/"):
+            raise BadInput(f"{self.url!r}: a key of S3 that begins with / can't be named: take one of the slashes out")
         is_local = protocol in (None, "file", "local")
         object.__setattr__(self, "is_local", is_local)
         object.__setattr__(self, "url", str(Path(path).expanduser().resolve()) if is_local else self.url.rstrip("/"))
@@ -63,9 +75,10 @@ class Folder:
 
     def exists(self, name: str = "") -> bool:
         """Whether the file is there; without a name, whether the folder is (in an object store: holds any file)."""
-        if self.is_local:
-            return Path(self.path(name)).exists()
-        return fresh_filesystem(self.url).exists(self.path(name))
+        with store_errors(self.path(name), "reached"):
+            if self.is_local:
+                return Path(self.path(name)).exists()
+            return fresh_filesystem(self.url).exists(self.path(name))
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -74,12 +87,13 @@ class Folder:
             FileNotFoundError: there is no such file.
             BadInput: a folder lies there.
         """
-        if self.is_local:
-            try:
-                return Path(self.path(name)).read_bytes()
-            except IsADirectoryError as error:
-                raise _folder_there(self.path(name)) from error
-        return cast(bytes, open_filesystem(self.url).cat_file(self.path(name)))
+        with store_errors(self.path(name), "read"):
+            if self.is_local:
+                try:
+                    return Path(self.path(name)).read_bytes()
+                except IsADirectoryError as error:
+                    raise _folder_there(self.path(name)) from error
+            return cast(bytes, open_filesystem(self.url).cat_file(self.path(name)))
 
     def read_part(self, name: str, start: int, end: int) -> bytes:
         """The bytes [start, end) of a file, without reading the rest.
@@ -87,11 +101,14 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        if self.is_local:
-            with Path(self.path(name)).open("rb") as file:
-                file.seek(start)
-                return file.read(end - start)
-        return cast(bytes, open_filesystem(self.url).cat_file(self.path(name), start=start, end=end))
+        with store_errors(self.path(name), "read"):
+            if self.is_local:
+                with Path(self.path(name)).open("rb") as file:
+                    file.seek(start)
+                    return file.read(end - start)
+            if end <= start:
+                return b""  # Which S3 has no range for.
+            return cast(bytes, open_filesystem(self.url).cat_file(self.path(name), start=start, end=end))
 
     @contextmanager
     def open(self, name: str, *, read_ahead: int | None = None) -> Iterator[BinaryIO]:
@@ -109,22 +126,23 @@ class Folder:
             opened = partial(open_filesystem(self.url).open, path)
         else:
             opened = partial(open_filesystem(self.url).open, path, block_size=read_ahead, cache_type="readahead")
-        with opened("rb") as file:
+        with store_errors(path, "read"), opened("rb") as file:
             yield cast(BinaryIO, file)
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a file, whole or not at all, in place of an older one of that name."""
-        if self.is_local:
-            with _written_aside(Path(self.path(name)), data) as aside:
-                aside.replace(self.path(name))
-        else:
-            open_filesystem(self.url).pipe_file(self.path(name), data)
+        with _writing(self.path(name)):
+            if self.is_local:
+                with _written_aside(Path(self.path(name)), data) as aside:
+                    aside.replace(self.path(name))
+            else:
+                open_filesystem(self.url).pipe_file(self.path(name), data)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """A stream for a block; its file appears, whole, when the block ends, and not at all after an error."""
         if not self.is_local:
-            with open_filesystem(self.url).open(self.path(name), "wb") as file:
+            with _writing(self.path(name)), open_filesystem(self.url).open(self.path(name), "wb") as file:
                 try:
                     yield cast(BinaryIO, file)
                 except BaseException:
@@ -132,7 +150,7 @@ class Folder:
                     file.closed = True  # pyright: ignore  (else the block's end would complete it)
                     raise
             return
-        with _written_aside(Path(self.path(name))) as aside:
+        with _writing(self.path(name)), _written_aside(Path(self.path(name))) as aside:
             with aside.open("wb") as file:
                 yield file
                 file.flush()
@@ -148,9 +166,10 @@ class Folder:
             BadInput: the object store has no conditional put, the disk is full, or a folder has this name.
         """
         if not self.is_local:
-            return _create_remote(self, name, data)
+            with _writing(self.path(name)):
+                return _create_remote(self, name, data)
         path = Path(self.path(name))
-        with _written_aside(path, data) as aside:
+        with _writing(self.path(name)), _written_aside(path, data) as aside:
             try:
                 path.hardlink_to(aside)
             except FileExistsError as error:
@@ -165,23 +184,27 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        if self.is_local:
-            Path(self.path(name)).unlink()
-        else:
-            open_filesystem(self.url).rm_file(self.path(name))
+        with store_errors(self.path(name), "removed"):
+            if self.is_local:
+                Path(self.path(name)).unlink()
+            else:
+                open_filesystem(self.url).rm_file(self.path(name))
 
     def check_writable(self) -> None:
         """Looks whether outputs can go into a folder of an object store, without writing anything.
 
         Raises:
-            BadInput: there is no such bucket, or the store has no conditional put.
+            BadInput: there is no such bucket, the store can't be reached, or it has no conditional put.
         """
         protocol, path = split_protocol(self.url)
         if protocol not in CONDITIONAL_PROTOCOLS:
             raise BadInput(f"{self.url}: {protocol}:// has no conditional put, which outputs need; use a disk or s3://")
         bucket = path.partition("/")[0]
-        if not fresh_filesystem(self.url).exists(bucket):
-            raise BadInput(f"{self.url}: there is no bucket {bucket!r}, or not for these credentials: make it first")
+        try:
+            with store_errors(self.url, "written"):
+                fresh_filesystem(self.url).call_s3("head_bucket", Bucket=bucket)
+        except FileNotFoundError:
+            raise BadInput(f"{self.url}: there is no bucket {bucket!r}: make it first, or correct the name") from None
 
     def walk(self, leave_out: LeaveOut = forget) -> Iterator[Entry]:
         """All files below this folder, depth first, each folder's files and folders in the order of their names.
@@ -263,12 +286,20 @@ def local_copy(url: str) -> Path:
         raise BadInput(f"{folder.url} is not there: check the path, or the bucket and its credentials")
     if folder.is_local:
         return Path(folder.url)
-    filesystem = open_filesystem(folder.url)
-    is_file = filesystem.isfile(folder.url)
-    entries = [describe_file("", filesystem.info(folder.url))] if is_file else list(folder.walk())
+    with store_errors(folder.url, "read"):
+        filesystem = open_filesystem(folder.url)
+        is_file = filesystem.isfile(folder.url)
+        entries = [describe_file("", filesystem.info(folder.url))] if is_file else list(folder.walk())
     identity = hashlib.sha256(repr((folder.url, entries)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bar"
     target = cache / identity / _cached_name(folder.url)
+    with store_errors(folder.url, f"downloaded to {target.parent}"):
+        _download(folder, entries, target)
+    return target
+
+
+def _download(folder: Folder, entries: Sequence[Entry], target: Path) -> None:
+    filesystem, cache, identity = open_filesystem(folder.url), target.parent.parent, target.parent.name
     if not target.exists():
         aside = cache / f".{identity}-{uuid.uuid4().hex}" / target.name
         for entry in entries:
@@ -281,7 +312,6 @@ def local_copy(url: str) -> Path:
             shutil.rmtree(aside.parent)
             if not target.exists():
                 raise
-    return target
 
 
 def _cached_name(url: str) -> str:
@@ -330,6 +360,16 @@ def _walk(folder: Folder, below: str, parents: frozenset[Path], leave_out: Leave
             yield describe_file(prefix + base, info)
         else:
             leave_out(info["type"], prefix + base)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """A block that writes a file: what fails there is one line, a missing bucket included."""
+    try:
+        with store_errors(path, "written"):
+            yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} can't be written ({one_line(error)}): make the bucket or folder first") from None
 
 
 @contextmanager

@@ -14,12 +14,14 @@ from typing import NoReturn, TypeVar
 from bar_model.errors import BadInput
 from pipeline.command.options import Parsed, first_line, parse_config, parse_preset
 from pipeline.command.ray_failures import is_of_ray, work_failed
+from pipeline.filesystem import StoreError, StoreForbidden
 from pipeline.paths import check_paths
 from pipeline.redacted_output import hide_secrets
 
 Configuration = TypeVar("Configuration")
 Job = Callable[[Configuration], object]
 
+_ONE_LINE = (BadInput, StoreError, StoreForbidden)
 MISSED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
@@ -46,8 +48,8 @@ def bad_input(error: Exception) -> BadInput | None:
         return error if isinstance(error, BadInput) else None
     # Ray Data and dead actors keep of an exception only its traceback's text.
     text = str(error)
-    name = re.escape(f"{BadInput.__module__}.{BadInput.__qualname__}")
-    found = re.search(rf"^{name}: (.+)$", text, re.MULTILINE)
+    names = "|".join(re.escape(f"{kind.__module__}.{kind.__qualname__}") for kind in _ONE_LINE)
+    found = re.search(rf"^(?:{names}): (.+)$", text, re.MULTILINE)
     if found is None or "During handling of the above exception" in text:
         return None
     return BadInput(found[1])

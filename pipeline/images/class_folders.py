@@ -9,7 +9,7 @@ from typing import Any
 from bar_model.errors import BadInput
 from pipeline.filesystem import list_folder
 from pipeline.images.class_map import LabelMap, normal_name
-from pipeline.images.codec import BadImage
+from pipeline.images.codec import BadImage, UnreachableImage
 from pipeline.images.image_names import IN_JUNK, JUNK, why_no_image
 from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
@@ -139,7 +139,14 @@ def read_file(folder: Folder, name: str) -> bytes | BadImage:
         return folder.read(name)
     except (FileNotFoundError, PermissionError) as error:
         # Any other error is the storage's, not the image's. It ends the run, and the next run may succeed.
-        return BadImage(f"can't be read ({type(error).__name__})")
+        return unreadable(error)
+
+
+def unreadable(error: FileNotFoundError | PermissionError) -> BadImage:
+    """The bad image of a file that is gone, or that this user may not read now."""
+    if isinstance(error, FileNotFoundError):
+        return BadImage("can't be read (FileNotFoundError)")
+    return UnreachableImage("can't be read (PermissionError)")
 
 
 def _listed_image(key: str, label: int, size: int, version: str) -> ListedImage:

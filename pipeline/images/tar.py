@@ -8,9 +8,8 @@ from typing import Any
 
 from bar_model.errors import BadInput
 from pipeline.filesystem import Entry
-from pipeline.images.class_folders import READS_AT_ONCE
+from pipeline.images.class_folders import READS_AT_ONCE, unreadable
 from pipeline.images.class_map import LabelMap
-from pipeline.images.codec import BadImage
 from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.source import ListedImage, StoredImage, count_doubled
 from pipeline.images.tar_members import LABEL_ENDING, TarContents, read_members
@@ -120,7 +119,7 @@ class TarImages:
         try:
             data = folder.read_part(file, image.at, image.at + image.size)
         except (FileNotFoundError, PermissionError) as error:
-            return StoredImage(image.key, image.label, where, BadImage(f"can't be read ({type(error).__name__})"))
+            return StoredImage(image.key, image.label, where, unreadable(error))
         return StoredImage(image.key, image.label, where, data)
 
 

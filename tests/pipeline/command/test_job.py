@@ -13,6 +13,7 @@ import pytest
 from bar_model.errors import BadInput
 from bar_model.ranges import Range, check_ranges
 from pipeline.command import job as command_job
+from pipeline.filesystem import StoreError
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
 REPOSITORY = Path(__file__).parents[3]
@@ -214,6 +215,9 @@ def test_bad_input_is_found_wherever_ray_has_wrapped_it(ray_here: str, tmp_path:
     def refuse(*_: object) -> NoReturn:
         raise BadInput(answer)
 
+    def fail_to_read(*_: object) -> NoReturn:
+        raise StoreError(answer)
+
     def break_down() -> None:
         try:
             refuse()
@@ -236,6 +240,7 @@ def test_bad_input_is_found_wherever_ray_has_wrapped_it(ray_here: str, tmp_path:
     works = {
         "task": lambda: ray.get(ray.remote(refuse).remote()),
         "map": lambda: ray.data.range(1).map(refuse).materialize(),
+        "a store in a map": lambda: ray.data.range(1).map(fail_to_read).materialize(),
         "actor": lambda: ray.data.range(1).map_batches(Refuse, batch_size=1, compute=one).materialize(),
         "train": lambda: DataParallelTrainer(refuse, scaling_config=scaling, run_config=folder).fit(),
     }

@@ -103,7 +103,7 @@ def test_what_may_not_be_read_is_a_bad_image() -> None:
             os.seteuid(before)
             (Path(root) / "a").chmod(0)
             os.seteuid(before or 65534)
-            with pytest.raises(BadInput, match="a can't be listed: let this user read it"):
+            with pytest.raises(BadInput, match=r"a can't be listed .*: let this user do it"):
                 items(open_source(root))
         finally:
             os.seteuid(before)

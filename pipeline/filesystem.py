@@ -1,14 +1,19 @@
 """What lies behind a URL: fsspec's file systems, their errors, and what lies in one folder on a disk or in a store."""
 
+import errno
 import os
-from collections.abc import Callable, Iterator
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
 from fsspec.core import split_protocol
 
 from bar_model.errors import BadInput, one_line
+from pipeline.redaction import redacted
 
 LeaveOut = Callable[[str, str], object]
 """Is told what a listing leaves out: the reason, and the name."""
@@ -51,14 +56,14 @@ class StoreForbidden(StoreError, PermissionError):
 def store_errors(url: str, done: str) -> Iterator[None]:
     """A block in which a file or folder is to be `done` ("read", "written", …): what fails there is one line.
 
-    `FileNotFoundError` stays what it is: to those who read it is an answer.
+    `FileNotFoundError` and `NotADirectoryError` stay what they are: to those who read they are an answer.
 
     Raises:
         StoreError: the disk or the store failed, or (`StoreForbidden`) it does not permit this.
     """
     try:
         yield
-    except (BadInput, FileNotFoundError):
+    except (BadInput, FileNotFoundError, NotADirectoryError):
         raise
     except Exception as error:
         if not _is_of_store(error):
@@ -117,6 +122,75 @@ def list_folder(path: str, *, is_local: bool, leave_out: LeaveOut = forget) -> l
             seen.append((name, info))
     # A name that is no UTF-8 is sorted as it is shown. In an object store a file and a folder may have the same name.
     return sorted(seen, key=lambda pair: (pair[0].encode(errors="backslashreplace"), pair[1]["type"] == "directory"))
+
+
+def walk_folder(
+    url: str, below: str = "", *, is_local: bool, leave_out: LeaveOut, parents: frozenset[Path] = frozenset()
+) -> Iterator[Entry]:
+    """All files below a folder, depth first, as `Folder.walk` says; `parents` are the real folders around this one."""
+    path = f"{url}/{below}" if below else url
+    if is_local:
+        real = Path(path).resolve()
+        if real in parents:
+            leave_out("link to a folder that holds it", below)
+            return
+        parents = parents | {real}
+    prefix = f"{below}/" if below else ""
+    infos = list_folder(path, is_local=is_local, leave_out=lambda reason, name: leave_out(reason, prefix + name))
+    for base, info in infos:
+        if info["type"] == "directory":
+            yield from walk_folder(url, prefix + base, is_local=is_local, leave_out=leave_out, parents=parents)
+        elif info["type"] == "file":
+            yield describe_file(prefix + base, info)
+        else:
+            leave_out(info["type"], prefix + base)
+
+
+@contextmanager
+def written_aside(path: Path, data: bytes = b"") -> Iterator[Path]:
+    """A hidden file with the data, safely on the disk beside the path, to be moved or linked; removed afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield aside
+        # The new name, too, must survive a power cut.
+        directory = os.open(path.parent, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BadInput(f"{path}: no space is left there: free some and run again, which goes on from here") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def download_files(url: str, names: Sequence[str], folder: Path) -> Path:
+    """Downloads files below a URL (or, by an empty name, the URL's own file) into a local folder, which appears whole.
+
+    What is there already is not fetched again. Gives its path, named as the URL ends, without secrets of its query.
+    """
+    shown = redacted(url)
+    name = shown.rsplit("/", 1)[-1]
+    target = folder / (name if shown == url else name.partition("?")[0])
+    if target.exists():
+        return target
+    aside = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
+    for each in names:
+        path = aside / target.name / each if each else aside / target.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        open_filesystem(url).get_file(f"{url}/{each}" if each else url, str(path))
+    try:
+        aside.rename(folder)
+    except OSError:
+        shutil.rmtree(aside)
+        if not target.exists():
+            raise
+    return target
 
 
 def describe_file(name: str, info: dict[str, Any]) -> Entry:

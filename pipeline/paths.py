@@ -38,8 +38,9 @@ def check_paths(configuration: Any, shown: Callable[[str], str] = str) -> None:
 
     Raises:
         BadInput: an input is not there, a folder for outputs is a file, lies below one or can't be written, or a store
-            can't be reached; the message names the field and the place.
+            can't be reached; the message names the field and the place. Or TMPDIR is no folder to write to.
     """
+    _check_temporary_folder()
     for name, kind, url in _places(configuration):
         try:
             _CHECKS[kind](url)
@@ -75,6 +76,14 @@ def _check_parts(configuration: Any) -> None:
             check()
         for field in dataclasses.fields(configuration):
             _check_parts(getattr(configuration, field.name))
+
+
+def _check_temporary_folder() -> None:
+    """Python would take another folder without a word, and the libraries that it starts would not."""
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        path = os.environ.get(name)
+        if path and not (Path(path).is_dir() and os.access(path, os.W_OK | os.X_OK)):
+            raise BadInput(f"{name}: {path} is no folder that can be written: make it, or unset {name}")
 
 
 def _places(configuration: Any, below: str = "") -> Iterator[tuple[str, Kind, str]]:

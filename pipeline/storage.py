@@ -3,15 +3,13 @@
 import errno
 import hashlib
 import os
-import shutil
 import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast, overload
+from typing import Any, BinaryIO, cast, overload
 
 from fsspec.core import split_protocol
 
@@ -22,13 +20,15 @@ from pipeline.filesystem import (
     LeaveOut,
     StoreError,
     describe_file,
+    download_files,
     forget,
     fresh_filesystem,
     list_folder,
     open_filesystem,
     store_errors,
+    walk_folder,
+    written_aside,
 )
-from pipeline.redaction import redacted
 
 # Object stores whose put can be made conditional ("only if the name is free"). Elsewhere fsspec would imitate it by
 # looking first and writing then, so that two writers could both succeed.
@@ -133,7 +133,7 @@ class Folder:
         """Writes a file, whole or not at all, in place of an older one of that name."""
         with _writing(self.path(name)):
             if self.is_local:
-                with _written_aside(Path(self.path(name)), data) as aside:
+                with written_aside(Path(self.path(name)), data) as aside:
                     aside.replace(self.path(name))
             else:
                 open_filesystem(self.url).pipe_file(self.path(name), data)
@@ -150,7 +150,7 @@ class Folder:
                     file.closed = True  # pyright: ignore  (else the block's end would complete it)
                     raise
             return
-        with _writing(self.path(name)), _written_aside(Path(self.path(name))) as aside:
+        with _writing(self.path(name)), written_aside(Path(self.path(name))) as aside:
             with aside.open("wb") as file:
                 yield file
                 file.flush()
@@ -169,7 +169,7 @@ class Folder:
             with _writing(self.path(name)):
                 return _create_remote(self, name, data)
         path = Path(self.path(name))
-        with _writing(self.path(name)), _written_aside(path, data) as aside:
+        with _writing(self.path(name)), written_aside(path, data) as aside:
             try:
                 path.hardlink_to(aside)
             except FileExistsError as error:
@@ -202,7 +202,8 @@ class Folder:
         bucket = path.partition("/")[0]
         try:
             with store_errors(self.url, "written"):
-                fresh_filesystem(self.url).call_s3("head_bucket", Bucket=bucket)
+                store: Any = fresh_filesystem(self.url)  # s3fs's own interface: `exists` hides errors.
+                store.call_s3("head_bucket", Bucket=bucket)
         except FileNotFoundError:
             raise BadInput(f"{self.url}: there is no bucket {bucket!r}: make it first, or correct the name") from None
 
@@ -213,7 +214,7 @@ class Folder:
         to a folder that holds it. `leave_out` is told of all that is no file: hidden names (`.x`), links to nothing or
         to a folder that holds them, devices.
         """
-        yield from _walk(self, "", frozenset(), leave_out)
+        yield from walk_folder(self.url, is_local=self.is_local, leave_out=leave_out)
 
     def folders(self) -> tuple[str, ...]:
         """The names of the folders directly in this one, in order."""
@@ -292,33 +293,8 @@ def local_copy(url: str) -> Path:
         entries = [describe_file("", filesystem.info(folder.url))] if is_file else list(folder.walk())
     identity = hashlib.sha256(repr((folder.url, entries)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bar"
-    target = cache / identity / _cached_name(folder.url)
-    with store_errors(folder.url, f"downloaded to {target.parent}"):
-        _download(folder, entries, target)
-    return target
-
-
-def _download(folder: Folder, entries: Sequence[Entry], target: Path) -> None:
-    filesystem, cache, identity = open_filesystem(folder.url), target.parent.parent, target.parent.name
-    if not target.exists():
-        aside = cache / f".{identity}-{uuid.uuid4().hex}" / target.name
-        for entry in entries:
-            path = aside / entry.name if entry.name else aside
-            path.parent.mkdir(parents=True, exist_ok=True)
-            filesystem.get_file(folder.path(entry.name), str(path))
-        try:
-            aside.parent.rename(target.parent)
-        except OSError:
-            shutil.rmtree(aside.parent)
-            if not target.exists():
-                raise
-
-
-def _cached_name(url: str) -> str:
-    """The name of a downloaded file; where a query with secrets stands behind it, without that."""
-    shown = redacted(url)
-    name = shown.rsplit("/", 1)[-1]
-    return name if shown == url else name.partition("?")[0]
+    with store_errors(folder.url, f"downloaded to {cache}"):
+        return download_files(folder.url, [entry.name for entry in entries], cache / identity)
 
 
 def _folder_there(path: str) -> BadInput:
@@ -342,54 +318,11 @@ def _create_remote(folder: Folder, name: str, data: bytes) -> bool:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _walk(folder: Folder, below: str, parents: frozenset[Path], leave_out: LeaveOut) -> Iterator[Entry]:
-    if folder.is_local:
-        real = Path(folder.path(below)).resolve()
-        if real in parents:
-            leave_out("link to a folder that holds it", below)
-            return
-        parents = parents | {real}
-    prefix = f"{below}/" if below else ""
-    infos = list_folder(
-        folder.path(below), is_local=folder.is_local, leave_out=lambda reason, name: leave_out(reason, prefix + name)
-    )
-    for base, info in infos:
-        if info["type"] == "directory":
-            yield from _walk(folder, prefix + base, parents, leave_out)
-        elif info["type"] == "file":
-            yield describe_file(prefix + base, info)
-        else:
-            leave_out(info["type"], prefix + base)
-
-
 @contextmanager
 def _writing(path: str) -> Iterator[None]:
     """A block that writes a file: what fails there is one line, a missing bucket included."""
     try:
         with store_errors(path, "written"):
             yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{path} can't be written ({one_line(error)}): make the bucket or folder first") from None
-
-
-@contextmanager
-def _written_aside(path: Path, data: bytes = b"") -> Iterator[Path]:
-    """A hidden file with the data, safely on the disk beside the path, to be moved or linked; removed afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        with aside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield aside
-        # The new name, too, must survive a power cut.
-        directory = os.open(path.parent, os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise BadInput(f"{path}: no space is left there: free some and run again, which goes on from here") from error
-    finally:
-        aside.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from pipeline.images.codec import CROP_RULE
 from pipeline.images.read import read_images
 from pipeline.images.source import ListedImage, Source, in_portions
 from pipeline.images.source_config import SourceConfig
+from pipeline.images.survey import SurveyedSource
 from pipeline.redaction import redacted_values
 from pipeline.samples.folder import SampleFolder
 from pipeline.storage import Folder, absolute, local_copy
@@ -201,7 +202,9 @@ def open_image_set(
     elif Folder(url).list("manifest-*.json"):
         image_set = SampleImageSet(SampleFolder.open(url, absolute(tokenizer)))
     elif image_size is not None:
-        image_set = FolderImageSet((sources or SourceConfig()).open(url), image_size)
+        source = (sources or SourceConfig()).open(url)
+        print(source.summary, flush=True)
+        image_set = FolderImageSet(SurveyedSource(source, url), image_size)
     else:
         raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {IMAGES_ARRAY}")
     if image_size not in (None, image_set.image_size):

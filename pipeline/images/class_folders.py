@@ -34,7 +34,9 @@ class ImageFolder:
 
     @staticmethod
     def open(url: str, classes: Mapping[str, int] | None = None, num_classes: int | None = None) -> "ImageFolder":
-        """The source of a folder. Labels are as given or, without `classes`, count the class folders by their names.
+        """The source of a folder. Without `classes`, labels count the class folders in the order of their names.
+
+        Class folders that are all named by whole numbers have these as labels, as the same folders in a tar have.
 
         Raises:
             BadInput: the folder is missing, holds no class folders or too many, or holds one that `classes` lacks.
@@ -44,13 +46,10 @@ class ImageFolder:
             raise BadInput(f"{folder.url} is not there: check the path, or the bucket and its credentials")
         names = [name for name in folder.folders() if name not in JUNK]
         if not names:
-            raise BadInput(
-                f"{folder.url} holds no class folders: images are expected as CLASS/NAME.jpg in it; other sources "
-                "are named by a pattern, FOLDER/*.parquet, *.tar or *.csv"
-            )
+            raise BadInput(f"{folder.url} holds {_instead_of_classes(folder)}")
         is_counted = classes is None
         if classes is None:
-            classes = {name: label for label, name in enumerate(names)}
+            classes = _whole_numbers(names) or {name: label for label, name in enumerate(names)}
         by_name = LabelMap(classes=classes).by_name
         for name in names:
             if normal_name(name) not in by_name:
@@ -73,6 +72,8 @@ class ImageFolder:
             return self
         labels = LabelMap(num_classes=self.num_classes)
         numbers = {normal_name(name): number for name, number in known.items()}
+        if _whole_numbers([*known, *self.classes]) is not None and _whole_numbers(list(known)) == dict(known):
+            return self
         following = count(max(numbers.values(), default=-1) + 1)
         given = {name: numbers.get(normal_name(name)) for name in sorted(self.classes)}
         kept = {name: next(following) if number is None else number for name, number in given.items()}
@@ -90,11 +91,18 @@ class ImageFolder:
         first = ", ".join(f"{printable(name)} → {label}" for name, label in list(self.classes.items())[:NAMED])
         more = ", …" if len(self.classes) > NAMED else ""
         text = f"{printable(self.url)}: {len(self.classes):,} classes: {first}{more}"
-        if all(name.isdecimal() for name in self.classes) and any(
-            int(name) != label for name, label in self.classes.items()
-        ):
-            text += "; names that are numbers count in the order of text, too: --classes gives them other labels"
+        if self._holds_folders_alone():
+            text += "; the first ones hold folders, not images: if these are the classes, name what is around them"
+        if _whole_numbers(list(self.classes)) not in (None, dict(self.classes)):
+            text += "; the names are numbers, but not the labels: --classes gives them other ones"
         return text
+
+    def _holds_folders_alone(self) -> bool:
+        """Whether none of the first classes holds a file, as in `train/` and `val/` around the class folders."""
+        is_local, found = Folder(self.url).is_local, set()
+        for name in list(self.classes)[:NAMED]:
+            found |= {info["type"] for _, info in list_folder(f"{self.url}/{name}", is_local=is_local)}
+        return found == {"directory"}
 
     def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
         """All images, class by class, without reading them; `left_out` counts what is stored there but is no image."""
@@ -131,6 +139,30 @@ class ImageFolder:
     def _stored(self, image: ListedImage) -> StoredImage:
         folder = Folder(self.url)
         return StoredImage(image.key, image.label, folder.path(image.key), read_file(folder, image.key))
+
+
+def _whole_numbers(names: Sequence[str]) -> dict[str, int] | None:
+    """The numbers that all of these names are, each another one; None where they are names of another kind."""
+    if not all(name.isascii() and name.isdecimal() for name in names):
+        return None
+    numbers = {name: int(name) for name in names}
+    return numbers if len(set(numbers.values())) == len(numbers) else None
+
+
+def _instead_of_classes(folder: Folder) -> str:
+    """What a folder without class folders holds, and what to do about it."""
+    images = [name for name, info in list_folder(folder.url, is_local=folder.is_local) if info["type"] == "file"]
+    images = [name for name in images if why_no_image(name) is None]
+    if images:
+        return (
+            f"{len(images):,} images ({printable(images[0])}, …), but no class folders: move each into the folder of "
+            "its class, or write a list.csv with the columns url (the name of the file) and label beside them, and "
+            f"name {folder.url}/list.csv"
+        )
+    return (
+        "no class folders: images are expected as CLASS/NAME.jpg in it; other sources are named by a pattern, "
+        "FOLDER/*.parquet, *.tar or *.csv"
+    )
 
 
 def read_file(folder: Folder, name: str) -> bytes | BadImage:

@@ -87,6 +87,13 @@ def test_an_output_of_a_submitted_job_does_not_go_with_it(tmp_path: Path, monkey
     check_paths(Config(out="results"))
 
 
+@pytest.mark.parametrize("name", ["gone", "file.txt"])
+def test_a_temporary_folder_that_is_none_is_said(here: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("TMPDIR", f"{here}/{name}")
+    with pytest.raises(BadInput, match=f"^TMPDIR: {here}/{name} is no folder that can be written: make it, or unset"):
+        check_paths(Config())
+
+
 @pytest.mark.system
 def test_a_store_is_asked_for_its_bucket_and_may_be_out_of_reach(
     s3_folder: str, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from bar_model.errors import BadInput
 from pipeline.execution.manifest import Inputs
 from pipeline.images.class_folders import ImageFolder, read_file
 from pipeline.images.codec import BadImage, resize_image
+from pipeline.images.survey import SurveyedSource
 from pipeline.storage import Folder
 from pipeline.training.step.batches import Rows
 
@@ -47,7 +48,9 @@ def list_images(url: str) -> ImageListing:
     Raises:
         BadInput: there are none.
     """
-    listed = [(each.key, each.label, each.size, each.version) for each in ImageFolder.open(url).listing()]
+    source = ImageFolder.open(url)
+    print(source.summary, flush=True)
+    listed = [(each.key, each.label, each.size, each.version) for each in SurveyedSource(source, url).listing()]
     if not listed:
         raise BadInput(f"{url} holds no images: check the path, and the names of the files (.jpg, .png, …)")
     digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]

@@ -18,6 +18,7 @@ from pipeline.images.open_source import open_source
 from pipeline.images.source import listing_order
 from pipeline.storage import Folder
 from tests.harness.stored import IN_CLASSES, items, picture
+from tests.harness.tars import tar
 
 pytest_plugins = ["tests.harness.fixtures_s3"]
 
@@ -115,8 +116,10 @@ def test_what_may_not_be_read_is_a_bad_image() -> None:
 def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is not there"):
         ImageFolder.open(str(tmp_path / "nothing"))
-    (tmp_path / "1.png").write_bytes(picture(0))
     with pytest.raises(BadInput, match="holds no class folders"):
+        ImageFolder.open(str(tmp_path))
+    (tmp_path / "1.png").write_bytes(picture(0))
+    with pytest.raises(BadInput, match=r"holds 1 images .*, but no class folders"):
         ImageFolder.open(str(tmp_path))
 
 
@@ -153,15 +156,63 @@ def test_folders_that_systems_leave_are_no_classes_and_their_files_no_images(tmp
         ("abc", "3 classes: a → 0, b → 1, c → 2"),
         ("abcdefg", "7 classes: a → 0, b → 1, c → 2, d → 3, e → 4, …"),
         ("012", "3 classes: 0 → 0, 1 → 1, 2 → 2"),
-        (["0", "1", "10", "2"], "10 → 2, 2 → 3; names that are numbers count in the order of text"),
+        (["0", "1", "10", "11", "2"], "5 classes: 0 → 0, 1 → 1, 10 → 10, 11 → 11, 2 → 2"),
+        (["000", "001", "010"], "3 classes: 000 → 0, 001 → 1, 010 → 10"),
+        (["1", "01", "2"], "3 classes: 01 → 0, 1 → 1, 2 → 2; the names are numbers"),
+        (["1", "2", "x"], "3 classes: 1 → 0, 2 → 1, x → 2"),
     ],
 )
-def test_classes_are_named_and_a_surprise_is_said(tmp_path: Path, names: list[str], expected: str) -> None:
+def test_classes_are_named_with_their_labels(tmp_path: Path, names: list[str], expected: str) -> None:
     for name in names:
         (tmp_path / name).mkdir()
-    summary = ImageFolder.open(str(tmp_path)).summary
-    assert expected in summary
-    assert ("order of text" in summary) == ("order of text" in expected)
+    source = ImageFolder.open(str(tmp_path))
+    assert source.summary.endswith(expected) or "numbers" in expected
+    assert expected.partition(";")[0] in source.summary
+
+
+def test_folders_that_are_numbers_have_the_same_labels_as_in_a_tar(tmp_path: Path) -> None:
+    numbers = ["0", "1", "2", "10", "11"]
+    for name in numbers:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(picture(int(name)))
+    (tmp_path / "a.tar").write_bytes(tar({f"{name}/a.png": picture(int(name)) for name in numbers}))
+    folders, tars = items(open_source(str(tmp_path))), items(open_source(f"{tmp_path}/a.tar"))
+    assert {item.label: item.data for item in folders} == {item.label: item.data for item in tars}
+    assert sorted(item.label for item in folders) == [0, 1, 2, 10, 11]
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"0": 0, "10": 10}, {"0": 0, "2": 2, "10": 10}),  # Published by this rule.
+        ({"0": 0, "10": 1}, {"0": 0, "2": 2, "10": 1}),  # Published in the order of text.
+        ({}, {"0": 0, "2": 2, "10": 10}),
+    ],
+)
+def test_numbers_that_are_published_are_kept(tmp_path: Path, known: dict[str, int], expected: dict[str, int]) -> None:
+    for name in ("0", "2", "10"):
+        (tmp_path / name).mkdir()
+    kept = ImageFolder.open(str(tmp_path)).keeping(known)
+    assert kept.classes == expected
+    assert ("the names are numbers, but not the labels" in kept.summary) == (known.get("10") == 1)
+
+
+def test_pictures_in_no_folder_or_one_deeper_are_met_with_a_remedy(tmp_path: Path) -> None:
+    """ImageNet's validation set as it is unpacked, and ImageNet's root."""
+    flat, root = tmp_path / "val", tmp_path / "imagenet"
+    flat.mkdir()
+    for number in range(3):
+        (flat / f"ILSVRC2012_val_0000000{number}.JPEG").write_bytes(picture(number))
+    with pytest.raises(BadInput, match=r"holds 3 images \(ILSVRC2012_val_00000000.JPEG, …\), .*write a list.csv"):
+        open_source(str(flat))
+    (flat / "list.csv").write_text("url,label\n" + "".join(f"{path.name},1\n" for path in flat.glob("*.JPEG")))
+    assert [item.label for item in items(open_source(f"{flat}/list.csv"))] == [1, 1, 1]
+    for name in ("train/cat/1.png", "train/dog/1.png", "val/cat/1.png"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(picture(0))
+    summary = open_source(str(root)).summary
+    assert "2 classes: train → 0, val → 1; the first ones hold folders, not images" in summary
+    assert "hold folders" not in open_source(f"{root}/train").summary
 
 
 def test_a_class_folder_is_found_in_the_map_however_its_letters_are_stored(tmp_path: Path) -> None:

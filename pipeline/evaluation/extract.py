@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from bar_model.errors import BadInput
 from bar_model.ranges import Positive, ShareBelowOne, check_ranges
 from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint
 from pipeline.execution.determinism import use_one_thread
@@ -83,7 +84,7 @@ def extract(
             name=SHARD_NAME,
             read=read,
             build=build,
-            pack=pack_features,
+            pack=pack_features if config.max_bad else pack_all_features,
             inspect=inspect_features,
         ),
         image_set.plan(),
@@ -132,6 +133,18 @@ def pack_features(row: Row) -> bytes:
     records = Records.from_json(row["records"])
     features = {name: np.ascontiguousarray(each) for name, each in features_in(row).items()}
     return encode_features(FeatureShard(tuple(records.keys), features, tuple(records.quarantined)))
+
+
+def pack_all_features(row: Row) -> bytes:
+    """As `pack_features`, where every image is needed: a unit is not kept whose images may be reached another time.
+
+    Raises:
+        BadInput: an image could not be reached.
+    """
+    for item in Records.from_json(row["records"]).quarantined:
+        if item.passing:
+            raise BadInput(f"{item.where} {item.why}: run again later, or set max_bad to go on without such images")
+    return pack_features(row)
 
 
 def _take_over() -> Callable[[Row], Row]:

@@ -54,6 +54,8 @@ QUICKSTART: dict[str, Callable[[], QuickstartConfig]] = {"digits": quickstart_di
 def quickstart(config: QuickstartConfig, run: Run) -> Report:
     """Carries out all stages from the digits to the report, inside a Ray session. Finished stages are not repeated.
 
+    The folder may have been copied or moved as a whole: its pictures are those that it had elsewhere.
+
     Raises:
         BadInput: `config.out` was made with another seed.
     """
@@ -68,6 +70,7 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
         replace(
             TOKENIZER_TRAINING["digits"](),
             source=images.path("train"),
+            source_moved=True,
             held_out=images.path("validation"),
             out=out.path("tokenizer"),
             seed=seed,
@@ -75,7 +78,11 @@ def quickstart(config: QuickstartConfig, run: Run) -> Report:
     ).model
     for split in ("train", "validation"):
         tokenizing = replace(
-            TOKENIZING["digits"](), source=images.path(split), tokenizer=tokenizer, out=codes.path(split)
+            TOKENIZING["digits"](),
+            source=images.path(split),
+            source_moved=True,
+            tokenizer=tokenizer,
+            out=codes.path(split),
         )
         workflow.stage(f"tokenize {split}", tokenize, tokenizing)
     generator = workflow.stage(

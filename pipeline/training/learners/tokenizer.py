@@ -39,6 +39,8 @@ class TrainTokenizerConfig(TrainingConfig):
 
     source: SourceUrl
     """Folder of class folders of pictures: a path, s3://… or hf://…"""
+    source_moved: bool = False
+    """The pictures that OUT was begun with lie at --source now, or are copies of them: only their number is checked."""
     held_out: SourceUrl | None = None
     """Such a folder, for validation."""
     model: TokenizerConfig

@@ -261,14 +261,32 @@ def test_a_source_that_was_copied_grew_by_a_class_and_moved_goes_on(
 
 
 @pytest.mark.ray
-def test_a_folder_of_other_codes_is_refused(done: TokenizeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"views": ("crop",)}, r'codes.views: \["crop", "flip"\] there, \["crop"\] here'),
+        ({"views": ("flip", "crop")}, r"codes\.views: "),
+        ({"views": ("crop",), "unit_size": 7}, r"codes.views: .* there, .*; unit_size: 2 there, 7 here"),
+        ({"batch_size": 8}, r"encoder\.batch_size: 4 there, 8 here"),
+        ({"precision": "bfloat16"}, r'encoder\.precision: "float32" there, "bfloat16" here'),
+        ({"classes": "classes.json"}, r"other class numbers \(a: 0 there, 3 here\)"),
+        ({"num_classes": 2}, "label 2 is out of range"),
+        ({"tokenizer": "other"}, r"codes\.tokenizer: "),
+        ({"source": "elsewhere"}, r"source\.url: .*give --source-moved"),
+        ({"source": "elsewhere", "source_moved": True}, r"elsewhere does not hold the images"),
+    ],
+)
+def test_an_option_that_the_folder_was_not_made_with_is_refused(
+    done: TokenizeConfig, tmp_path: Path, fields: dict, message: str
+) -> None:
+    """None is silently replaced by what lies there."""
+    (tmp_path / "classes.json").write_text('{"a": 3, "b": 1, "c": 2}')
+    save_tokenizer(tmp_path / "other", seed=1)
+    write_pictures(Folder(str(tmp_path / "elsewhere")), 4)
+    places = {name: str(tmp_path / fields[name]) for name in ("classes", "tokenizer", "source") if name in fields}
     before = shards(done.out)
-    with pytest.raises(
-        BadInput, match=r'codes.views: \["crop", "flip"\] there, \["crop"\] here; unit_size: 2 there, 7'
-    ):
-        tokenize(replace(done, views=("crop",), unit_size=7))
-    with pytest.raises(BadInput, match=r"codes\.tokenizer: "):
-        tokenize(replace(done, tokenizer=str(save_tokenizer(tmp_path / "other", seed=1))))
+    with pytest.raises(BadInput, match=message):
+        tokenize(replace(done, **{**fields, **places}))
     assert shards(done.out) == before
 
 

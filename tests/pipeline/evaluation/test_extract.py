@@ -1,11 +1,14 @@
 """Features are taken in batches of one shape, and packed with what was quarantined."""
 
 import numpy as np
+import pytest
 
-from pipeline.evaluation.extract import ExtractFeatures, pack_features
+from bar_model.errors import BadInput
+from pipeline.evaluation.extract import ExtractFeatures, pack_all_features, pack_features
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
-from pipeline.features.shard import decode_features
+from pipeline.execution.unit import Row
+from pipeline.features.shard import decode_features, inspect_features
 
 
 class MeanColours:
@@ -32,3 +35,14 @@ def test_batches_are_padded_and_their_padding_is_left_out() -> None:
         np.testing.assert_allclose(features["colours"], images[:num].mean((1, 2)), rtol=1e-5)
         assert features["brightness"].shape == (num, 1)
     assert network.shapes == {(4, 3, 6, 6)}
+
+
+def test_a_unit_with_an_image_that_may_be_reached_later_is_not_kept() -> None:
+    def row(passing: bool) -> Row:
+        records = Records(["k0"], (), [Quarantined("k", "http://there/k", "answers 503", passing)])
+        return {"records": records.to_json(), "features.a": np.zeros((1, 2), np.float32)}
+
+    assert pack_all_features(row(False)) == pack_features(row(False))
+    with pytest.raises(BadInput, match="http://there/k answers 503: run again later"):
+        pack_all_features(row(True))
+    assert inspect_features(pack_features(row(True))).quarantined[0].passing

@@ -1,6 +1,7 @@
 """The tokenizer's training through Ray Train, and what is refused before any work."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,16 @@ def test_a_tokenizer_is_trained_and_can_be_used(ray_here: str, tmp_path: Path) -
     assert trained.metrics["validation/rfid"] > 0
     assert trained.metrics["tokenizer/l2"] == pytest.approx(trained.metrics["tokenizer/loss"])
     assert checkpoint.fingerprint(tokenizer) == trained.fingerprint
+    copied = shutil.copytree(tmp_path / "pictures", tmp_path / "copied", copy_function=shutil.copyfile)
+    moved = dataclasses.replace(config, source=str(copied))
+    with pytest.raises(BadInput, match=r"pictures: .* there, .* here.*give --source-moved"):
+        train_tokenizer(moved)
+    assert train_tokenizer(dataclasses.replace(moved, source_moved=True)) == trained
     write_pictures(tmp_path / "pictures", num=13)
     with pytest.raises(BadInput, match=r"pictures: .* there, .* here"):
         train_tokenizer(config)
+    with pytest.raises(BadInput, match=r"has 13 pictures, but .* was trained on 12"):
+        train_tokenizer(dataclasses.replace(config, source_moved=True))
 
 
 def test_what_is_missing_is_said_before_any_work(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The whole pipeline in one command: small enough for every run of the tests, and as it is, with its goals."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -80,7 +81,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickstartConfig:
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_every_stage_leaves_its_run_and_a_second_walk_repeats_none(
-    config: QuickstartConfig, ray_here: str, capfd: pytest.CaptureFixture[str]
+    config: QuickstartConfig, ray_here: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report = run_quickstart(config)
     first = capfd.readouterr().out
@@ -91,6 +92,11 @@ def test_every_stage_leaves_its_run_and_a_second_walk_repeats_none(
     assert again.results == report.results
     assert "finished before" not in first
     assert second.count("(finished before)") == len(STAGES)
+
+    # A copy of the folder, with other times in another place, is finished as well.
+    moved = shutil.copytree(config.out, tmp_path / "moved", copy_function=shutil.copyfile)
+    assert run_quickstart(replace(config, out=str(moved))).results == report.results
+    assert capfd.readouterr().out.count("(finished before)") == len(STAGES)
 
     picture = Path(config.out, "report", "report.png")
     assert picture.is_file()

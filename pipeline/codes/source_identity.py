@@ -9,6 +9,7 @@ from pipeline.codes.plan_files import Plan
 from pipeline.images.class_folders import ImageFolder
 from pipeline.images.class_map import normal_name
 from pipeline.images.source import Source
+from pipeline.redaction import redacted_values
 from pipeline.storage import Folder
 
 NAMED = 3
@@ -44,8 +45,8 @@ def settle_source(
     Raises:
         BadInput: classes have other numbers than in the folder, or the URL is another one.
     """
-    there = claim.get("source") if claim is not None else None
-    here = configuration.get("source")
+    # What is stored is without secrets, and so is what is compared with it.
+    there, here = (redacted_values(each).get("source") if each is not None else None for each in (claim, configuration))
     if not isinstance(there, dict) or not isinstance(here, dict) or there.get("kind") != here.get("kind"):
         return SettledSource(source, configuration, {}, None, _summary(source, {}))
     added = {name: number for plan in plans for name, number in plan.classes.items()}
@@ -60,7 +61,7 @@ def settle_source(
     lies_at = next((plan.source for plan in reversed(plans) if plan.source is not None), there.get("url"))
     moved_to = here.get("url") if here.get("url") != lies_at else None
     if moved_to is not None and not source_moved:
-        if json.loads(json.dumps({**configuration, "source": settled})) == claim:
+        if json.loads(json.dumps(redacted_values({**configuration, "source": settled}))) == redacted_values(claim):
             raise BadInput(
                 f'{folder.url} was made with another configuration (source.url: "{lies_at}" there, "{moved_to}" here): '
                 "if the same images lie there now, give --source-moved; else choose another output folder"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bar_model.configuration import from_json
+from bar_model.configuration import from_json, json_file
 from bar_model.errors import BadInput
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.published.checkpoint import import_published, read_published
@@ -46,7 +46,7 @@ def save(model: Model, folder: Path) -> None:
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         draft.chmod(0o755)
-        (draft / _CONFIG).write_text(json.dumps(record, indent=2) + "\n")
+        (draft / _CONFIG).write_bytes(json_file(record, indent=2))
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, draft / _WEIGHTS)
         draft.rename(folder)
     except BaseException:

@@ -48,6 +48,16 @@ def plain(configuration: object) -> Any:
     return str(configuration)
 
 
+def json_file(document: Any, *, indent: int = 1, sort_keys: bool = False, escaped: bool = True) -> bytes:
+    """The content of a file of JSON, as every reader of JSON understands it; all of ours are written through here.
+
+    Raises:
+        ValueError: the document holds NaN or an infinity, for which JSON has no word.
+    """
+    text = json.dumps(document, indent=indent, sort_keys=sort_keys, ensure_ascii=escaped, allow_nan=False)
+    return f"{text}\n".encode()
+
+
 def digest(configuration: object) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a configuration's JSON, with sorted keys."""
     return hashlib.sha256(json.dumps(plain(configuration), sort_keys=True).encode()).hexdigest()[:16]

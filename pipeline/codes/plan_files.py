@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bar_model.configuration import json_file
 from bar_model.errors import BadInput, one_line
 from pipeline.execution.unit import Unit
 from pipeline.images.source import ListedImage, in_portions
@@ -96,7 +97,7 @@ class Plan:
         if self.source is not None:
             more["source"] = self.source
         version = FORMAT_SINCE_COPIES if more else FORMAT
-        return (json.dumps({"format": version, **_plain(self), **more}, indent=1) + "\n").encode()
+        return json_file({"format": version, **_plain(self), **more})
 
     @classmethod
     def decode(cls, data: bytes, where: str) -> "Plan":

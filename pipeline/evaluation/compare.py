@@ -1,6 +1,7 @@
 """Reports beside each other: ranked if they were measured alike, else with what their protocols differ in."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -23,14 +24,14 @@ BY = PUBLISHED_FIGURES[0]
 
 
 def ranked(reports: Mapping[str, Report]) -> list[str]:
-    """The names of the reports, the lowest FID first.
+    """The names of the reports, the lowest FID first, and at the end those without any.
 
     Raises:
         BadInput: their measurements differ.
     """
     if len(_measurements(reports)) > 1:
         raise BadInput(f"{', '.join(reports)}: measured by different protocols, which can't be ranked")
-    return sorted(reports, key=lambda name: _values(reports[name])[BY.name])
+    return sorted(reports, key=lambda name: _values(reports[name]).get(BY.name, math.inf))
 
 
 def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
@@ -49,7 +50,7 @@ def comparison_table(title: str, reports: Mapping[str, Report]) -> Table:
         table.add_column(heading, justify="right")
     for name in ranked(reports) if are_alike else reports:
         values = _values(reports[name])
-        letter = [] if are_alike else [ascii_uppercase[measurements.index(_measurement(reports[name]))]]
+        letter = [] if are_alike else [_letter(measurements.index(_measurement(reports[name])))]
         table.add_row(Text(name), *letter, *(_cell(figure.name, values) for figure in shown))
     return table
 
@@ -76,11 +77,12 @@ def compare_reports(config: CompareConfig) -> None:
 
 
 def _read(url: str) -> Report:
+    folder = Folder(url)
     try:
-        report = Report.from_json(Folder(url).read(REPORT))
-    except FileNotFoundError as error:
+        report = Report.from_json(folder.read(REPORT), folder.path(REPORT))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInput(f"{url} holds no {REPORT}: give the folder of a report") from error
-    if MEASUREMENT not in plain(report.protocol):
+    if not isinstance(report.protocol.get(MEASUREMENT), dict):
         raise BadInput(f"{url} is a report of another kind: give those of `evaluate.py imagenet`")
     return report
 
@@ -101,13 +103,22 @@ def _measurements(reports: Mapping[str, Report]) -> list[dict[str, Any]]:
 def _caption(measurements: Sequence[dict[str, Any]]) -> str:
     first = measurements[0]
     if len(measurements) == 1:
-        return f"{first['name']}; {first['num_images']:,} images; labels {first['labels']}"
-    differing = [name for name in first if len({json.dumps(each[name]) for each in measurements}) > 1]
+        num = first.get("num_images")
+        shown = f"{num:,}" if isinstance(num, int) else num
+        return f"{first.get('name')}; {shown} images; labels {first.get('labels')}"
+    names = dict.fromkeys(name for each in measurements for name in each)
+    differing = [name for name in names if len({json.dumps(each.get(name)) for each in measurements}) > 1]
     lines = [
-        f"{letter}: " + "; ".join(f"{name} {each[name]}" for name in differing)
-        for letter, each in zip(ascii_uppercase, measurements, strict=False)
+        f"{_letter(index)}: " + "; ".join(f"{name} {each.get(name)}" for name in differing)
+        for index, each in enumerate(measurements)
     ]
     return "\n".join(["Different protocols: these figures do not compare.", *lines])
+
+
+def _letter(index: int) -> str:
+    """A to Z, then AA to AZ and so on."""
+    before, last = divmod(index, len(ascii_uppercase))
+    return (_letter(before - 1) if before else "") + ascii_uppercase[last]
 
 
 def _cell(name: str, values: Mapping[str, float]) -> str:
@@ -118,4 +129,4 @@ def _cell(name: str, values: Mapping[str, float]) -> str:
 
 
 def _values(report: Report) -> dict[str, float]:
-    return {figure.name: value for figure, value in report.results}
+    return {figure.name: value for figure, value in report.results if math.isfinite(value)}

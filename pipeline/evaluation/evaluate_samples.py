@@ -1,6 +1,6 @@
 """The stage that judges samples by a reference: FID, sFID, IS, precision and recall in a report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -13,8 +13,9 @@ from pipeline.cluster import HARDWARE_TAG, ClusterConfig
 from pipeline.evaluation.extract import ExtractConfig, extract
 from pipeline.evaluation.fid_protocol import FidProtocol, fid_report, measure_samples, notes_on_too_few
 from pipeline.evaluation.illustrations import cost_shown, neighbours_shown, samples_shown
-from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint, open_image_set
-from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, open_reference
+from pipeline.evaluation.image_sets import ImageSet, NpzImageSet, SampleImageSet, image_set_fingerprint, open_image_set
+from pipeline.evaluation.reference import DINOV2, MOMENTS, Reference, check_reference, open_reference
+from pipeline.evaluation.sample_sets import sample_inputs, sample_sets
 from pipeline.execution.quarantine import read_quarantine
 from pipeline.features.folder import FeatureFolder, Summary
 from pipeline.images.source_config import SourceConfig
@@ -37,7 +38,8 @@ class EvaluateConfig(SourceConfig):
     """Which samples are judged, by which reference, and how their features are taken."""
 
     samples: tuple[InputUrl, ...]
-    """Folders of samples, one a seed, or npz files (N, H, W, 3) of uint8 that others have drawn."""
+    """Folders of samples, one a seed, or several of one seed, of which each goes on where another ends (first_index);
+    or npz files (N, H, W, 3) of uint8 that others have drawn."""
     reference: SourceUrl
     """Npz file of moments and pictures as ADM publishes them, or any source of pictures that tokenizing takes."""
     out: OutputFolder
@@ -64,7 +66,8 @@ class EvaluateConfig(SourceConfig):
 class Subject(NamedTuple):
     """What is judged, and by what."""
 
-    sets: Sequence[ImageSet]
+    sets: Mapping[str, ImageSet]
+    """By their URLs, joined by " + " where several folders make one."""
     reference: Reference
     neighbours: ImageSet | None
     protocol: FidProtocol
@@ -80,25 +83,16 @@ def evaluate(config: EvaluateConfig, run: Run | None = None) -> Report:
     """
     subject = _open(config)
     sets, reference, neighbours, protocol = subject
-    fingerprints = {
-        "samples": [image_set_fingerprint(image_set) for image_set in sets],
-        "reference": reference.identity,
-    }
-    inputs = [
-        Input(
-            "samples",
-            url,
-            image_set.samples.manifest.fingerprint if isinstance(image_set, SampleImageSet) else pictures,
-        )
-        for url, image_set, pictures in zip(config.samples, sets, fingerprints["samples"], strict=True)
-    ]
+    pictures = {url: image_set_fingerprint(image_set) for url, image_set in sets.items()}
+    fingerprints = {"samples": [*pictures.values()], "reference": reference.identity}
+    inputs = list(sample_inputs(config.samples, sets, pictures))
     inputs.append(Input("reference", config.reference, reference.identity))
     if config.neighbours is not None and neighbours is not None:
         fingerprints["neighbours"] = image_set_fingerprint(neighbours)
         inputs.append(Input("neighbours", config.neighbours, fingerprints["neighbours"]))
     configuration = {"protocol": plain(protocol), "inputs": fingerprints}
     find = partial(_judge, config, subject, run)
-    out, judged = Folder(config.out), _register(config, sets[0], protocol, run)
+    out, judged = Folder(config.out), _register(config, next(iter(sets.values())), protocol, run)
     report = report_once("Samples beside real pictures", out, configuration, inputs, find, run, judged=judged)
     show(results_table(f"Results by {protocol.measurement.name}", report.results), *report.notes)
     return report
@@ -120,20 +114,24 @@ def check_complete(url: str, samples: Summary, needed: int) -> None:
 
 
 def _open(config: EvaluateConfig) -> Subject:
-    sets = [open_image_set(url, tokenizer=config.tokenizer) for url in config.samples]
-    size = sets[0].image_size
-    for url, image_set in zip(config.samples, sets, strict=True):
+    sets = sample_sets(config.samples, config.tokenizer)
+    size = next(iter(sets.values())).image_size
+    for url, image_set in sets.items():
         _check_number(url, sum(unit.size for unit in image_set.plan()), config.num_images)
         if image_set.image_size != size:
             raise BadInput(f"{url} holds pictures of {image_set.image_size} px, but {config.samples[0]} of {size} px")
     networks = config.extract.networks
     needed = (*MOMENTS, *([DINOV2] if networks.dinov2 is not None else []))
+    for image_set in sets.values():
+        if isinstance(image_set, NpzImageSet):
+            image_set.check_content()
     reference = open_reference(config.reference, size, needed, sources=config)
+    check_reference(config.reference, reference)
     neighbours = reference.image_set
     if config.neighbours is not None:
         neighbours = open_image_set(config.neighbours, size, sources=config)
     protocol = FidProtocol.of(
-        [image_set.samples.drawing if isinstance(image_set, SampleImageSet) else None for image_set in sets],
+        [each.samples.drawing if isinstance(each, SampleImageSet) else None for each in sets.values()],
         reference,
         inception=networks.inception_sha256,
         dinov2=networks.dinov2_found,
@@ -146,11 +144,11 @@ def _open(config: EvaluateConfig) -> Subject:
 def _judge(config: EvaluateConfig, subject: Subject, run: Run | None) -> Findings:
     sets, reference, neighbours, protocol = subject
     root = config.features or Folder(config.out).path("features")
-    folders = [extract(image_set, root, config.extract, run) for image_set in sets]
+    folders = [extract(image_set, root, config.extract, run) for image_set in sets.values()]
     by = None if reference.image_set is None else extract(reference.image_set, root, config.extract, run)
     to_compare = reference.summary(by)
     measured = []
-    for url, folder in zip(config.samples, folders, strict=True):
+    for url, folder in zip(sets, folders, strict=True):
         samples = folder.summary(reference.needed, ("pool3", "logits"))
         check_complete(url, samples, config.num_images)
         measured.append(measure_samples(samples, to_compare))
@@ -175,7 +173,7 @@ def _illustrate(
     config: EvaluateConfig, subject: Subject, features: FeatureFolder, among: FeatureFolder | None
 ) -> list[Illustration]:
     """The images of the report. If they are gone, everything else is measured without them."""
-    image_set = subject.sets[0]
+    image_set = next(iter(subject.sets.values()))
     images = image_set.read(next(image_set.plan()))["images"]
     illustrations = [samples_shown(images, config.samples[0])]
     if subject.neighbours is not None and among is not None:

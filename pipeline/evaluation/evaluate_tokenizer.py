@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from bar_model import checkpoint
@@ -175,12 +175,13 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
         pairs = ("psnr", "ssim", "lpips") if config.lpips else ("psnr", "ssim")
         made = take(networks).summary(("pool3",), pairs)
         values = {"rfid": frechet_distance(made.moments["pool3"], pictures.moments["pool3"])}
-        values |= {name: float(np.mean(made.features[name], dtype=np.float64)) for name in pairs}
+        values |= {name: float(np.mean(made.features[name], dtype=np.float64)) for name in pairs if name != "psnr"}
+        values["psnr"], notes = mean_psnr(made.features["psnr"])
         # Images smaller than its window have no SSIM.
         results = [Result(figure, values[figure.name]) for figure in RECONSTRUCTION_FIGURES if figure.name in values]
         measured = tuple(result for result in results if not np.isnan(result.value))
         shown = reconstructions_shown(image_set, tokenizer)
-        return Findings(Report(protocol=protocol, results=measured), [shown], len(pictures.keys))
+        return Findings(Report(protocol=protocol, results=measured, notes=notes), [shown], len(pictures.keys))
 
     inputs = [
         Input("tokenizer", config.tokenizer, protocol.tokenizer),
@@ -191,8 +192,18 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
     if run is not None:
         run.model("tokenizer", config.tokenizer, protocol.tokenizer)
     report = report_once(title, out, {"protocol": plain(protocol)}, inputs, find, run, judged=judged)
-    show(results_table(f"Results by {protocol.name}", report.results))
+    show(results_table(f"Results by {protocol.name}", report.results), *report.notes)
     return report
+
+
+def mean_psnr(values: Float32[np.ndarray, "images 1"]) -> tuple[float, tuple[str, ...]]:
+    """The mean PSNR of the pictures that have one, NaN for none, and a sentence on those that were made exactly."""
+    has_errors = np.isfinite(values)
+    num_exact = int((~has_errors).sum())
+    mean = float(np.mean(values[has_errors], dtype=np.float64)) if has_errors.any() else float("nan")
+    if not num_exact:
+        return mean, ()
+    return mean, (f"{num_exact:,} of {values.size:,} pictures are made again exactly: the mean PSNR is without them.",)
 
 
 def reconstructions_shown(image_set: ImageSet, tokenizer: Tokenizer) -> Illustration:

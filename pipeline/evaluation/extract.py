@@ -56,7 +56,7 @@ def extract(
         BadInput: weights can't be loaded, or images are missing.
     """
     networks = networks or config.networks
-    if isinstance(image_set, SampleImageSet) and image_set.samples.networks == networks.identity:
+    if isinstance(image_set, SampleImageSet) and image_set.networks == networks.identity:
         drawing = image_set.samples.drawing
         batch_size, device = drawing.batch_size, drawing.device
         read, build = image_set.read_features, _take_over

@@ -143,9 +143,11 @@ def measure_samples(samples: Summary, reference: Summary) -> dict[str, float]:
     if "pool3" in reference.features:
         features = reference.features["pool3"], samples.features["pool3"]
         real, drawn = map(torch.from_numpy, features)
-        measured["precision"], measured["recall"] = precision_recall(real, drawn, half_squared_distances)
-        measured["precision_float32"], measured["recall_float32"] = precision_recall(real, drawn)
-        measured["density"], measured["coverage"] = density_coverage(real, drawn)
+        if min(map(len, features)) > NEIGHBOURS:
+            measured["precision"], measured["recall"] = precision_recall(real, drawn, half_squared_distances)
+            measured["precision_float32"], measured["recall_float32"] = precision_recall(real, drawn)
+        if len(real) > DENSITY_NEIGHBOURS:
+            measured["density"], measured["coverage"] = density_coverage(real, drawn)
         if min(map(len, features)) >= KID_SUBSET:
             measured["kid"] = kernel_distance(*features)
     return {figure.name: measured[figure.name] for figure in FID_FIGURES if figure.name in measured}
@@ -156,7 +158,16 @@ def notes_on_too_few(num_images: int, reference: Summary) -> tuple[str, ...]:
     notes = []
     if num_images < SHUFFLED_PARTS:
         notes.append(f"{num_images} samples make no {SHUFFLED_PARTS} parts: no shuffled IS.")
-    if "pool3" in reference.features and min(num_images, len(reference.features["pool3"])) < KID_SUBSET:
+    if "pool3" not in reference.features:
+        return tuple(notes)
+    num_real = len(reference.features["pool3"])
+    if min(num_images, num_real) <= NEIGHBOURS:
+        notes.append(f"Of {num_real:,} reference pictures none has {NEIGHBOURS} neighbours: no precision and recall.")
+    if num_real <= DENSITY_NEIGHBOURS:
+        notes.append(
+            f"Of {num_real:,} reference pictures none has {DENSITY_NEIGHBOURS} neighbours: no density and coverage."
+        )
+    if min(num_images, num_real) < KID_SUBSET:
         notes.append(f"KID draws subsets of {KID_SUBSET:,}, and there are fewer pictures: no KID.")
     return tuple(notes)
 

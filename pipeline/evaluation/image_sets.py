@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import math
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.execution.manifest import FileEntry
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Row, Unit
@@ -58,11 +61,24 @@ class SampleImageSet:
     """Drawn samples by their index. A unit is one of their shards."""
 
     samples: SampleFolder
+    further: tuple[SampleFolder, ...] = ()
+    """Folders of the samples with the next numbers, drawn alike."""
+
+    @property
+    def parts(self) -> tuple[SampleFolder, ...]:
+        """All folders of the set, in the order of their numbers."""
+        return (self.samples, *self.further)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What distinguishes the set from others, beside its plan (JSON values)."""
-        return {"kind": "samples", "fingerprint": self.samples.manifest.fingerprint}
+        first, *others = (part.manifest.fingerprint for part in self.parts)
+        return {"kind": "samples", "fingerprint": first, **({"further": others} if others else {})}
+
+    @property
+    def networks(self) -> Mapping[str, Any] | None:
+        """The identity of the networks whose features of all images are kept; None where there are none."""
+        return self.samples.networks if all(each.networks == self.samples.networks for each in self.further) else None
 
     @property
     def image_size(self) -> int:
@@ -71,20 +87,24 @@ class SampleImageSet:
 
     def plan(self) -> Iterator[Unit]:
         """The units in which the images are read, in order."""
-        for index, file in enumerate(self.samples.manifest.files):
-            yield Unit(index=index, size=file.rows, payload=file._asdict())
+        files = ((part, file) for part, folder in enumerate(self.parts) for file in folder.manifest.files)
+        for index, (part, file) in enumerate(files):
+            yield Unit(index=index, size=file.rows, payload={**file._asdict(), **({"part": part} if part else {})})
 
     def read(self, unit: Unit) -> Row:
         """The images of a unit, and their records."""
-        indices, labels, images, _ = self.samples.shard(FileEntry.of(unit.payload))
+        indices, labels, images, _ = self._part(unit).shard(_file(unit))
         records = Records([str(index) for index in indices.tolist()], labels.tolist())
         return {"images": images, "records": records.to_json()}
 
     def read_features(self, unit: Unit) -> Row:
-        """Reads a unit as `read` does, with the features that `samples.networks` saw in place of the images."""
-        keys, features, _ = self.samples.features(FileEntry.of(unit.payload))
+        """Reads a unit as `read` does, with the features that `networks` saw in place of the images."""
+        keys, features, _ = self._part(unit).features(_file(unit))
         columns = {f"{COLUMN}{name}": each for name, each in features.items()}
         return {**columns, "records": Records(keys).to_json()}
+
+    def _part(self, unit: Unit) -> SampleFolder:
+        return self.parts[unit.payload.get("part", 0)]
 
 
 @dataclass(frozen=True)
@@ -112,11 +132,8 @@ class NpzImageSet:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the arrays in the file."""
-        try:
-            with zipfile.ZipFile(self._path) as archive:
-                return tuple(name.removesuffix(".npy") for name in archive.namelist())
-        except (zipfile.BadZipFile, OSError) as error:
-            raise BadInput(f"{self.url} is no npz file ({error}): download it again") from error
+        with self._opened() as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -127,16 +144,37 @@ class NpzImageSet:
         """
         if IMAGES_ARRAY not in self.names:
             raise BadInput(f"{self.url} holds no pictures ({IMAGES_ARRAY}), only {', '.join(self.names)}")
-        with zipfile.ZipFile(self._path) as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
+        with self._opened() as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
             version = np.lib.format.read_magic(member)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, is_fortran, dtype = read(member)
-        if dtype != np.uint8 or is_fortran or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or not shape[0]:
+            num_bytes = archive.getinfo(f"{IMAGES_ARRAY}.npy").file_size - member.tell()
+        is_square = len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2] and all(shape)
+        if dtype != np.uint8 or is_fortran or not is_square:
             raise BadInput(
-                f"{self.url}: {IMAGES_ARRAY} is {dtype} {shape}; square pictures (N, size, size, 3) of uint8 are "
-                "expected"
+                f"{self.url}: {IMAGES_ARRAY} is {dtype} {shape}{' in Fortran order' * is_fortran}; square pictures "
+                "(N, size, size, 3) of uint8 are expected"
             )
+        if num_bytes != math.prod(shape):
+            raise BadInput(f"{self.url} is damaged: {IMAGES_ARRAY} has {num_bytes:,} bytes for shape {shape}")
         return shape
+
+    @property
+    def content(self) -> tuple[int, int]:
+        """Size and checksum of the images, which are the same in every file of the same images."""
+        with self._opened() as archive:
+            member = archive.getinfo(f"{IMAGES_ARRAY}.npy")
+        return member.file_size, member.CRC
+
+    def check_content(self) -> None:
+        """Reads all images once and compares them with the checksum that the file has of them.
+
+        Raises:
+            BadInput: they are others.
+        """
+        with self._opened() as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
+            while member.read(2**24):
+                pass
 
     def plan(self) -> Iterator[Unit]:
         """The units in which the images are read, in order."""
@@ -150,7 +188,7 @@ class NpzImageSet:
         start, stop = unit.payload
         num, *pixels = self.shape
         size = int(np.prod(pixels))
-        with zipfile.ZipFile(self._path) as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
+        with self._opened() as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
             header = archive.getinfo(f"{IMAGES_ARRAY}.npy").file_size - num * size
             member.seek(header + start * size)
             data = member.read((stop - start) * size)
@@ -162,6 +200,11 @@ class NpzImageSet:
     @property
     def _path(self) -> Path:
         return local_copy(self.url)
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile]:
+        with reading_npz(self.url), zipfile.ZipFile(self._path) as archive:
+            yield archive
 
 
 @dataclass(frozen=True)
@@ -184,6 +227,21 @@ class FolderImageSet:
     def read(self, unit: Unit) -> Row:
         """The images of a unit, and their records."""
         return read_images(self.source, [ListedImage(*fields) for fields in unit.payload], self.image_size)
+
+
+@contextmanager
+def reading_npz(url: str) -> Iterator[None]:
+    """While the block lasts, what the readers of archives and arrays raise becomes a line that names the file.
+
+    Raises:
+        BadInput: the file is no npz file, or damaged.
+    """
+    try:
+        yield
+    except BadInput:
+        raise
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, RuntimeError) as error:
+        raise BadInput(f"{url} is no npz file, or damaged ({one_line(error)}): copy or download it again") from error
 
 
 def open_image_set(
@@ -218,6 +276,11 @@ def image_set_fingerprint(image_set: ImageSet) -> str:
     for unit in image_set.plan():
         digest.update(unit.digest.encode())
     return digest.hexdigest()[:16]
+
+
+def _file(unit: Unit) -> FileEntry:
+    """The file of samples that a unit is."""
+    return FileEntry.of({name: value for name, value in unit.payload.items() if name != "part"})
 
 
 def _unit_size(image_size: int) -> int:

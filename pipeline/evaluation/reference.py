@@ -2,15 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float64
 
-from bar_model.errors import BadInput
-from pipeline.evaluation.image_sets import IMAGES_ARRAY, ImageSet, NpzImageSet, image_set_fingerprint, open_image_set
+from bar_model.errors import BadInput, one_line
+from pipeline.evaluation.image_sets import (
+    IMAGES_ARRAY,
+    ImageSet,
+    NpzImageSet,
+    image_set_fingerprint,
+    open_image_set,
+    reading_npz,
+)
 from pipeline.features.folder import FeatureFolder, Summary
 from pipeline.images.source_config import SourceConfig
 from pipeline.metrics.frechet import Moments
+from pipeline.pretrained.inception import FEATURE_DIMS
 from pipeline.storage import local_copy
 
 MOMENTS = {"pool3": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
@@ -87,12 +96,37 @@ def open_reference(
     return Reference(identity=file.sha256, moments=moments, image_set=image_set, needed=needed)
 
 
+def check_reference(url: str, reference: Reference) -> None:
+    """Checks, before features are taken of anything, that a reference can be compared with.
+
+    Raises:
+        BadInput: its moments are of other features than Inception's, its pictures are not what their checksum says, or
+            it has nothing but a single picture.
+    """
+    for name, found in reference.moments.items():
+        if len(found.mean) != FEATURE_DIMS[name]:
+            raise BadInput(
+                f"{url}: {MOMENTS[name][0]} has {len(found.mean):,} dimensions, but {name} of Inception-v3 has "
+                f"{FEATURE_DIMS[name]:,}: give moments of these features"
+            )
+    if isinstance(reference.image_set, NpzImageSet):
+        reference.image_set.check_content()
+    if reference.to_compute and reference.image_set is not None:
+        num = sum(unit.size for unit in islice(reference.image_set.plan(), 2))
+        if num < 2:
+            raise BadInput(f"{url} holds {num} picture: a distribution is compared with, which takes at least 2")
+
+
 def _moments(url: str, mean_name: str, covariance_name: str) -> Moments:
-    try:
-        with np.load(local_copy(url), allow_pickle=False) as arrays:
-            mean, covariance = (arrays[name].astype(np.float64) for name in (mean_name, covariance_name))
-    except ValueError as error:
-        raise BadInput(f"{url}: {mean_name} or {covariance_name} holds no numbers ({error})") from error
+    with reading_npz(url), np.load(local_copy(url), allow_pickle=False) as arrays:
+        try:
+            found = [arrays[name] for name in (mean_name, covariance_name)]
+        except ValueError as error:
+            raise BadInput(f"{url}: {mean_name} or {covariance_name} holds no numbers ({one_line(error)})") from error
+    if any(array.dtype.kind not in "fiu" for array in found):
+        kinds = " and ".join(str(array.dtype) for array in found)
+        raise BadInput(f"{url}: {mean_name} or {covariance_name} holds no numbers, but {kinds}")
+    mean, covariance = (array.astype(np.float64) for array in found)
     if not _are_moments(mean, covariance):
         raise BadInput(
             f"{url}: {mean_name} {mean.shape} and {covariance_name} {covariance.shape} are no mean and covariance: "
@@ -104,6 +138,7 @@ def _moments(url: str, mean_name: str, covariance_name: str) -> Moments:
 def _are_moments(mean: Float64[np.ndarray, "..."], covariance: Float64[np.ndarray, "..."]) -> bool:
     return (
         mean.ndim == 1
+        and len(mean) > 0
         and covariance.shape == (len(mean), len(mean))
         and bool(np.isfinite(mean).all() and np.isfinite(covariance).all())
         and np.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-6)

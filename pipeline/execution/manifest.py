@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from bar_model.configuration import json_file
 from bar_model.errors import BadInput, one_line
 from pipeline.redaction import redacted_values
 from pipeline.storage import Folder
@@ -186,7 +187,7 @@ class Manifest:
     def encode(self) -> bytes:
         """The content of the manifest's file: JSON that can be read without this code."""
         document = {"format": FORMAT, "fingerprint": self.fingerprint, **self._document()}
-        return (json.dumps(document, indent=1) + "\n").encode()
+        return json_file(document)
 
     @staticmethod
     def decode(data: bytes, where: str) -> "Manifest":
@@ -288,7 +289,7 @@ def claimed_configuration(folder: Folder, stage: str) -> Mapping[str, Any] | Non
 
 def _claim(stage: str, configuration: Mapping[str, Any]) -> bytes:
     document = {"format": FORMAT, "stage": stage, "configuration": redacted_values(configuration)}
-    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    return json_file(document, sort_keys=True)
 
 
 def _read_claim(folder: Folder) -> dict[str, Any]:

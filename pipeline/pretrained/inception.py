@@ -16,6 +16,8 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """The SHA-256 of the weights that the literature's distances are measured with."""
 RESIZE = "bilinear to 299 px as TensorFlow 1 does, without antialiasing"
 SPATIAL_CHANNELS = 7
+FEATURE_DIMS = {"pool3": DIMS, "spatial": SPATIAL_CHANNELS * 17 * 17}
+"""The widths of the features whose distributions are compared."""
 
 
 class Inception:

@@ -39,7 +39,7 @@ def report_once(
     """
     if (published := open_stage(out, STAGE, configuration)) is not None:
         print(f"{out}: evaluated before, nothing to do", flush=True)
-        report = Report.from_json(out.read(REPORT))
+        report = Report.from_json(out.read(REPORT), out.path(REPORT))
     else:
         report, illustrations, num, files = find()
         page = draw_report(title, report, illustrations, [trace(each) for each in inputs])

@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from bar_model.configuration import plain
+from bar_model.configuration import json_file, plain
+from bar_model.errors import BadInput, one_line
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.redaction import redact_text, redacted_values
 from pipeline.storage import Folder
@@ -90,8 +91,7 @@ class Report:
         """The bytes of report.json."""
         results = {result.figure.name: _fields(result) for result in self.results}
         document = {"format": FORMAT, "protocol": plain(self.protocol), "results": results, "notes": self.notes}
-        document = redacted_values(document, redact_text)
-        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+        return json_file(redacted_values(document, redact_text), escaped=False)
 
     def publish(
         self,
@@ -117,11 +117,23 @@ class Report:
         ).commit(out)
 
     @classmethod
-    def from_json(cls, document: bytes) -> "Report":
-        """The report in a file that `to_json` made. Its protocol stays plain JSON values."""
-        fields = json.loads(document)
-        results = tuple(_result(name, each) for name, each in fields["results"].items())
-        return cls(protocol=fields["protocol"], results=results, notes=tuple(fields["notes"]))
+    def from_json(cls, document: bytes, where: str = REPORT) -> "Report":
+        """The report in a file that `to_json` made. Its protocol stays plain JSON values.
+
+        Raises:
+            BadInput: the file, `where`, holds none, or one of another format.
+        """
+        try:
+            fields = json.loads(document)
+            if fields["format"] != FORMAT:
+                raise BadInput(f"{where} has report format {fields['format']!r}, but this version reads {FORMAT}")
+            results = tuple(_result(name, each) for name, each in fields["results"].items())
+            protocol, notes = dict(fields["protocol"]), tuple(map(str, fields["notes"]))
+        except BadInput:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"{where} is no report, or damaged ({one_line(error)}): evaluate again") from error
+        return cls(protocol=protocol, results=results, notes=notes)
 
 
 class TableRow(NamedTuple):
@@ -174,4 +186,6 @@ def _fields(result: Result) -> dict[str, Any]:
 
 def _result(name: str, fields: Mapping[str, Any]) -> Result:
     goal = Goal(**fields["goal"]) if "goal" in fields else None
-    return Result(Figure(name, fields["title"], fields["unit"], goal), fields["value"])
+    if type(fields["value"]) not in (int, float):
+        raise ValueError(f"{name} has the value {fields['value']!r}")
+    return Result(Figure(name, fields["title"], fields["unit"], goal), float(fields["value"]))

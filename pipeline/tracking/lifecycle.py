@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from bar_model.configuration import parameters, plain
+from bar_model.configuration import json_file, parameters, plain
 from bar_model.errors import BadInput
 from pipeline.redaction import redacted_values
 from pipeline.storage import Folder
@@ -142,7 +142,7 @@ class RunDriver:
         self._lock = lock_driver_file(address.folder, journal_header(address), close)
         shown = redacted_values(plain(self._configuration))
         put_record(address, "open", driver=self._name, tags=self._tags, parameters=parameters(shown))
-        config = json.dumps(shown, indent=2).encode()
+        config = json_file(shown, indent=2)
         put_file(address, "artifact", config, name="config.json")
         flush_outbox(address)
         start_sweeping(address.folder.parent, sender_for_ended_run)

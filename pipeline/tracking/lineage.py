@@ -5,11 +5,13 @@ A job that tracks its run leaves a summary of it, tracking.json, in its output f
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
+from bar_model.configuration import json_file
 from bar_model.errors import one_line
 from pipeline.redaction import redact_text, redacted, redacted_values
 from pipeline.storage import Folder
@@ -100,10 +102,12 @@ class RunSummary:
         """
         before = RunSummary.read_if_whole(folder) or RunSummary(run="")
         inputs = list(dict.fromkeys(self.inputs)) or before.inputs
-        metrics, tags = before.metrics | self.metrics, before.tags | self.tags
+        # JSON has no word for the others.
+        metrics = {name: value for name, value in (before.metrics | self.metrics).items() if math.isfinite(value)}
+        tags = before.tags | self.tags
         after = RunSummary(run=self.run, inputs=inputs, metrics=metrics, tags=tags)
         if after != before:
-            folder.write(SUMMARY_FILE, (json.dumps(asdict(after), indent=1) + "\n").encode())
+            folder.write(SUMMARY_FILE, json_file(asdict(after)))
 
     @property
     def output_fingerprints(self) -> frozenset[str]:

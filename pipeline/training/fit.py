@@ -1,10 +1,10 @@
 """A training on the driver's side: from what is there already to the folder of a finished model."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from bar_model.configuration import json_file
 from bar_model.errors import BadInput, WorkFailed
 from pipeline.execution.manifest import Inputs, Manifest, open_stage
 from pipeline.storage import Folder
@@ -107,7 +107,7 @@ def _listed(out: Folder, config: TrainingConfig) -> list[CheckpointEntry]:
 def _publish(out: Folder, stage: str, recipe: Mapping[str, Any], inputs: Inputs, outcome: Outcome) -> Trained:
     """Writes the results and then the manifest, which makes the training a finished one."""
     results = {"fingerprint": outcome.fingerprint, "metrics": outcome.metrics}
-    document = write_file(out, RESULTS, (json.dumps(results, indent=1) + "\n").encode())
+    document = write_file(out, RESULTS, json_file(results))
     # Of an extended training there is one already, of fewer steps.
     fewer = Manifest.newest(out)
     manifest = Manifest(

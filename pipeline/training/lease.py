@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from bar_model.configuration import json_file
 from bar_model.errors import BadInput, WorkFailed
 from pipeline.storage import Folder
 
@@ -145,7 +146,7 @@ def _document(token: str, beat: int) -> bytes:
         "token": token,
         "beat": beat,
     }
-    return (json.dumps(document) + "\n").encode()
+    return json_file(document)
 
 
 def _machine() -> str:

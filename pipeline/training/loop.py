@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -106,7 +107,7 @@ class Loop:
                 trainee.rehearse(first)
         self._ranks.together(lambda: load_state(Path(folder), self._tensors()))
         self._guard = Guard(**kept["guard"])
-        self.metrics = kept["metrics"]
+        self.metrics = _finite(kept["metrics"])
         self.done = self._checked = self._reported = kept["step"]
         self._meter.restart()
 
@@ -160,7 +161,7 @@ class Loop:
         return ", ".join(map(str, self.learner.share.shuffle.rows(step).indices[:8])) + ", …"
 
     def _log(self, values: dict[str, float]) -> None:
-        self.metrics |= values
+        self.metrics = _finite(self.metrics | values)
         if self._leads and self._run is not None:
             self._run.metrics(values, step=self.done)
 
@@ -204,3 +205,8 @@ class Loop:
     @property
     def _leads(self) -> bool:
         return self._ranks.rank == 0
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those that JSON can hold and that can be compared; MLflow is sent the others, too."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

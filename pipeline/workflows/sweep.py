@@ -1,13 +1,13 @@
 """Guidance × temperature × allocation over one checkpoint: many settings on few samples, the best of them on more."""
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import tyro
 
+from bar_model.configuration import json_file
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import GuidanceScale, Sampling, Temperature
 from bar_model.ranges import Positive, Seed
@@ -158,7 +158,7 @@ def _table(settings: Mapping[str, Sampling], reports: Mapping[str, Report]) -> b
         }
         for name in ranked(reports)
     ]
-    return (json.dumps(rows, indent=1) + "\n").encode()
+    return json_file(rows)
 
 
 def _allocation(text: str) -> tuple[int, ...]:

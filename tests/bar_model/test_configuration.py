@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bar_model.configuration import digest, from_dict, parameters, plain
+from bar_model.configuration import digest, from_dict, json_file, parameters, plain
 from bar_model.errors import BadInput
 from bar_model.generator.bar import BarConfig
 from bar_model.presets import GENERATORS
@@ -61,6 +61,15 @@ def test_digest_depends_on_every_value_but_not_on_the_order_of_keys() -> None:
 def test_from_dict_names_the_field_that_is_wrong(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         from_dict(Outer, {**plain(Outer()), **changes}, "outer")
+
+
+def test_a_file_of_json_holds_nothing_that_is_none() -> None:
+    assert json_file({"b": [1.5, "é"], "a": None}, sort_keys=True, escaped=False) == (
+        b'{\n "a": null,\n "b": [\n  1.5,\n  "\xc3\xa9"\n ]\n}\n'
+    )
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            json_file({"metrics": {"loss": value}})
 
 
 @pytest.mark.parametrize("preset", GENERATORS)

@@ -73,6 +73,18 @@ def test_no_file_is_longer_than_an_idea() -> None:
     assert not {name: length for name, length in lengths.items() if length > MOST_LINES}
 
 
+def test_files_of_json_are_written_through_one_door() -> None:
+    """`json_file` refuses NaN and infinities, which other readers of JSON don't take."""
+    writers = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dumps", "json.dump")
+        if ast.unparse(node.func) == "json.dump" or any(keyword.arg == "indent" for keyword in node.keywords)
+    }
+    assert writers <= {"bar_model.configuration"}
+
+
 def test_drawing_loads_little_else() -> None:
     """What samples are judged by, and how models are trained, is no part of drawing them."""
     names = {name for name in reached("pipeline.samples.sample") if name.startswith("pipeline.")}

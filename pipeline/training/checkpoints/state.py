@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.tensor import DTensor
 
+from bar_model.configuration import json_file
 from bar_model.errors import BadInput
 from pipeline.storage import Folder
 from pipeline.training.step.ranks import Ranks
@@ -95,7 +96,7 @@ class Snapshot:
             files.append(StateFile(name, len(data), hashlib.sha256(data).hexdigest()))
             folder.write(name, data)
         document = {"format": FORMAT, **RankDocument(self._ranks.num, self._values, files)._asdict()}
-        folder.write(_document_name(rank), (json.dumps(document, indent=1) + "\n").encode())
+        folder.write(_document_name(rank), json_file(document))
 
 
 def check_state(folder: Folder, *, contents: bool) -> dict[str, Any]:

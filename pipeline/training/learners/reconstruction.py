@@ -20,7 +20,8 @@ class ReconstructionQuality:
         """A measurement without images yet; without Inception there is no rFID."""
         self._inception = inception
         self._device = device
-        self._pixels = torch.zeros(3, dtype=torch.float64, device=device)  # Sums: images, PSNR, SSIM.
+        # Sums: images, those that are not made exactly and so have a PSNR, PSNR, SSIM.
+        self._pixels = torch.zeros(4, dtype=torch.float64, device=device)
         self._features = [] if inception is None else [FeatureSums(DIMS, device), FeatureSums(DIMS, device)]
 
     def add(
@@ -28,7 +29,9 @@ class ReconstructionQuality:
     ) -> None:
         """Adds images and, in the same order, their reconstructions."""
         both = [torch.from_numpy(each).to(self._device).permute(0, 3, 1, 2) for each in (images, made)]
-        self._pixels += self._pixels.new_tensor([len(images), psnr(images, made).sum(), ssim(*both).sum().item()])
+        decibels = psnr(images, made)
+        inexact = decibels[np.isfinite(decibels)]
+        self._pixels += self._pixels.new_tensor([len(images), len(inexact), inexact.sum(), ssim(*both).sum().item()])
         if self._inception is not None:
             for sums, each in zip(self._features, both, strict=True):
                 sums.add(self._inception.features(each))
@@ -36,10 +39,12 @@ class ReconstructionQuality:
     def result(self, ranks: Ranks) -> dict[str, float]:
         """The figures `psnr` (dB), `ssim` and `rfid` over the images of all ranks, as far as they can be measured.
 
+        PSNR is the mean of those that are finite: of the images that are not made again exactly.
+
         All ranks have to call it together, and only once.
         """
-        num, decibels, similarity = ranks.sum(self._pixels).tolist()
-        result = {"psnr": decibels / num}
+        num, num_inexact, decibels, similarity = ranks.sum(self._pixels).tolist()
+        result = {"psnr": decibels / num_inexact} if num_inexact else {}
         if not math.isnan(similarity):
             result["ssim"] = similarity / num
         if self._features and num > 1:

@@ -1,6 +1,9 @@
 """Results share a rank only where they share their protocol."""
 
 import io
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ from rich.console import Console
 
 from bar_model.errors import BadInput
 from pipeline.evaluation.compare import CompareConfig, compare_reports, comparison_table, ranked
-from pipeline.reports.report import Report
+from pipeline.reports.report import Report, Result
 from pipeline.storage import Folder
 from tests.harness.odd_paths import ODD_PATHS
 from tests.harness.reports import report
@@ -58,3 +61,58 @@ def test_reports_are_compared_from_their_files(
     for wrong, message in (("one", "three"), "three holds no report.json"), ((), "reports: none"):
         with pytest.raises(BadInput, match=message):
             compare_reports(CompareConfig(reports=wrong))
+
+
+def test_reports_without_fid_stand_in_the_table_after_the_others() -> None:
+    without = report(1.0)
+    without = replace(without, results=tuple(each for each in without.results if each.figure.name != "fid"))
+    nan = replace(without, results=(*without.results, Result(report(1.0).results[0].figure, float("nan"))))
+    shown = lines({"a": without, "b": report(2.0), "c": nan})
+    assert [line for line in shown if line[:2] in ("a ", "b ", "c ")] == ["b 2 0.6", "a 0.6", "c 0.6"]
+
+
+def test_many_protocols_are_told_apart() -> None:
+    shown = lines({f"report {index}": report(1.0, num_images=100 + index) for index in range(30)})
+    assert "AD: num_images 129" in shown
+
+
+def changed(**fields: object) -> bytes:
+    return json.dumps({**json.loads(report(2.0).to_json()), **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is no report, or damaged"),
+        (b"[1]", "is no report, or damaged"),
+        (b"{}", "is no report, or damaged ('format')"),
+        (b"\xff\xfe", "is no report, or damaged"),
+        (report(2.0).to_json()[:-40], "is no report, or damaged"),
+        (changed(format=7), "has report format 7, but this version reads 1"),
+        (changed(results=[]), "is no report, or damaged"),
+        (changed(results={"fid": {"title": "FID", "value": "2", "unit": ""}}), "fid has the value '2'"),
+        (changed(results={"fid": 2.0}), "is no report, or damaged"),
+        (changed(protocol="mine"), "is no report, or damaged"),
+        (changed(protocol={}), "is a report of another kind"),
+        (changed(protocol={"measurement": 5}), "is a report of another kind"),
+    ],
+)
+def test_a_broken_report_is_one_line_that_names_it(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "report.json").write_bytes(content)
+    with pytest.raises(BadInput, match=re.escape(told)) as caught:
+        compare_reports(CompareConfig(reports=(str(tmp_path),)))
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_measurement_of_another_version_is_shown_with_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "report.json").write_bytes(changed(protocol={"measurement": {"colour": "grey"}}))
+    report(1.0).publish(Folder(str(tmp_path / "old")), {"which": "old"}, {}, num_inputs=1)
+    compare_reports(CompareConfig(reports=(str(tmp_path / "old"), str(tmp_path / "new"))))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "B: " in shown
+    assert "colour grey" in shown
+    compare_reports(CompareConfig(reports=(str(tmp_path / "new"),)))

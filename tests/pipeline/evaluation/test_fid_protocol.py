@@ -10,7 +10,7 @@ import pytest
 from bar_model.bits import CodeShape
 from bar_model.errors import BadInput
 from bar_model.generator.sampling import Sampling
-from pipeline.evaluation.fid_protocol import FID_FIGURES, FidProtocol, fid_report, measure_samples
+from pipeline.evaluation.fid_protocol import FID_FIGURES, FidProtocol, fid_report, measure_samples, notes_on_too_few
 from pipeline.evaluation.reference import Reference
 from pipeline.features.folder import Summary
 from pipeline.metrics.frechet import frechet_distance, moments
@@ -110,3 +110,20 @@ def test_what_the_reference_lacks_is_not_measured() -> None:
     published = Summary((), {"pool3": reference.moments["pool3"]}, {})
     assert set(measure_samples(samples, published)) == {"fid", "inception_score", "inception_score_shuffled"}
     assert measure_samples(samples, published)["fid"] == every["fid"]
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_real", "lacking"),
+    [(40, 30, 0), (40, 5, 1), (40, 3, 2), (40, 2, 2), (5, 30, 0), (3, 30, 1)],
+)
+def test_what_lacks_neighbours_is_left_out_with_a_note_and_the_rest_is_measured(
+    num_samples: int, num_real: int, lacking: int
+) -> None:
+    samples, reference = summary(num_samples), summary(num_real)
+    measured = measure_samples(samples, reference)
+    assert measured.keys() >= {"fid", "sfid", "inception_score"}
+    assert ("precision" in measured) is (min(num_samples, num_real) > 3)
+    assert ("density" in measured) is (num_real > 5)
+    notes = [note for note in notes_on_too_few(num_samples, reference) if "neighbours" in note]
+    assert len(notes) == lacking
+    assert json.loads(fid_report([measured], protocol(DRAWING), notes).to_json())["notes"] == notes

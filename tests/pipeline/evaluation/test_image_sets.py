@@ -1,6 +1,7 @@
 """Galleries and references: npz files read piece by piece, and what is wrong with one."""
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,43 @@ def test_an_npz_that_can_not_be_used_is_refused_and_never_unpickled(tmp_path: Pa
     Path(path).write_bytes(pickle.dumps(1))
     with pytest.raises(BadInput, match="no npz file"):
         open_image_set(path, 8)
+
+
+def flipped(data: bytes) -> bytes:
+    """One bit of the pixels is another."""
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize(
+    "damage",
+    [flipped, lambda data: data[:-30], lambda data: data[: len(data) // 2], lambda data: data[:3], lambda _: b""],
+    ids=["flipped", "short", "half", "start", "empty"],
+)
+def test_a_damaged_npz_is_one_line_that_names_it(tmp_path: Path, save, damage) -> None:
+    file = tmp_path / "a.npz"
+    save(file, arr_0=IMAGES)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(BadInput, match=r"a\.npz is no npz file, or damaged") as caught:  # noqa: PT012
+        image_set = open_image_set(str(file), 8)
+        assert isinstance(image_set, NpzImageSet)
+        image_set.check_content()
+    assert "\n" not in str(caught.value)
+
+
+def test_images_that_are_fewer_than_their_header_says_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "arr_0.npy", IMAGES)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("arr_0.npy", (tmp_path / "arr_0.npy").read_bytes()[:-5])
+    with pytest.raises(BadInput, match=r"damaged: arr_0 has 4,411 bytes for shape \(23, 8, 8, 3\)"):
+        open_image_set(str(tmp_path / "a.npz"), 8)
+
+
+def test_equal_images_have_equal_content_however_they_are_kept(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", arr_0=IMAGES)
+    np.savez_compressed(tmp_path / "b.npz", arr_0=IMAGES, other=MEAN)
+    np.savez(tmp_path / "c.npz", arr_0=IMAGES[::-1])
+    one, same, other = (NpzImageSet(str(tmp_path / f"{name}.npz")).content for name in "abc")
+    assert one == same
+    assert one != other

@@ -7,7 +7,7 @@ import pytest
 
 from bar_model.errors import BadInput
 from pipeline.evaluation.fid_protocol import measure_samples
-from pipeline.evaluation.reference import open_reference
+from pipeline.evaluation.reference import check_reference, open_reference
 from pipeline.features.folder import Summary
 from pipeline.images.codec import to_png
 from pipeline.metrics.frechet import frechet_distance, moments
@@ -56,6 +56,44 @@ def test_moments_that_are_none_are_refused(tmp_path: Path) -> None:
     found = moments(RNG.normal(size=(9, 4)).astype(np.float32))
     np.savez(path, mu=found.mean.astype(np.float32), sigma=found.covariance.astype(np.float32))
     assert open_reference(path, 8).moments["pool3"].covariance.dtype == np.float64
+
+
+WIDE = {"mu": np.zeros(2048), "sigma": np.eye(2048)}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"mu": np.zeros(64), "sigma": np.eye(64)}, "mu has 64 dimensions, but pool3 of Inception-v3 has 2,048"),
+        ({**WIDE, "mu_s": np.zeros(64), "sigma_s": np.eye(64)}, "mu_s has 64 dimensions, but spatial .* has 2,023"),
+        ({"arr_0": IMAGES[:1]}, "holds 1 picture: a distribution is compared with, which takes at least 2"),
+        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "no mean and covariance"),
+        ({"mu": np.zeros(4, complex), "sigma": np.eye(4)}, "holds no numbers, but complex128 and float64"),
+        ({"mu": np.array(["a"] * 4), "sigma": np.eye(4)}, "holds no numbers, but <U1"),
+        ({"mu": np.zeros((4, 1)), "sigma": np.eye(4)}, "no mean and covariance"),
+        ({"mu": MEAN, "sigma": COVARIANCE + np.inf}, "no mean and covariance"),
+    ],
+)
+def test_a_reference_that_can_not_be_compared_with_is_refused_before_work(
+    tmp_path: Path, arrays: dict[str, np.ndarray], told: str
+) -> None:
+    url = str(tmp_path / "a.npz")
+    np.savez(url, **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadInput, match=rf"a\.npz.*{told}"):
+        check_reference(url, open_reference(url, 8))
+
+
+def test_a_damaged_reference_is_refused_before_work(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    for arrays in ({"arr_0": IMAGES}, WIDE):
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+        with pytest.raises(BadInput, match=r"a\.npz is no npz file, or damaged \(Bad CRC-32"):
+            check_reference(str(file), open_reference(str(file), 8))
+    np.savez(file, **WIDE, arr_0=IMAGES)
+    check_reference(str(file), open_reference(str(file), 8))
 
 
 def test_the_distance_is_measured_where_the_reference_is_of_pictures_alone(tmp_path: Path) -> None:

@@ -46,6 +46,15 @@ def test_rfid_is_the_frechet_distance_of_the_features(inception: Inception, monk
         assert_same_moments(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_pictures_that_are_made_exactly_leave_the_mean_finite() -> None:
+    pictures, made = some_pictures(6, seed=0), some_pictures(6, seed=1)
+    made[2] = pictures[2]
+    rest = [index for index in range(6) if index != 2]
+    found = quality_of(pictures, made, None, 4)
+    assert found["psnr"] == pytest.approx(quality_of(pictures[rest], made[rest], None, 5)["psnr"])
+    assert "psnr" not in quality_of(pictures, pictures, None, 6)
+
+
 def test_moments_are_the_same_however_the_features_come() -> None:
     features = np.random.default_rng(0).normal(3, 1, (20, 6)).astype(np.float32)
     for batch in (20, 7):

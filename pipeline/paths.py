@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from bar_model.errors import BadInput
+from pipeline.redaction import HIDDEN, is_redacted
 from pipeline.storage import Folder
 
 RAY_WORKING_FOLDERS = "runtime_resources"
@@ -43,6 +44,7 @@ def check_paths(configuration: Any, shown: Callable[[str], str] = str) -> None:
     _check_temporary_folder()
     for name, kind, url in _places(configuration):
         try:
+            check_whole(url)
             _CHECKS[kind](url)
         except BadInput as error:
             raise BadInput(f"{shown(name)}: {error}") from error
@@ -52,6 +54,16 @@ def check_paths(configuration: Any, shown: Callable[[str], str] = str) -> None:
                 f"{shown(name)}: {url} can't be reached ({reason}): check address and credentials"
             ) from error
     _check_parts(configuration)
+
+
+def check_whole(url: str) -> None:
+    """Checks that a URL has its secrets, which are shown and stored as `***`.
+
+    Raises:
+        BadInput: it has lost one.
+    """
+    if is_redacted(url):
+        raise BadInput(f"{url} was copied from where secrets are shown as {HIDDEN}: give the whole URL")
 
 
 def check_lasts(url: str, what: str) -> None:

@@ -41,6 +41,7 @@ _VALUE_IN_TEXT = re.compile(
 )
 _PLAIN_VALUE = re.compile(r"[^&;#]{0,4096}")
 _PLAIN_VALUE_IN_TEXT = re.compile(r"[^&;#\s]{0,4096}")
+_REDACTED = re.compile(r"(?::|//|%2F)\*\*\*@|[?&;#][^=&;?#\s]+=\*\*\*(?:[&;#]|\Z)")
 _BARE = re.compile(
     r"(?<![\w?&;#%.\-])(?:(?P<name>(?:\w+_)?(?:password|passwd|pwd|passphrase|secret|api_?key|access_?token"
     r"|secret_access_key|security_token|session_token)|AccountKey|SharedAccessKey|SharedAccessSignature"
@@ -68,6 +69,11 @@ def redact_text(text: str) -> str:
     A URL in a text ends at a space: `redacted` is for URLs that may hold some.
     """
     return _BARE.sub(_without_value, _redacted(text, is_text=True, depth=0))
+
+
+def is_redacted(url: str) -> bool:
+    """Whether a secret was taken out of the URL, so that it leads nowhere any more."""
+    return _REDACTED.search(url) is not None
 
 
 def redacted_values(value: Any, hide: Callable[[str], str] = redacted) -> Any:

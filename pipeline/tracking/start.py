@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import tyro
 
 from bar_model.errors import BadInput
-from pipeline.paths import check_lasts
+from pipeline.paths import check_lasts, check_whole
 from pipeline.tracking.address import RunAddress
 from pipeline.tracking.database import DATABASES, check_file, sqlite_file
 from pipeline.tracking.lifecycle import driving
@@ -64,6 +64,7 @@ class TrackingConfig:
         """
         if self.experiment is None and (name := os.environ.get("MLFLOW_EXPERIMENT_NAME")):
             _check_name("MLFLOW_EXPERIMENT_NAME", name)
+        check_whole(self.address)
         if (file := sqlite_file(self.address)) is not None:
             named = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
             check_lasts(named.partition(":///")[2], "tracking.uri")

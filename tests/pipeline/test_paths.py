@@ -61,6 +61,11 @@ BAD = [
     (lambda here: Config(out=f"{here}/file.txt"), r"^out: .*/file.txt is a file: name a folder"),
     (lambda here: Config(out=f"{here}/file.txt/below"), r"^out: .*/below lies below .*/file.txt, which is a file"),
     (lambda here: Config(out="gs://bucket/folder"), r"^out: gs://bucket/folder"),
+    (
+        lambda here: Config(folder="https://u:***@h/x"),
+        r"^folder: https:.* was copied .* give the whole URL",
+    ),
+    (lambda here: Config(source="https://h/x.csv?a=1&sig=***"), "^source: .* was copied"),
     (lambda here: Config(folder=""), "^folder: '' names no folder"),
     (lambda here: Config(folder="nonsense://x"), "^folder: nonsense://x"),
 ]

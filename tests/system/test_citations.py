@@ -9,7 +9,7 @@ import pytest
 from tests.harness.repository import REPOSITORY
 
 FOLDERS = ("bar_model", "pipeline", "jobs", "tests", "benchmarks", "docs", "infra")
-ROOT = ("README.md", "CONTRIBUTING.md", "Makefile")
+ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile")
 KINDS = {".py", ".md", ".jinja", ".toml", ".yaml", ".yml"}
 # "docs/method.md, section 4", "sections 3 and 4", and a document alone. A document without its folder is found, too.
 CITED = re.compile(

@@ -47,7 +47,7 @@ def settle_source(
     """
     # What is stored is without secrets, and so is what is compared with it.
     there, here = (redacted_values(each).get("source") if each is not None else None for each in (claim, configuration))
-    if not isinstance(there, dict) or not isinstance(here, dict) or there.get("kind") != here.get("kind"):
+    if not isinstance(there, dict) or not isinstance(here, dict) or not _are_alike(there, here):
         return SettledSource(source, configuration, {}, None, _summary(source, {}))
     added = {name: number for plan in plans for name, number in plan.classes.items()}
     known = {**(there.get("classes") or {}), **added}
@@ -69,6 +69,13 @@ def settle_source(
         settled["url"] = moved_to
     agreed = {**configuration, "source": settled}
     return SettledSource(source, agreed, new_classes, moved_to, _summary(source, new_classes))
+
+
+def _are_alike(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether two identities are of one kind, and the stored one is whole."""
+    classes = there.get("classes") or {}
+    is_whole = isinstance(classes, dict) and all(type(number) is int for number in classes.values())
+    return there.get("kind") == here.get("kind") and is_whole
 
 
 def _check_numbers(folder: Folder, known: Mapping[str, int], classes: Mapping[str, int]) -> None:

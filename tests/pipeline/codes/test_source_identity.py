@@ -235,3 +235,14 @@ def test_other_differences_are_named_still(folder: Folder) -> None:
         BadInput, match=r"codes.bits: 9 there, 3 here; source.url: .*choose another output folder, or the"
     ):
         run(codes, open_source(folder.path("moved")))
+
+
+@pytest.mark.parametrize("classes", [["cat"], "cat", 3, {"cat": "0"}, {"cat": None}])
+def test_classes_of_a_claim_that_are_none_are_named(folder: Folder, classes: object) -> None:
+    images, codes = write(folder / "images", "cat"), folder / "codes"
+    run(codes, open_source(images.url))
+    claim = json.loads(codes.read("stage.json"))
+    claim["configuration"]["source"]["classes"] = classes
+    codes.write("stage.json", json.dumps(claim).encode())
+    with pytest.raises(BadInput, match=r"was made with another configuration \(source\.classes"):
+        run(codes, open_source(images.url))

@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed-$(shell sha256sum requirements.lock | cut -c1-16
 ORDINARY := not slow and not gpu and not browser
 ALONE := not ray and not system and $(ORDINARY)
 
-.PHONY: quickstart test test-fast test-slow test-browser chaos bench bench-gpu published check lint ui venv lock clean
+.PHONY: quickstart test test-fast test-slow test-browser chaos fuzz bench bench-gpu published check lint ui venv lock clean
 
 quickstart: venv
 	$(BIN)/python jobs/quickstart.py digits
@@ -37,6 +37,11 @@ test-browser: venv
 chaos: venv
 	$(BIN)/python -m tests.system.chaos $(SEED)
 	$(BIN)/python -m tests.system.chaos_training $(SEED)
+
+# Damaged files through every reader of what comes from outside, in two processes. SEED and INPUTS decide which and how
+# many; .fuzz/ keeps what was found, with the command that reads the same file again.
+fuzz: venv
+	$(BIN)/python -m tests.system.fuzz $(SEED:%=--seed %) $(INPUTS:%=--inputs %)
 
 # PUBLISHED: a checkout of the published code, beside which the engine and the training step are measured.
 bench: venv published

@@ -22,6 +22,8 @@ def from_dict(kind: type[_Configuration], data: Mapping[str, Any], where: str = 
     Raises:
         BadInput: a field is missing, unknown or of the wrong type; the message says which, below `where`.
     """
+    if not isinstance(data, Mapping):
+        raise BadInput(f"{where}: {data!r} should be an object")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
     hints = get_type_hints(kind)
     for name in data.keys() - fields.keys():

@@ -54,7 +54,7 @@ def open_parquet(
         table = pq.ParquetFile(
             file, pre_buffer=pre_buffer, page_checksum_verification=True, arrow_extensions_enabled=False
         )
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # A name of a column that is no UTF-8 is a ValueError.
         raise BadInput(f"{where} is no {kind}, or damaged ({damage_of(error)})") from error
     for field in table.schema_arrow:
         if not is_plain(field.type):
@@ -71,9 +71,13 @@ def read_parquet(data: bytes, where: str, *, kind: str = "Parquet file") -> pa.T
     """
     with open_parquet(pa.BufferReader(data), where, kind=kind) as table:
         try:
-            return table.read(use_threads=False)
+            found = table.read(use_threads=False)
+            found.validate(full=True)  # Reading alone takes any bytes for text.
         except (pa.ArrowException, OSError) as error:
             raise BadInput(f"{where} is no {kind}, or damaged ({damage_of(error)})") from error
+        if len(found) != table.metadata.num_rows:
+            raise BadInput(f"{where} is damaged: it holds {len(found)} of {table.metadata.num_rows} rows")
+        return found
 
 
 def damage_of(error: Exception) -> str:

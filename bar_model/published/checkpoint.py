@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting, one_line
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.presets import GENERATORS
 from bar_model.published.generator_names import export_generator, import_generator, published_generator_shapes
@@ -120,7 +120,8 @@ def _read_safetensors(file: Path) -> Any:
 
 def _read_torch(file: Path) -> Any:
     """What `torch.save` wrote, as it writes today (a zip archive) or as it did before PyTorch 1.6."""
-    is_archive = zipfile.is_zipfile(file)
+    with interpreting(f"{file}: is no PyTorch file", "download it again"):
+        is_archive = zipfile.is_zipfile(file)
     with file.open("rb") as opened:
         is_old = opened.read(len(_BEFORE_ARCHIVES)) == _BEFORE_ARCHIVES
     if not is_archive and not is_old:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, interpreting
 from pipeline.codes.shard import CodeMetadata, Shard, decode_shard
 from pipeline.execution.manifest import FileEntry, Manifest, read_checked
 from pipeline.storage import Folder
@@ -92,7 +92,8 @@ def open_codes(url: str) -> tuple[Folder, Manifest, CodeMetadata]:
     """
     folder = Folder(url)
     manifest = Manifest.read(folder, stage=STAGE, what="codes")
-    return folder, manifest, CodeMetadata.of(manifest.configuration["codes"])
+    with interpreting(f"{folder.path(manifest.name)} describes no codes", "restore it, or make the folder anew"):
+        return folder, manifest, CodeMetadata.of(manifest.configuration["codes"])
 
 
 def check_tokenizer(folder: Folder, metadata: CodeMetadata, expected: str | None) -> None:

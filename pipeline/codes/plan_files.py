@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bar_model.configuration import json_file
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting, one_line
 from pipeline.execution.unit import Unit
 from pipeline.images.source import ListedImage, in_portions
 from pipeline.storage import Folder
@@ -26,6 +27,7 @@ FORMAT, FORMAT_SINCE_COPIES = 1, 2
 """A plan that needs none of the fields of the second format is written in the first, as older versions wrote it."""
 UNITS_A_PART = 256
 IMAGES_READ = 4096
+LONGEST_NAME = 256
 _SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -139,6 +141,8 @@ class Plan:
         texts = [self.source or "", *self.classes, *(table.name for table in tables)]
         if not all(isinstance(text, str) for text in texts) or any("/" in table.name for table in tables):
             raise ValueError("a name of it is none")
+        if not all(table.name.isprintable() and 0 < len(table.name) < LONGEST_NAME for table in tables):
+            raise ValueError("a name of it is that of no file")
 
 
 def read_plans(folder: Folder) -> list[Plan]:
@@ -174,8 +178,11 @@ def read_unit(folder: Folder, unit: Unit) -> list[ListedImage]:
         BadInput: its part is missing or damaged.
     """
     name, group = unit.payload
-    with _opened(folder, name) as table:
-        return _images(table.read_row_group(group))
+    with _opened(folder, name) as table, _interpreting(folder, name):
+        images = _images(table.read_row_group(group))
+    if len(images) != unit.size:
+        raise BadInput(f"{folder.path(name)} has {len(images)} images in a unit of {unit.size}: restore it")
+    return images
 
 
 class PlanWriter:
@@ -230,14 +237,23 @@ def stream_part(folder: Folder, part: PlanTable) -> Iterator[ListedImage]:
     Raises:
         BadInput: the table is missing or damaged.
     """
-    with _opened(folder, part.name) as table:
+    num = 0
+    with _opened(folder, part.name) as table, _interpreting(folder, part.name):
         for batch in table.iter_batches(IMAGES_READ):
-            yield from _images(batch)
+            images = _images(batch)
+            num += len(images)
+            yield from images
+    if num != part.pictures:
+        raise BadInput(f"{folder.path(part.name)} has {num} images, its plan says {part.pictures}: restore it")
 
 
 def _images(rows: pa.Table | pa.RecordBatch) -> list[ListedImage]:
     columns = [column.to_pylist() for column in rows.columns]
     return [ListedImage(*values) for values in zip(*columns, strict=True)]
+
+
+def _interpreting(folder: Folder, name: str) -> AbstractContextManager[None]:
+    return interpreting(f"{folder.path(name)} is no part of a plan, or damaged", "restore it")
 
 
 def _opened(folder: Folder, name: str) -> pq.ParquetFile:

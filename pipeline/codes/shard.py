@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int32, UInt8
 
 from bar_model.bits import CodeShape
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Contents, Row
@@ -61,8 +61,18 @@ class CodeMetadata:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "CodeMetadata":
-        """The metadata that JSON values describe."""
-        return cls(**{**fields, "views": tuple(fields["views"])})
+        """The metadata that JSON values describe.
+
+        Raises:
+            KeyError, TypeError: they describe none.
+        """
+        metadata = cls(**{**fields, "views": tuple(fields["views"])})
+        if not all(type(number) is int for number in (metadata.bits, metadata.grid, metadata.image_size)):
+            raise TypeError("bits, grid and image size are whole numbers")
+        if not all(isinstance(text, str) for text in (metadata.crop_rule, metadata.tokenizer, *metadata.views)):
+            raise TypeError("crop rule, tokenizer and views are strings")
+        _ = metadata.num_bytes
+        return metadata
 
     def to_json(self) -> str:
         """The metadata as it stands in a shard's schema."""
@@ -75,7 +85,7 @@ class CodeMetadata:
         Raises:
             BadInput: it is damaged or of another format.
         """
-        try:
+        with interpreting(f"{where} is no code shard, or damaged", "restore it, or tokenize the images anew"):
             fields = json.loads(document)
             found = fields.pop("format")
             if found != FORMAT:
@@ -83,10 +93,6 @@ class CodeMetadata:
                     f"{where} has code format {found}, but this version reads {FORMAT}: update this software"
                 )
             return cls.of(fields)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, BadInput):
-                raise
-            raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
 
 
 class Shard(NamedTuple):
@@ -220,11 +226,9 @@ def _checksum(shard: Shard) -> bytes:
 
 
 def _notes_of(texts: Mapping[bytes, bytes], where: str) -> ShardNotes:
-    try:
+    with interpreting(f"{where} is no code shard, or damaged", "restore it, or tokenize the images anew"):
         contents = base64.b64decode(texts.get(CONTENTS, b""), validate=True)
         return ShardNotes(Quarantined.from_rows(json.loads(texts[QUARANTINED])), contents)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BadInput(f"{where} is no code shard, or damaged ({one_line(error)})") from error
 
 
 def _schema(metadata: CodeMetadata, notes: dict) -> pa.Schema:

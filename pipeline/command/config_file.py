@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 import tyro
 
 from bar_model.configuration import from_json, plain
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting, one_line
 from pipeline.command.whole_numbers import whole_number
 from pipeline.storage import read_url
 
@@ -64,10 +64,8 @@ def overlaid(configuration: Configuration, url: str) -> Configuration:
         raise
     except Exception as error:  # Every store's library has errors of its own.
         raise BadInput(f"--config {url} can't be read ({one_line(error)}): name a file") from error
-    try:
+    with interpreting(f"--config {url} is no YAML", "name a file such as --print-config prints"):
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(f"--config {url} is no YAML ({one_line(error)})") from error
     if not isinstance(values, Mapping):
         raise BadInput(f"--config {url} holds no fields: a file such as --print-config prints is expected")
     return _overlaid(configuration, values, f"--config {url}")

@@ -4,17 +4,16 @@ import hashlib
 import json
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting
 from pipeline.execution.manifest import FileEntry
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Row, Unit
@@ -144,11 +143,8 @@ class NpzImageSet:
         """
         if IMAGES_ARRAY not in self.names:
             raise BadInput(f"{self.url} holds no pictures ({IMAGES_ARRAY}), only {', '.join(self.names)}")
-        with self._opened() as archive, archive.open(f"{IMAGES_ARRAY}.npy") as member:
-            version = np.lib.format.read_magic(member)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, is_fortran, dtype = read(member)
-            num_bytes = archive.getinfo(f"{IMAGES_ARRAY}.npy").file_size - member.tell()
+        with self._opened() as archive:
+            shape, is_fortran, dtype, num_bytes = read_array_header(archive, IMAGES_ARRAY)
         is_square = len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2] and all(shape)
         if dtype != np.uint8 or is_fortran or not is_square:
             raise BadInput(
@@ -229,6 +225,23 @@ class FolderImageSet:
         return read_images(self.source, [ListedImage(*fields) for fields in unit.payload], self.image_size)
 
 
+class ArrayHeader(NamedTuple):
+    """What the file of an array says of it, and the bytes that follow."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype
+    num_bytes: int
+
+
+def read_array_header(archive: zipfile.ZipFile, name: str) -> ArrayHeader:
+    """The header of an array in an npz file; it may raise anything, as numpy takes it for a Python literal."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return ArrayHeader(*read(member), archive.getinfo(f"{name}.npy").file_size - member.tell())
+
+
 @contextmanager
 def reading_npz(url: str) -> Iterator[None]:
     """While the block lasts, what the readers of archives and arrays raise becomes a line that names the file.
@@ -236,12 +249,8 @@ def reading_npz(url: str) -> Iterator[None]:
     Raises:
         BadInput: the file is no npz file, or damaged.
     """
-    try:
+    with interpreting(f"{url} is no npz file, or damaged", "copy or download it again"):
         yield
-    except BadInput:
-        raise
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, RuntimeError) as error:
-        raise BadInput(f"{url} is no npz file, or damaged ({one_line(error)}): copy or download it again") from error
 
 
 def open_image_set(

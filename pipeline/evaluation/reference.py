@@ -1,5 +1,6 @@
 """References, which samples are compared with: a published npz of moments and images, or a folder of images."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,6 +15,7 @@ from pipeline.evaluation.image_sets import (
     NpzImageSet,
     image_set_fingerprint,
     open_image_set,
+    read_array_header,
     reading_npz,
 )
 from pipeline.features.folder import FeatureFolder, Summary
@@ -120,7 +122,14 @@ def check_reference(url: str, reference: Reference) -> None:
 def _moments(url: str, mean_name: str, covariance_name: str) -> Moments:
     with reading_npz(url), np.load(local_copy(url), allow_pickle=False) as arrays:
         try:
+            for name in (mean_name, covariance_name):
+                shape, _, dtype, num_bytes = read_array_header(arrays.zip, name)
+                if not dtype.hasobject and math.prod(shape) * dtype.itemsize != num_bytes:
+                    # numpy takes memory for what a header claims before it reads on.
+                    raise BadInput(f"{url} is damaged: {name} has {num_bytes:,} bytes for {dtype} {shape}")
             found = [arrays[name] for name in (mean_name, covariance_name)]
+        except BadInput:
+            raise
         except ValueError as error:
             raise BadInput(f"{url}: {mean_name} or {covariance_name} holds no numbers ({one_line(error)})") from error
     if any(array.dtype.kind not in "fiu" for array in found):

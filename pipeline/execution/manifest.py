@@ -14,6 +14,7 @@ from pipeline.storage import Folder
 
 FORMAT = 2
 STAGE_FILE = "stage.json"
+LONGEST_NAME = 256
 DIFFERENCES_NAMED = 8
 
 
@@ -32,8 +33,18 @@ class FileEntry(NamedTuple):
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "FileEntry":
-        """The entry that JSON values describe; the inverse of `_asdict`."""
-        return cls(**{**fields, "dropped": tuple(fields["dropped"])})
+        """The entry that JSON values describe; the inverse of `_asdict`.
+
+        Raises:
+            KeyError, TypeError: they describe none.
+        """
+        entry = cls(**{**fields, "dropped": tuple(fields["dropped"])})
+        texts, numbers = (entry.name, entry.unit, entry.sha256, *entry.dropped), (entry.rows, entry.bytes)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("names and digests of files are strings")
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise TypeError("rows and bytes of files are whole numbers")
+        return entry
 
 
 class Quarantined(NamedTuple):
@@ -60,6 +71,8 @@ class Quarantined(NamedTuple):
         items = tuple(cls(*row) for row in rows)
         if not all(isinstance(text, str) for item in items for text in item[:3]):
             raise TypeError("quarantined inputs are lists of strings")
+        if not all(isinstance(item.passing, bool) for item in items):
+            raise TypeError("whether a reason may pass is true or false")
         return items
 
 
@@ -207,6 +220,8 @@ class Manifest:
                 quarantine=FileEntry.of(document["quarantine"]) if document["quarantine"] is not None else None,
             )
             intact = manifest.fingerprint == document["fingerprint"]
+            if type(manifest.generation) is not int or not isinstance(manifest.configuration, dict):
+                raise TypeError("its generation is no number, or its configuration no object")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(where, error) from error
         if not intact:
@@ -233,6 +248,8 @@ def read_checked(
         BadInput: the file is missing (`remedy` says in the message what to do), or its checksum differs.
     """
     where = folder.path(file.name)
+    if not file.name.isprintable() or not 0 < len(file.name) < LONGEST_NAME:
+        raise BadInput(f"{where} is no name of a file: restore the manifest, or make the folder anew")
     try:
         data = folder.read(file.name)
     except FileNotFoundError as error:

@@ -73,6 +73,8 @@ def read_quarantine(folder: Folder, manifest: Manifest) -> dict[str, tuple[Quara
     table = read_parquet(data, where, kind="quarantine")
     if not any(table.schema.equals(schema) for schema in (_SCHEMA, _WITH_PASSING)):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than a quarantine has: restore it")
+    if len(table) != manifest.quarantine.rows:
+        raise BadInput(f"{where} has {len(table)} rows, the manifest says {manifest.quarantine.rows}: restore it")
     for row in table.to_pylist():
         found.setdefault(row.pop("file"), []).append(Quarantined(**row))
     return {file: tuple(items) for file, items in found.items()}

@@ -49,8 +49,16 @@ class FeatureFolder:
         Raises:
             BadInput: a shard is missing, or is not as the manifest says.
         """
+        first: dict[str, int] = {}
         for file in self.manifest.files:
-            yield decode_features(read_checked(self.folder, file), self.folder.path(file.name))
+            where = self.folder.path(file.name)
+            shard = decode_features(read_checked(self.folder, file), where)
+            if len(shard.keys) != file.rows:
+                raise BadInput(f"{where} has {len(shard.keys)} rows, the manifest says {file.rows}: restore it")
+            dims = {name: each.shape[1] for name, each in shard.features.items()}
+            if dims != (first := first or dims):
+                raise BadInput(f"{where} has features {dims}, but the first shard {first}: make the folder anew")
+            yield shard
 
     def summary(self, moments: tuple[str, ...], keep: tuple[str, ...], *, max_kept: int | None = None) -> Summary:
         """Moments of the features `moments`, and the features `keep` of `max_kept` images, evenly spaced (None: all).
@@ -66,6 +74,8 @@ class FeatureFolder:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in keep}
         seen: dict[str, None] = {}
         for shard in self.shards():
+            for name in {*running, *parts}.difference(shard.features):
+                raise BadInput(f"{self.folder.url} has a shard without the features {name!r}: make the folder anew")
             for key in shard.keys:
                 if key in seen:
                     raise BadInput(f"{self.folder.url} holds image {key} twice: each counts once; make it anew")

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting
 from pipeline.execution.manifest import Quarantined
 from pipeline.execution.unit import Contents, Row
 
@@ -52,20 +51,21 @@ def decode_features(data: bytes, where: str) -> FeatureShard:
     Raises:
         BadInput: the file, `where`, is no whole shard.
     """
-    try:
+    with interpreting(f"{where} is no feature shard, or damaged", "restore it, or make it anew"):
         header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")])
         about = json.loads(header["__metadata__"][_METADATA])
-        if (found := about["format"]) != FORMAT and type(found) is int:
+        if type(found := about["format"]) is not int:
+            raise TypeError("the format is a number")
+        if found != FORMAT:
             raise BadInput(f"{where} has feature format {found}, but this version reads {FORMAT}: update this software")
-        features = load(data)
-        keys, quarantined = tuple(about["keys"]), Quarantined.from_rows(about["quarantined"])
-    except BadInput:
-        raise
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise BadInput(f"{where} is no feature shard, or damaged ({one_line(error)})") from error
-    if any(len(each) != len(keys) for each in features.values()):
+        shard = FeatureShard(tuple(about["keys"]), load(data), Quarantined.from_rows(about["quarantined"]))
+        if not all(isinstance(key, str) for key in shard.keys):
+            raise TypeError("keys are strings")
+        if not all(each.ndim == 2 and each.dtype == np.float32 for each in shard.features.values()):
+            raise TypeError("features are rows of 32-bit floats")
+    if any(len(each) != len(shard.keys) for each in shard.features.values()):
         raise BadInput(f"{where} holds features of more or fewer images than it has keys: make it anew")
-    return FeatureShard(keys, features, quarantined)
+    return shard
 
 
 def inspect_features(data: bytes) -> Contents:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting
 from pipeline.storage import read_url
 
 
@@ -18,15 +18,22 @@ def read_classes(url: str) -> dict[str, int]:
     Raises:
         BadInput: the file is missing, or is no such map.
     """
-    try:
-        classes = json.loads(read_url(url))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{url}: is no JSON file of labels by class name ({one_line(error)})") from error
+    with interpreting(f"{url}: is no JSON file of labels by class name", 'give one such as {"n01440764": 0, …}'):
+        classes = json.loads(read_url(url), object_pairs_hook=_without_doubled)
     if not isinstance(classes, dict) or not all(
         type(label) is int and 0 <= label < 2**31 for label in classes.values()
     ):
         raise BadInput(f'{url}: labels by class name are expected, {{"n01440764": 0, …}}, each 0 or more')
     return classes
+
+
+def _without_doubled(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file, of which the last value of a name would else win without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,7 @@ class LabelMap:
 
 def _whole(given: object) -> int | None:
     """The whole number that a label is, also as tables have it (`3.0`, `"-1"`); None where it is none."""
-    if isinstance(given, str) and re.fullmatch(r"\s*[+-]?\d+(\.0*)?\s*", given):
+    if isinstance(given, str) and re.fullmatch(r"\s*[+-]?\d{1,18}(\.0{0,18})?\s*", given):
         return int(given.partition(".")[0])
     if isinstance(given, float) and given.is_integer():
         return int(given)

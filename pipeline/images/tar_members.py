@@ -96,6 +96,10 @@ class _Reader:
         for member in self._tar:
             if member.size < 0 or self._tar.offset <= member.offset:
                 raise tarfile.ReadError(f"a member of {member.size} bytes")
+            # A global header may give a size by which Python's reader does not go on.
+            room = self._tar.offset - member.offset_data
+            if member.isreg() and member.sparse is None and not 0 <= room - member.size < tarfile.BLOCKSIZE:
+                raise tarfile.ReadError(f"a member of {member.size} bytes, which has {room}")
             if not member.isdir():
                 self._see(member)
         return self._contents

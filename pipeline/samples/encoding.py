@@ -12,7 +12,7 @@ import pyarrow as pa
 from jaxtyping import UInt8
 from PIL import Image
 
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting, one_line
 from pipeline.execution.unit import Row
 from pipeline.images.codec import to_png, to_webp
 from pipeline.storage import Folder
@@ -80,7 +80,7 @@ class Keeping:
         if self.files:
             rows = zip(table.column("file").to_pylist(), table.column("pixels_sha256").to_pylist(), strict=True)
             with ThreadPoolExecutor(FILE_READS_AT_ONCE) as pool:
-                return np.stack(list(pool.map(lambda row: _read_file(folder, *row), rows)))
+                return np.stack(list(pool.map(lambda row: _read_file(folder, row[0], row[1], image_size), rows)))
         if self.encoding == "raw":
             return fixed_bytes(table.column("image")).reshape(-1, *shape)
         images = np.empty((len(table), *shape), np.uint8)
@@ -101,11 +101,9 @@ class Keeping:
     def _decoded_images(self, table: pa.Table, image_size: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         for index, data in zip(table.column("index"), table.column("image"), strict=True):
             try:
-                image = _decoded(data.as_buffer())
+                image = _decoded(data.as_buffer(), image_size)
             except Exception as error:  # Pillow's decoders raise nearly anything where the data is malformed.
                 raise BadInput(f"image {index} can't be decoded ({one_line(error)})") from error
-            if image.shape != (image_size, image_size, 3):
-                raise BadInput(f"image {index} is of shape {image.shape}, and not {image_size} px in colour")
             yield image
 
     def _file_name(self, index: int) -> str:
@@ -120,16 +118,18 @@ def fixed_bytes(column: pa.ChunkedArray) -> UInt8[np.ndarray, "rows bytes"]:
     return np.frombuffer(array.buffers()[1], np.uint8)[start : start + len(array) * width].reshape(-1, width)
 
 
-def _read_file(folder: Folder, name: str, sha256: bytes) -> UInt8[np.ndarray, "height width 3"]:
-    remedy = "remove its shard and draw the samples again, which makes what is missing"
+def _read_file(folder: Folder, name: str, sha256: bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
+    where, remedy = folder.path(name), "remove its shard and draw the samples again, which makes what is missing"
     try:
-        image = _decoded(folder.read(name))
+        data = folder.read(name)
     except FileNotFoundError as error:
-        raise BadInput(f"{folder.path(name)} is missing: {remedy}") from error
-    except OSError as error:
-        raise BadInput(f"{folder.path(name)} is damaged ({error}): {remedy}") from error
+        raise BadInput(f"{where} is missing: {remedy}") from error
+    except ValueError as error:  # A zero byte in the name, which no file can have.
+        raise BadInput(f"{where} can't be read ({one_line(error)}): {remedy}") from error
+    with interpreting(f"{where} is damaged", remedy):
+        image = _decoded(data, size)
     if _digest(image) != sha256:
-        raise BadInput(f"{folder.path(name)} is not the picture that was drawn (its pixels differ): {remedy}")
+        raise BadInput(f"{where} is not the picture that was drawn (its pixels differ): {remedy}")
     return image
 
 
@@ -137,6 +137,8 @@ def _digest(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
-def _decoded(data: bytes | pa.Buffer) -> UInt8[np.ndarray, "height width 3"]:
+def _decoded(data: bytes | pa.Buffer, size: int) -> UInt8[np.ndarray, "height width 3"]:
     with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
+        if image.mode != "RGB" or image.size != (size, size):  # Before a large one takes memory.
+            raise ValueError(f"{image.mode} of {image.width} × {image.height} px instead of RGB of {size} × {size} px")
         return np.asarray(image)

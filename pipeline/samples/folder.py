@@ -11,7 +11,7 @@ import torch
 
 from bar_model import checkpoint
 from bar_model.configuration import from_dict
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, interpreting
 from pipeline.execution.manifest import FileEntry, Manifest, read_checked
 from pipeline.features.shard import COLUMN, FeatureShard, features_in
 from pipeline.samples.decoder import CodeDecoder
@@ -47,7 +47,9 @@ class SampleFolder:
     @cached_property
     def drawing(self) -> Drawing:
         """How the samples were drawn."""
-        return from_dict(Drawing, self.manifest.configuration["drawing"], self.folder.path(self.manifest.name))
+        where = self.folder.path(self.manifest.name)
+        with interpreting(f"{where} describes no samples", "restore it, or draw the samples anew"):
+            return from_dict(Drawing, self.manifest.configuration["drawing"], where)
 
     @property
     def networks(self) -> Mapping[str, Any] | None:
@@ -80,7 +82,11 @@ class SampleFolder:
 
     def _table(self, file: FileEntry) -> tuple[pa.Table, Keeping]:
         data = read_checked(self.folder, file, remedy="draw the samples again, which makes what is missing")
-        return read_table(data, self.folder.path(file.name))
+        where = self.folder.path(file.name)
+        table, keeping = read_table(data, where)
+        if len(table) != file.rows:
+            raise BadInput(f"{where} has {len(table)} rows, the manifest says {file.rows}: restore it")
+        return table, keeping
 
     def _decoded(self, table: pa.Table, keeping: Keeping) -> Samples:
         indices, codes = table.column("index").to_numpy(), fixed_bytes(table.column("codes"))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -10,7 +11,7 @@ from pathlib import PurePath
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, one_line
 from pipeline.storage import local_copy
 
 _EXPECTED = (
@@ -83,10 +84,10 @@ def _read(url: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " pe
         raise BadInput(f"labels_file {url}: of no kind that is read; {_EXPECTED}")
     try:
         values = read(local_copy(url).read_bytes(), classes)
-    except BadInput:
+    except (BadInput, MemoryError):
         raise
-    except (ValueError, OSError, OverflowError) as error:
-        raise BadInput(f"labels_file {url}: {' '.join(str(error).split())}; {_EXPECTED}") from error
+    except Exception as error:  # JSON may be nested too deeply, and numpy interprets the header of an array.
+        raise BadInput(f"labels_file {url}: {one_line(error) or type(error).__name__}; {_EXPECTED}") from error
     if not len(values):
         raise BadInput(f"labels_file {url}: holds none; {_EXPECTED}")
     return values
@@ -124,6 +125,13 @@ def _from_text(data: bytes, classes: Mapping[str, int] | None) -> np.ndarray:
 
 
 def _from_array(data: bytes, classes: object) -> np.ndarray:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        # numpy takes memory for what a header claims before it reads on.
+        raise ValueError(f"is an array of {dtype} and shape {shape} in {len(data):,} bytes")
     labels = np.load(io.BytesIO(data), allow_pickle=False)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"is an array of {labels.dtype} and shape {labels.shape}")

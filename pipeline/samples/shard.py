@@ -13,7 +13,7 @@ from jaxtyping import Int32, Int64, UInt8
 
 from bar_model.bits import CodeShape
 from bar_model.configuration import from_dict, plain
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting
 from bar_model.generator.sampling import Sampling
 from pipeline.execution.unit import Contents, Row
 from pipeline.features.shard import COLUMN, features_in
@@ -87,24 +87,16 @@ def read_table(data: bytes, where: str) -> tuple[pa.Table, Keeping]:
     Raises:
         BadInput: the file is no whole shard, or one of another format.
     """
-    try:
-        table = read_parquet(data, where, kind="sample shard")
+    table = read_parquet(data, where, kind="sample shard")
+    with interpreting(f"{where} is no sample shard, or damaged", "restore it, or draw the samples anew"):
         notes = json.loads((table.schema.metadata or {})[_METADATA])
         found = notes["format"]
-        num_bytes = table.schema.field("codes").type.byte_width
-    except BadInput:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise BadInput(f"{where} is no sample shard, or damaged ({one_line(error)})") from error
-    if found != FORMAT:
-        raise BadInput(f"{where} has sample format {found}, but this version reads {FORMAT}: use the one that drew it")
-    try:
+        if found != FORMAT:
+            raise BadInput(
+                f"{where} has sample format {found}, but this version reads {FORMAT}: use the one that drew it"
+            )
         keeping = from_dict(Keeping, notes["keeping"], where)
-        schema = _schema(num_bytes, keeping, notes)
-    except BadInput:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise BadInput(f"{where} is no sample shard, or damaged ({one_line(error)})") from error
+        schema = _schema(table.schema.field("codes").type.byte_width, keeping, notes)
     if not table.schema.equals(schema) or not len(table):
         raise BadInput(f"{where} has columns {table.schema.names} of other types than sample shards have, or no rows")
     return table, keeping

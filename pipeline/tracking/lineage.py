@@ -69,7 +69,7 @@ class RunSummary:
             if not run or not all(isinstance(text, str) for text in texts):
                 raise TypeError("its values are of other types")
             metrics = {name: float(value) for name, value in metrics.items()}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise DamagedSummary(f"{folder.path(SUMMARY_FILE)} is damaged ({one_line(error)})") from error
         return cls(run=run, inputs=inputs, metrics=metrics, tags=tags)
 

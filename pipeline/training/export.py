@@ -8,10 +8,10 @@ import tyro
 
 from bar_model.checkpoint import Model
 from bar_model.configuration import from_dict
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, interpreting
 from bar_model.generator.bar import Bar, BarConfig
 from bar_model.tokenizer.tokenizer import Tokenizer, TokenizerConfig
-from pipeline.execution.manifest import claimed_configuration
+from pipeline.execution.manifest import STAGE_FILE, claimed_configuration
 from pipeline.paths import InputUrl, OutputFolder
 from pipeline.storage import Folder, local_copy
 from pipeline.training.checkpoints.listing import FOLDER, CheckpointEntry, listed_in
@@ -66,10 +66,11 @@ def read_model(out: Folder, which: str) -> tuple[Model, str]:
 
 def _empty_model(out: Folder) -> tuple[Model, str]:
     """A model of the size that the training in the folder has, and the name of its trainee."""
-    if (found := claimed_configuration(out, GENERATOR_STAGE)) is not None:
-        return Bar(from_dict(BarConfig, found["model"])), generator.TRAINEE
-    if (found := claimed_configuration(out, TOKENIZER_STAGE)) is not None:
-        return Tokenizer(from_dict(TokenizerConfig, found["model"])), tokenizer.TRAINEE
+    with interpreting(f"{out.path(STAGE_FILE)} describes no model", "restore it"):
+        if (found := claimed_configuration(out, GENERATOR_STAGE)) is not None:
+            return Bar(from_dict(BarConfig, found["model"])), generator.TRAINEE
+        if (found := claimed_configuration(out, TOKENIZER_STAGE)) is not None:
+            return Tokenizer(from_dict(TokenizerConfig, found["model"])), tokenizer.TRAINEE
     raise BadInput(f"{out} is no output folder of a training: give the --out of one")
 
 

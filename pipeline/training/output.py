@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bar_model import checkpoint
+from bar_model.errors import interpreting
 from pipeline.execution.manifest import FileEntry, Manifest
 from pipeline.storage import Folder
 
@@ -29,9 +30,16 @@ class Trained(NamedTuple):
 
 
 def read_trained(out: Folder) -> Trained:
-    """What a finished training left in its output folder."""
-    results = json.loads(out.read(RESULTS))
-    return Trained(out.path(MODEL), results["fingerprint"], results["metrics"])
+    """What a finished training left in its output folder.
+
+    Raises:
+        BadInput: its results are damaged.
+    """
+    data = out.read(RESULTS)
+    with interpreting(f"{out.path(RESULTS)} is damaged", "restore it, or train again"):
+        results = json.loads(data)
+        metrics = {str(name): float(value) for name, value in results["metrics"].items()}
+        return Trained(out.path(MODEL), str(results["fingerprint"]), metrics)
 
 
 def trained_with(generator: str) -> str | None:

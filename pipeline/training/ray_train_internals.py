@@ -8,7 +8,7 @@ import json
 from collections.abc import Set
 from typing import Any, NamedTuple
 
-from bar_model.errors import BadInput
+from bar_model.errors import interpreting
 from pipeline.storage import Folder
 
 LIST_FILE = "checkpoint_manager_snapshot.json"
@@ -39,14 +39,13 @@ class CheckpointList:
         self._content: dict[str, Any] = {"checkpoint_results": [], "checkpoint_report_indices": []}
         if not checkpoints.exists(LIST_FILE):
             return
-        try:
-            self._content = json.loads(checkpoints.read(LIST_FILE))
-            _ = self.entries
-        except (ValueError, KeyError, TypeError) as error:
-            where = checkpoints.path(LIST_FILE)
-            raise BadInput(
-                f"{where} is damaged ({error}): restore it, or remove {checkpoints} to begin anew"
-            ) from error
+        data, where = checkpoints.read(LIST_FILE), checkpoints.path(LIST_FILE)
+        with interpreting(f"{where} is damaged", f"restore it, or remove {checkpoints} to begin anew"):
+            self._content = json.loads(data)
+            if not all(type(each.folder) is str and isinstance(each.metrics, dict) for each in self.entries):
+                raise TypeError("an entry is a name of a folder and an object of metrics")
+            if len(self._content["checkpoint_report_indices"]) != len(self.entries):
+                raise ValueError("it has not an index for each entry")
 
     @property
     def entries(self) -> list[ListedCheckpoint]:

@@ -136,7 +136,11 @@ def drop_damaged(out: Folder) -> None:
 
 
 def _entries(listing: CheckpointList) -> list[CheckpointEntry]:
-    return [CheckpointEntry.of(each.folder, each.metrics) for each in listing.entries]
+    entries = [CheckpointEntry.of(each.folder, each.metrics) for each in listing.entries]
+    for each in entries:
+        if not isinstance(each.score, int | float | None):
+            raise BadInput(f"{LIST_FILE} is damaged: the score of {each.name} is no number; restore it")
+    return entries
 
 
 def _refuse_lost_list(checkpoints: Folder, names: set[str]) -> None:

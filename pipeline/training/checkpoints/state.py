@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.tensor import DTensor
 
 from bar_model.configuration import json_file
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, interpreting
 from pipeline.storage import Folder
 from pipeline.training.step.ranks import Ranks
 
@@ -128,7 +128,8 @@ def check_state(folder: Folder, *, contents: bool) -> dict[str, Any]:
 
 def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a state, by name."""
-    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    with interpreting(f"{folder} is no whole checkpoint", RESUME_REMEDY):
+        found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {name: tuple(each.size) for name, each in found.items() if isinstance(each, TensorStorageMetadata)}
 
 
@@ -149,7 +150,7 @@ def load_state(folder: Path, tensors: dict[str, Tensor], *, all_of_it: bool = Tr
                 f"{folder} is a checkpoint of another training ({name}: {there.get(name, 'none')} there, "
                 f"{here.get(name, 'none')} here): choose another output folder"
             )
-    with warnings.catch_warnings():
+    with interpreting(f"{folder} is no whole checkpoint", RESUME_REMEDY), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # Each rank reads for itself.
         load(tensors, storage_reader=reader, no_dist=True)
 
@@ -192,18 +193,20 @@ def _document_name(rank: int) -> str:
 def _document(folder: Folder, rank: int) -> RankDocument:
     name = _document_name(rank)
     try:
-        document = json.loads(folder.read(name))
+        data = folder.read(name)
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder.url} is no whole checkpoint ({name} is missing): {RESUME_REMEDY}") from error
+    with interpreting(f"{folder.path(name)} is damaged", RESUME_REMEDY):
+        document = json.loads(data)
         version = document.pop("format")
         if version != FORMAT:
             raise BadInput(f"{folder.path(name)} has format {version}, but this version reads {FORMAT}")
         document = RankDocument(**document)
+        if type(document.num_ranks) is not int or document.num_ranks < 1 or not isinstance(document.values, dict):
+            raise TypeError("it is of a number of ranks, with an object of values")
         return document._replace(
             files=[StateFile(str(name), int(size), str(digest)) for name, size, digest in document.files]
         )
-    except FileNotFoundError as error:
-        raise BadInput(f"{folder.url} is no whole checkpoint ({name} is missing): {RESUME_REMEDY}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{folder.path(name)} is damaged ({error}): {RESUME_REMEDY}") from error
 
 
 def _sha256(folder: Folder, name: str) -> str:

@@ -140,7 +140,7 @@ def test_a_damaged_part_is_named(part: Folder, data: st.DataObject) -> None:
     try:
         for read in (
             lambda: list(stream_part(part, table)),
-            lambda: read_unit(part, Unit(index=0, size=3, payload=[table.name, 1])),
+            lambda: read_unit(part, Unit(index=1, size=1, payload=[table.name, 1])),
         ):
             refused = refusal(read)
             assert content == whole if refused is None else f"{table.name} is no part of a plan" in refused

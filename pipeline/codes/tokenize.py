@@ -28,9 +28,9 @@ from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.stage import run_units
 from pipeline.execution.unit import Row, Unit, Work
 from pipeline.images.class_folders import ImageFolder
-from pipeline.images.codec import CROP_RULE, VIEWS, to_model
+from pipeline.images.codec import CROP_RULE, MAX_PIXELS, VIEWS, to_model
 from pipeline.images.left_out import LeftOut
-from pipeline.images.read import read_images
+from pipeline.images.read import read_images, reader_memory
 from pipeline.images.source import Source
 from pipeline.images.source_config import SourceConfig
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
@@ -150,7 +150,8 @@ def encoding_work(config: TokenizeConfig, source: Source, metadata: CodeMetadata
         stage=STAGE,
         item="images",
         name=SHARD_NAME,
-        read=ReadImages(source, Folder(config.out), metadata.image_size),
+        read=ReadImages(source, Folder(config.out), metadata.image_size, config.max_pixels),
+        read_memory=reader_memory(config.unit_size, metadata.image_size, config.max_pixels),
         build=partial(load_encoder, config, metadata, device),
         pack=partial(pack_rows, metadata),
         inspect=inspect_shard,
@@ -165,9 +166,10 @@ class ReadImages:
     source: Source
     plans: Folder
     size: int
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, unit: Unit) -> Row:
-        return read_images(self.source, read_unit(self.plans, unit), self.size)
+        return read_images(self.source, read_unit(self.plans, unit), self.size, self.max_pixels)
 
 
 class EncodeImages:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from bar_model.errors import BadInput
 from bar_model.ranges import Positive, ShareBelowOne, check_ranges
-from pipeline.evaluation.image_sets import ImageSet, SampleImageSet, image_set_fingerprint
+from pipeline.evaluation.image_sets import FolderImageSet, ImageSet, SampleImageSet, image_set_fingerprint
 from pipeline.execution.determinism import use_one_thread
 from pipeline.execution.ray_data import Device, choose_workers
 from pipeline.execution.records import Records
@@ -83,6 +83,7 @@ def extract(
             item="images",
             name=SHARD_NAME,
             read=read,
+            read_memory=image_set.read_memory if isinstance(image_set, FolderImageSet) else Work.read_memory,
             build=build,
             pack=pack_features if config.max_bad else pack_all_features,
             inspect=inspect_features,

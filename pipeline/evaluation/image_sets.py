@@ -18,8 +18,8 @@ from pipeline.execution.manifest import FileEntry
 from pipeline.execution.records import Records
 from pipeline.execution.unit import Row, Unit
 from pipeline.features.shard import COLUMN
-from pipeline.images.codec import CROP_RULE
-from pipeline.images.read import read_images
+from pipeline.images.codec import CROP_RULE, MAX_PIXELS
+from pipeline.images.read import read_images, reader_memory
 from pipeline.images.source import ListedImage, Source, in_portions
 from pipeline.images.source_config import SourceConfig
 from pipeline.images.survey import SurveyedSource
@@ -209,6 +209,12 @@ class FolderImageSet:
 
     source: Source
     image_size: int
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def read_memory(self) -> int:
+        """The bytes that reading a unit takes at most."""
+        return reader_memory(_unit_size(self.image_size), self.image_size, self.max_pixels)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -222,7 +228,8 @@ class FolderImageSet:
 
     def read(self, unit: Unit) -> Row:
         """The images of a unit, and their records."""
-        return read_images(self.source, [ListedImage(*fields) for fields in unit.payload], self.image_size)
+        listed = [ListedImage(*fields) for fields in unit.payload]
+        return read_images(self.source, listed, self.image_size, self.max_pixels)
 
 
 class ArrayHeader(NamedTuple):
@@ -269,9 +276,10 @@ def open_image_set(
     elif Folder(url).list("manifest-*.json"):
         image_set = SampleImageSet(SampleFolder.open(url, absolute(tokenizer)))
     elif image_size is not None:
-        source = (sources or SourceConfig()).open(url)
+        settings = sources or SourceConfig()
+        source = settings.open(url)
         print(source.summary, flush=True)
-        image_set = FolderImageSet(SurveyedSource(source, url), image_size)
+        image_set = FolderImageSet(SurveyedSource(source, url), image_size, settings.max_pixels)
     else:
         raise BadInput(f"{url} holds no finished samples: give a folder of samples, or an npz file of {IMAGES_ARRAY}")
     if image_size not in (None, image_set.image_size):

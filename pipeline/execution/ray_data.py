@@ -18,11 +18,6 @@ Device = Literal["auto", "cpu", "cuda"]
 
 PLAN_BLOCKS = 1000
 """The most objects that hold the plan: the driver keeps track of each from beginning to end."""
-READ_MEMORY_BYTES = 2**30
-"""What a task that reads a unit reserves: for the images as stored and as decoded, and for the libraries.
-
-Ray Data fuses steps that reserve the same. This also keeps reading and working apart, so that they run side by side.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +62,13 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
     from pipeline.execution.ray_data_internals import hide_progress, limit_read_ahead
 
     resources = ray.cluster_resources()
-    _check_workers_fit(workers, resources)
+    _check_workers_fit(workers, resources, work.read_memory)
     dataset = (
         ray.data.from_items(
             [{"unit": unit.to_json()} for unit in units], override_num_blocks=min(len(units), PLAN_BLOCKS)
         )
-        .map(functools.partial(_read, folder, work), num_cpus=1, memory=READ_MEMORY_BYTES)
+        # Ray Data fuses steps that reserve the same: this also keeps reading and working apart, side by side.
+        .map(functools.partial(_read, folder, work), num_cpus=1, memory=work.read_memory)
         .map(
             _Worker,  # pyright: ignore[reportArgumentType]  (Ray's signature knows functions alone)
             fn_constructor_args=(work,),
@@ -122,7 +118,7 @@ def _write(folder: Folder, work: Work, row: Row) -> Row:
     return {"unit": row["unit"], "receipt": finish_unit(folder, work, Unit.from_json(row["unit"]), row).to_json()}
 
 
-def _check_workers_fit(workers: Workers, resources: Mapping[str, float]) -> None:
+def _check_workers_fit(workers: Workers, resources: Mapping[str, float], read_memory: int) -> None:
     """Workers hold what they reserve to the end: units could never be read if workers took every CPU."""
     cpus, gpus, memory = (resources.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
     if workers.num * workers.cpus + 1 > cpus or workers.num * workers.gpus > gpus:
@@ -131,5 +127,8 @@ def _check_workers_fit(workers: Workers, resources: Mapping[str, float]) -> None
             f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: choose fewer workers, "
             "or a larger cluster"
         )
-    if memory < READ_MEMORY_BYTES:
-        raise BadInput(f"the cluster's {memory:,.0f} bytes of memory do not suffice: {READ_MEMORY_BYTES:,} are needed")
+    if memory < read_memory:
+        raise BadInput(
+            f"the cluster has {memory:,.0f} bytes of memory for work, and reading a unit reserves {read_memory:,}: "
+            "lower max_pixels (17 bytes a pixel) or unit_size, or take a larger machine"
+        )

@@ -94,6 +94,8 @@ class Work(Format):
     """The plural of what a unit's size counts: "images"."""
     read: Callable[[Unit], Row]
     build: Callable[[], Callable[[Row], Row]]
+    read_memory: int = 2**30
+    """Bytes that reading a unit takes at most, and reserves on a cluster."""
 
 
 class Receipt(NamedTuple):

@@ -1,7 +1,6 @@
 """ImageNet's layout: a folder of class folders of images."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -9,13 +8,13 @@ from typing import Any
 from bar_model.errors import BadInput
 from pipeline.filesystem import list_folder
 from pipeline.images.class_map import LabelMap, normal_name
-from pipeline.images.codec import BadImage, UnreachableImage
+from pipeline.images.codec import BadImage, UnreachableImage, check_file_size
 from pipeline.images.image_names import IN_JUNK, JUNK, why_no_image
 from pipeline.images.left_out import LeftOut, printable
-from pipeline.images.source import ListedImage, StoredImage, count_doubled
+from pipeline.images.source import ListedImage, StoredImage, count_doubled, read_ahead
 from pipeline.storage import Folder
 
-READS_AT_ONCE, NAMED = 16, 5
+NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ class ImageFolder:
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """The files of these images, several read at once."""
-        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            yield from pool.map(self._stored, listed)
+        return read_ahead(self._stored, listed)
 
     def _found(self, left_out: LeftOut) -> Iterator[ListedImage]:
         folder = Folder(self.url)
@@ -138,7 +136,8 @@ class ImageFolder:
 
     def _stored(self, image: ListedImage) -> StoredImage:
         folder = Folder(self.url)
-        return StoredImage(image.key, image.label, folder.path(image.key), read_file(folder, image.key))
+        data = check_file_size(image.size) or read_file(folder, image.key)
+        return StoredImage(image.key, image.label, folder.path(image.key), data)
 
 
 def _whole_numbers(names: Sequence[str]) -> dict[str, int] | None:

@@ -18,7 +18,11 @@ GRID_GAP = 2
 CROP_RULE = "box-halvings bicubic centre-crop"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 MAX_PIXELS = 89_478_485
-"""The most pixels of an image as stored, and as resized: 256 MiB of RGB. Above it Pillow warns of bombs, too."""
+"""The most pixels of an image as stored, and as resized, unless told otherwise. Above it Pillow warns of bombs, too."""
+DECODE_BYTES_A_PIXEL = 17
+"""What decoding takes at most, beside the file: WebP's decoder needs the most (benchmarks/decode_memory.py)."""
+MAX_FILE_BYTES = 2**28
+"""The most bytes of a stored image, by far enough for `MAX_PIXELS`: a longer one is not read into memory."""
 
 
 class BadImage(ValueError):
@@ -29,19 +33,19 @@ class UnreachableImage(BadImage):
     """An image that can't be read now: its server does not answer, and another time it may."""
 
 
-def decode_and_crop(data: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def decode_and_crop(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "size size 3"]:
     """The centre crop of an encoded image (docs/method.md, section 2).
 
     Colour and orientation are those of the published tokenizing, which loads with torchvision's `ImageFolder`: the
     image becomes RGB as Pillow converts it, before it is resized (transparency is dropped, CMYK converted without a
-    profile), and the EXIF orientation is ignored, so that codes agree with the published ones. Two kinds are refused
-    though Pillow would convert them, because the result is another image: an animation (its first frame), and grey of
-    more than 8 bits (clipped to nearly all white).
+    profile), and the EXIF orientation is ignored, but for TIFF, which Pillow turns when it decodes; so codes agree with
+    the published ones. Two kinds are refused though Pillow would convert them, because the result is another image: an
+    animation (its first frame), and grey of more than 8 bits (clipped to nearly all white).
 
     Raises:
         BadImage: the image can't be used.
     """
-    return _crop(decode(data), size)
+    return _crop(decode(data, max_pixels), size, max_pixels)
 
 
 def resize_image(data: bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -53,10 +57,10 @@ def resize_image(data: bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
     image = decode(data)
     width, height = image.size
     shorter = min(width, height)
-    return np.asarray(_resized(image, size * width // shorter, size * height // shorter))
+    return np.asarray(_resized(image, size * width // shorter, size * height // shorter, MAX_PIXELS))
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """An encoded image in RGB.
 
     Raises:
@@ -66,7 +70,7 @@ def decode(data: bytes) -> Image.Image:
         # Pillow warns of odd metadata, which is not read here.
         warnings.simplefilter("ignore")
         try:
-            return _decode(data)
+            return _decode(data, max_pixels)
         except (BadImage, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders raise nearly anything where the data is malformed.
@@ -137,34 +141,58 @@ def _saved(image: UInt8[np.ndarray, "height width 3"], kind: str, **options: boo
     return file.getvalue()
 
 
-def _decode(data: bytes) -> Image.Image:
+def check_file_size(num_bytes: int) -> BadImage | None:
+    """Why a stored image of so many bytes is not read; None where it is."""
+    if num_bytes <= MAX_FILE_BYTES:
+        return None
+    return BadImage(f"has {num_bytes:,} bytes, more than the {MAX_FILE_BYTES:,} that an image may have")
+
+
+def _decode(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise BadImage("is empty")
+    if (too_long := check_file_size(len(data))) is not None:
+        raise too_long
     try:
         # Opening reads the header alone, so that a decompression bomb is refused before it is decoded.
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise BadImage(f"is none of {', '.join(FORMATS)}") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise BadImage(f"{image.width} × {image.height} is more than {MAX_PIXELS:,} pixels")
+        raise BadImage(_why_unidentified(data)) from error
+    if image.width * image.height > max_pixels:
+        raise BadImage(f"{image.width} × {image.height} is more than {max_pixels:,} pixels")
     # An MPO is a photograph with others beside it (a preview, the other eye); the first is the photograph.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise BadImage("is animated, or holds several pictures")
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise BadImage(f"has more than 8 bits of grey (mode {image.mode})")
-    return image.convert("RGB")
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()  # As `convert` would, but without a copy.
+    return image
 
 
-def _crop(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def _why_unidentified(data: bytes) -> str:
+    """What Pillow says of an image whose format it knows by the first bytes, which it only logs when it opens one."""
+    for name in FORMATS:
+        factory, accept = Image.OPEN[name]
+        if accept is not None and accept(data[:16]) is True:
+            try:
+                factory(io.BytesIO(data), "")
+            except Exception as error:  # As above, of any kind.
+                return one_line(f"can't be decoded as {name}: {error or type(error).__name__}")
+    return f"is none of {', '.join(FORMATS)}"
+
+
+def _crop(image: Image.Image, size: int, max_pixels: int) -> UInt8[np.ndarray, "size size 3"]:
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
-    image = _resized(image, round(image.width * scale), round(image.height * scale))
+    image = _resized(image, round(image.width * scale), round(image.height * scale), max_pixels)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    if width * height > MAX_PIXELS:
+def _resized(image: Image.Image, width: int, height: int, max_pixels: int) -> Image.Image:
+    if width * height > max_pixels:
         raise BadImage(f"{image.width} × {image.height} is too narrow to be resized to {width} × {height}")
     return image.resize((width, height), Image.Resampling.BICUBIC)

@@ -1,11 +1,16 @@
 """What a source of images is: it lists its images in a fixed order, and reads those that are named to it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.images.codec import BadImage
 from pipeline.images.left_out import LeftOut
+
+READS_AT_ONCE = 16
+READ_AHEAD_BYTES = 64 << 20
 
 
 class ListedImage(NamedTuple):
@@ -67,6 +72,22 @@ class SummedUpSource(Source, Protocol):
     def summary(self) -> str:
         """Where the images lie, and by which rules they get their labels."""
         ...
+
+
+def read_ahead(read: Callable[[ListedImage], StoredImage], listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
+    """The images in their order, several read at once, as far as `READ_AHEAD_BYTES` or one image of any size go."""
+    under_way: deque[tuple[int, Future[StoredImage]]] = deque()
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        held = 0
+        for image in listed:
+            while under_way and (held + image.size > READ_AHEAD_BYTES or len(under_way) >= 2 * READS_AT_ONCE):
+                size, first = under_way.popleft()
+                yield first.result()
+                held -= size
+            under_way.append((image.size, pool.submit(read, image)))
+            held += image.size
+        while under_way:
+            yield under_way.popleft()[1].result()
 
 
 def listing_order(image: ListedImage) -> tuple[list[str], int]:

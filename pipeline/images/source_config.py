@@ -1,9 +1,11 @@
 """How a job reads images from sources: part of the configuration of each job that does."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from bar_model.ranges import Positive, check_ranges
+from bar_model.ranges import Positive, Range, check_ranges
 from pipeline.images.class_map import read_classes
+from pipeline.images.codec import MAX_PIXELS
 from pipeline.images.open_source import open_source
 from pipeline.images.source import SummedUpSource
 from pipeline.images.urls.policy import UrlPolicy
@@ -28,6 +30,9 @@ class SourceConfig:
     """A list may name hosts at private addresses (this machine's, too), and stores outside of its own folder."""
     allow_proxies: bool = False
     """A list's URLs go through the proxies of http_proxy and https_proxy, which then look up the hosts themselves."""
+
+    max_pixels: Annotated[int, Range(least=1, most=MAX_PIXELS)] = MAX_PIXELS
+    """Larger images are quarantined. Each of those that read reserves 17 bytes a pixel: fewer let more of them read."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

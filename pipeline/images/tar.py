@@ -8,10 +8,11 @@ from typing import Any
 
 from bar_model.errors import BadInput
 from pipeline.filesystem import Entry
-from pipeline.images.class_folders import READS_AT_ONCE, unreadable
+from pipeline.images.class_folders import unreadable
 from pipeline.images.class_map import LabelMap
+from pipeline.images.codec import check_file_size
 from pipeline.images.left_out import LeftOut, printable
-from pipeline.images.source import ListedImage, StoredImage, count_doubled
+from pipeline.images.source import ListedImage, StoredImage, count_doubled, read_ahead
 from pipeline.images.tar_members import LABEL_ENDING, TarContents, read_members
 from pipeline.images.webdataset import FieldChoice, LabelledMember, label_members
 from pipeline.storage import Folder
@@ -76,8 +77,7 @@ class TarImages:
 
     def read(self, listed: Sequence[ListedImage]) -> Iterator[StoredImage]:
         """The bytes of these images, several read at once, each by its place in its file."""
-        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            yield from pool.map(self._stored, listed)
+        return read_ahead(self._stored, listed)
 
     def _listed(
         self, folder: Folder, entry: Entry, members: Future[TarContents], choice: FieldChoice, left_out: LeftOut
@@ -116,6 +116,8 @@ class TarImages:
         folder = Folder(self.url)
         file, _, member = image.key.partition("/")
         where = f"{folder.path(file)}, member {member}"
+        if (too_long := check_file_size(image.size)) is not None:
+            return StoredImage(image.key, image.label, where, too_long)
         try:
             data = folder.read_part(file, image.at, image.at + image.size)
         except (FileNotFoundError, PermissionError) as error:

@@ -15,12 +15,11 @@ from pyarrow import csv
 
 from bar_model.errors import BadInput, one_line
 from pipeline.filesystem import Entry, LeaveOut, forget
-from pipeline.images.class_folders import READS_AT_ONCE
 from pipeline.images.class_map import LabelMap
 from pipeline.images.codec import BadImage, UnreachableImage
 from pipeline.images.left_out import LeftOut, printable
 from pipeline.images.parquet import ROWS_LISTED, check_labels, read_schema, stream_columns
-from pipeline.images.source import ListedImage, StoredImage, count_doubled
+from pipeline.images.source import READS_AT_ONCE, ListedImage, StoredImage, count_doubled
 from pipeline.images.urls.fetch import Fetcher
 from pipeline.images.urls.keys import KeyedRow, KeyTable, is_hidden
 from pipeline.images.urls.limits import FetchLimits

@@ -189,7 +189,7 @@ def test_broken_pictures_cost_themselves_and_a_second_run_reads_nothing(
     source = ImageFolder.open(config.source)
     log = tmp_path / "log"
     counted = CountedFolder(source.url, source.classes, str(log))
-    monkeypatch.setattr("pipeline.codes.tokenize.open_source", lambda *_, **__: counted)
+    monkeypatch.setattr("pipeline.images.source_config.open_source", lambda *_, **__: counted)
 
     with pytest.raises(BadInput, match=r"can't be used, more than the share of 0.01 allowed .*raise max_bad"):
         tokenize(config)

@@ -123,6 +123,14 @@ def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
         ImageFolder.open(str(tmp_path))
 
 
+def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with (tmp_path / "a" / "1.png").open("wb") as file:
+        file.truncate(10 << 30)  # Of holes: the disk holds none of it.
+    (item,) = items(open_source(str(tmp_path)))
+    assert str(item.data) == "has 10,737,418,240 bytes, more than the 268,435,456 that an image may have"
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.text("ab.-! ", min_size=1, max_size=3), min_size=1, max_size=3), max_size=8))
 def test_a_folder_is_listed_in_order(tmp_path_factory: pytest.TempPathFactory, paths: list[list[str]]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.images import codec
 from pipeline.images.codec import VIEWS, BadImage, decode_and_crop, from_model, to_grid, to_model, to_png
 
 
@@ -67,7 +68,7 @@ def test_a_palette_with_transparency_is_used() -> None:
     assert decode_and_crop(data, 32).shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "PPM", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "PPM", "GIF", "AVIF", "TIFF", "MPO"])
 def test_the_content_decides_the_format(kind: str) -> None:
     assert decode_and_crop(encoded(picture(40, 40), kind), 32).shape == (32, 32, 3)
 
@@ -121,7 +122,6 @@ def animation(kind: str) -> bytes:
     [
         (b"", "empty"),
         (b"just a text", "is none of JPEG"),
-        (b"\xff\xd8\xff", "is none of JPEG"),
         (encoded(picture(300, 300), "JPEG")[:4000], "truncated"),
         (encoded(picture(64, 64))[:300], "can't be decoded"),
         (png_header(100_000, 100_000), "pixels"),
@@ -138,6 +138,60 @@ def animation(kind: str) -> bytes:
 def test_what_is_wrong_is_said(data: bytes, why: str) -> None:
     with pytest.raises(BadImage, match=why):
         decode_and_crop(data, 32)
+
+
+def in_twelve_bits(data: bytes) -> bytes:
+    """A JPEG that says of itself that it has 12 bits a sample."""
+    place = data.index(b"\xff\xc0") + 4
+    return data[:place] + b"\x0c" + data[place + 1 :]
+
+
+def with_text(data: bytes, checksum: bytes) -> bytes:
+    """A PNG with a tEXt chunk behind its header."""
+    return data[:33] + struct.pack(">I", 5) + b"tEXta\0abc" + checksum + data[33:]
+
+
+def with_tag(data: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF in which a tag of 16 bits has another value."""
+    place = data.index(struct.pack("<HHI", tag, 3, 1)) + 8
+    return data[:place] + struct.pack("<H", value) + data[place + 2 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (with_text(encoded(picture(40, 40)), b"bad!"), "can't be decoded as PNG: broken PNG file"),
+        (in_twelve_bits(encoded(picture(40, 40), "JPEG")), "can't be decoded as JPEG: cannot handle 12-bit layers"),
+        (with_tag(encoded(picture(40, 40), "TIFF"), 262, 9999), "can't be decoded as TIFF: unknown pixel mode"),
+        (encoded(picture(40, 40))[:20], "can't be decoded: Truncated File Read"),
+        (b"\xff\xd8\xff", "can't be decoded as JPEG"),
+        (b"BM" + bytes(60), "can't be decoded: Unsupported BMP header type"),
+    ],
+)
+def test_where_the_format_is_known_the_reason_is_pillows(data: bytes, why: str) -> None:
+    with pytest.raises(BadImage, match=why):
+        decode_and_crop(data, 32)
+
+
+def test_a_tiff_is_turned_as_its_orientation_says_and_others_are_not() -> None:
+    """Pillow turns TIFFs when it decodes them, and so does the published loader, which is Pillow's."""
+    image, exif = picture(60, 40), Image.Exif()
+    exif[0x0112] = 6
+    turned = decode_and_crop(encoded(image, "TIFF", exif=exif), 32)
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    np.testing.assert_array_equal(turned, decode_and_crop(encoded(upright), 32))
+    as_png = decode_and_crop(encoded(image, "PNG", exif=exif), 32)
+    np.testing.assert_array_equal(as_png, decode_and_crop(encoded(image), 32))
+
+
+def test_the_most_pixels_and_bytes_are_a_matter_of_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(picture(40, 30))
+    assert decode_and_crop(data, 16, max_pixels=1200).shape == (16, 16, 3)
+    with pytest.raises(BadImage, match="40 × 30 is more than 1,199 pixels"):
+        decode_and_crop(data, 16, max_pixels=1199)
+    monkeypatch.setattr(codec, "MAX_FILE_BYTES", len(data) - 1)
+    with pytest.raises(BadImage, match=rf"has {len(data):,} bytes, more than the {len(data) - 1:,}"):
+        decode_and_crop(data, 16)
 
 
 def test_any_damage_is_a_bad_image_or_none() -> None:

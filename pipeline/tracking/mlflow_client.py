@@ -87,6 +87,17 @@ def check_experiment(uri: str, name: str) -> None:
         raise BadInput(explain_deletion(name, found.experiment_id))
 
 
+@functools.cache
+def check_experiment_once(uri: str, name: str) -> None:
+    """`check_experiment`, unless it has passed in this process: a server that is away answers slowly."""
+    check_experiment(uri, name)
+
+
+def is_server(uri: str) -> bool:
+    """Whether this leads to a server, and not to a database."""
+    return is_databricks(uri) or uri.startswith(("http://", "https://"))
+
+
 def is_databricks(uri: str) -> bool:
     """Whether MLflow takes this for a workspace of Databricks: `databricks`, or with a profile `databricks://NAME`."""
     return uri == "databricks" or uri.startswith("databricks://")

@@ -6,6 +6,7 @@ with start_run("train", config.tracking, config, out=config.out) as run:
 
 import fcntl
 import os
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,12 @@ import tyro
 from bar_model.errors import BadInput
 from pipeline.paths import check_lasts, check_whole
 from pipeline.tracking.address import RunAddress
-from pipeline.tracking.database import DATABASES, check_file, sqlite_file
+from pipeline.tracking.database import DATABASES, check_database, check_file, sqlite_file
 from pipeline.tracking.lifecycle import driving
-from pipeline.tracking.mlflow_client import check_experiment, client_of, is_databricks, make_tables
+from pipeline.tracking.mlflow_client import check_experiment, check_experiment_once, client_of, is_server, make_tables
 from pipeline.tracking.run import Run, run_key
 from pipeline.tracking.spool import make_private
 
-SERVERS = ("http", "https")
 DEFAULT_URI = "sqlite:///mlflow.db"
 LONGEST_EXPERIMENT = 500
 LONGEST_IN_DATABASE = 256
@@ -57,11 +57,14 @@ class TrackingConfig:
         return _absolute(self.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
 
     def check_before_work(self) -> None:
-        """Looks at the name of the experiment, the database file and the spool, without making any of them.
+        """Looks at the experiment, the server or database and the spool, without making any of them.
+
+        A server that does not answer is no reason to refuse: its records wait.
 
         Raises:
             BadInput: Runs can't be kept there.
         """
+        _check_spool(Path(self.spool).expanduser())
         if self.experiment is None and (name := os.environ.get("MLFLOW_EXPERIMENT_NAME")):
             _check_name("MLFLOW_EXPERIMENT_NAME", name)
         check_whole(self.address)
@@ -69,6 +72,15 @@ class TrackingConfig:
             named = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
             check_lasts(named.partition(":///")[2], "tracking.uri")
             check_file(file)
+        if is_server(self.address):
+            check_experiment_once(self.address, self.experiment_name)
+        elif file is None or file.exists():
+            check_database(self.address)
+
+    @property
+    def experiment_name(self) -> str:
+        """The name that is given here, by MLflow's environment variable or by default."""
+        return self.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "bar"
 
 
 @contextmanager
@@ -82,10 +94,9 @@ def start_run(name: str, config: TrackingConfig, configuration: object, *, out: 
         BadInput: Runs can't be kept at the URI, or the spool can't be written.
     """
     config.check_before_work()
-    uri, spool = config.address, config.spool
+    uri, spool, experiment = config.address, config.spool, config.experiment_name
     if not spool.startswith("~"):  # A home is that of each machine.
         spool = str(Path(spool).absolute())
-    experiment = config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "bar"
     _make_ready(uri, Path(spool).expanduser(), experiment)
     address = RunAddress(
         key=run_key(out),
@@ -101,11 +112,11 @@ def start_run(name: str, config: TrackingConfig, configuration: object, *, out: 
 
 def _absolute(uri: str) -> str:
     """The URI in a form that does not depend on the working folder."""
-    scheme = urlsplit(uri).scheme.partition("+")[0]
-    if is_databricks(uri) or scheme in SERVERS:
+    if is_server(uri):
         return uri
+    scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in DATABASES:
-        known = ":, ".join((*SERVERS, *DATABASES))
+        known = ":, ".join(("http", "https", *DATABASES))
         raise BadInput(f"tracking.uri {uri!r} is no server or database: begin it with {known}:, or say databricks")
     file = sqlite_file(uri)
     folder, separator, rest = uri.partition(":///")
@@ -123,21 +134,33 @@ def _check_name(what: str, name: str) -> None:
         raise BadInput(f"{what} {name!r} has control characters: {remedy}")
 
 
+def _check_spool(spool: Path) -> None:
+    there = next(each for each in (spool.absolute(), *spool.absolute().parents) if each.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise _unwritable(spool, error) from error
+
+
+def _unwritable(spool: Path, error: OSError) -> BadInput:
+    return BadInput(f"tracking.spool {spool} can't be written ({error.strerror}): name another folder")
+
+
 def _make_ready(uri: str, spool: Path, experiment: str) -> None:
     """Makes the spool, imports MLflow while nothing waits for it, and makes the tables of a database."""
     try:
         make_private(spool)
         lock = os.open(spool / "database.lock", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
-        raise BadInput(f"tracking.spool {spool} can't be written ({error.strerror}): name another folder") from error
+        raise _unwritable(spool, error) from error
     try:
-        if is_databricks(uri) or urlsplit(uri).scheme in SERVERS:
+        if is_server(uri):
             client_of(uri)
         else:
             if sqlite_file(uri) is None and len(experiment) > LONGEST_IN_DATABASE:
                 raise BadInput(f"experiment has {len(experiment)} characters, a database keeps {LONGEST_IN_DATABASE}")
             fcntl.flock(lock, fcntl.LOCK_EX)  # Of processes that make the tables at once, all but one would fail.
             make_tables(uri)
+            check_experiment(uri, experiment)
     finally:
         os.close(lock)
-    check_experiment(uri, experiment)

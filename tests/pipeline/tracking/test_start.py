@@ -62,12 +62,32 @@ def test_a_name_that_mlflow_would_refuse_is_refused_before_work(
 
 
 @pytest.mark.parametrize(
-    "uri", ["databricks", "databricks://profile", "http://u:p@h:5000", "postgresql+psycopg://h/db"]
+    "uri", ["databricks", "databricks://profile", "http://u:p@127.0.0.1:1", "postgresql+psycopg://h/db"]
 )
 def test_addresses_stay_as_they_are_written(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert TrackingConfig().address == uri
-    TrackingConfig().check_before_work()
+
+
+def test_a_server_that_is_away_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    TrackingConfig(uri="http://127.0.0.1:1", spool=str(tmp_path / "spool")).check_before_work()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("spool", ["/proc/none", "{folder}/file", "{folder}/file/below"])
+def test_a_spool_that_can_not_be_written_is_refused(mlflow_here: TrackingConfig, tmp_path: Path, spool: str) -> None:
+    (tmp_path / "file").write_text("")
+    config = replace(mlflow_here, spool=spool.format(folder=tmp_path))
+    with pytest.raises(BadInput, match=r"tracking\.spool .* can't be written"):
+        config.check_before_work()
+
+
+def test_what_is_no_database_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("no database, but a text that is longer than the head of one" * 9)
+    for uri in (f"sqlite:///{tmp_path}/mlflow.db", "postgresql://u:geheim@127.0.0.1:1/db"):
+        with pytest.raises(BadInput, match=r"tracking\.uri") as caught:
+            TrackingConfig(uri=uri).check_before_work()
+        assert "geheim" not in str(caught.value)
 
 
 def test_an_unwritable_working_folder_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,13 @@ def tokenize_imagenet() -> TokenizeConfig:
 def tokenize_digits() -> TokenizeConfig:
     """The handwritten digits, in one view: a mirrored 3 is no 3."""
     return TokenizeConfig(
-        source=tyro.MISSING, tokenizer=tyro.MISSING, out=tyro.MISSING, views=("crop",), unit_size=128, batch_size=64
+        source=tyro.MISSING,
+        tokenizer=tyro.MISSING,
+        out=tyro.MISSING,
+        views=("crop",),
+        max_pixels=2**24,  # So that reading reserves 1.2 GB, and a machine with 4 GB is enough.
+        unit_size=128,
+        batch_size=64,
     )
 
 

@@ -21,7 +21,7 @@ def tokenize_digits() -> TokenizeConfig:
         tokenizer=tyro.MISSING,
         out=tyro.MISSING,
         views=("crop",),
-        max_pixels=2**24,  # So that reading reserves 1.2 GB, and a machine with 4 GB is enough.
+        max_pixels=2**24,  # So that reading reserves 1 GB, and a machine with 4 GB is enough.
         unit_size=128,
         batch_size=64,
     )

@@ -53,10 +53,9 @@ class TarImages:
     @property
     def summary(self) -> str:
         """The number of files and which member of a sample is its image."""
-        field = (
-            f"the field {self.image_field!r} of each sample" if self.image_field else "images with .cls or in folders"
-        )
-        return f"{printable(self.url)}/{self.pattern}: {len(Folder(self.url).list(self.pattern)):,} tars, {field}"
+        num = len(Folder(self.url).list(self.pattern))
+        chosen = f", of each sample the field {self.image_field!r}" if self.image_field else ""
+        return f"{printable(self.url)}/{self.pattern}: {num:,} tars, labels in .cls or names of folders{chosen}"
 
     def listing(self, left_out: LeftOut | None = None) -> Iterator[ListedImage]:
         """All images, file by file; holds the members of a few files in memory. `left_out` counts the others.

@@ -8,7 +8,8 @@ import pytest
 
 from bar_model.errors import BadInput
 from pipeline.images.open_source import open_source
-from tests.harness.stored import IN_CLASSES, items, picture
+from tests.harness.stored import IN_CLASSES, as_structs, items, parquet, picture
+from tests.harness.tars import tar
 
 pytest_plugins = ["tests.harness.fixtures_hub"]
 
@@ -65,3 +66,22 @@ def test_a_file_is_read_whatever_its_name_is(tmp_path: Path, name: str) -> None:
     table = pa.table({"image": [{"bytes": picture(0), "path": "0.png"}], "label": [2]})
     pq.write_table(table, tmp_path / name)
     assert [(item.label, item.data) for item in items(open_source(f"{tmp_path}/{name}"))] == [(2, picture(0))]
+
+
+@pytest.mark.parametrize("name", ["a\udcff.parquet", "a\udcff.tar", "a\udcff.csv"])
+def test_a_file_whose_name_is_no_utf8_is_one_line(tmp_path: Path, name: str) -> None:
+    """Keys of images begin with the file's name, and tables of keys hold UTF-8."""
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(BadInput, match=r"a\\udcff.* has a name that is no UTF-8: rename it"):
+        open_source(f"{tmp_path}/*{Path(name).suffix}")
+
+
+def test_a_summary_says_what_is_read_and_by_which_rules(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar({"0.png": picture(0), "0.cls": b"1"}))
+    (tmp_path / "b.parquet").write_bytes(parquet({"image": as_structs(picture(0)), "label": [1]}))
+    (tmp_path / "c.csv").write_text("url,label\na.png,1\n")
+    assert open_source(f"{tmp_path}/*.tar").summary == f"{tmp_path}/*.tar: 1 tars, labels in .cls or names of folders"
+    assert open_source(f"{tmp_path}/*.tar", image_column="png").summary.endswith("of each sample the field 'png'")
+    expected = f"{tmp_path}/b.parquet: 1 Parquet files, columns of images 'image' and labels 'label'"
+    assert open_source(f"{tmp_path}/b.parquet").summary == expected
+    assert open_source(f"{tmp_path}/c.csv").summary.startswith(f"{tmp_path}/c.csv: ")

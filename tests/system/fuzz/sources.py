@@ -126,7 +126,8 @@ def _plain_members(data: bytes) -> tuple[list[bytes], bool | None]:
             return members, False
         if header[156:157] not in (b"0", b"\0") or size is None or summed != plain_sum:
             return members, None
-        name = header[:100].partition(b"\0")[0]
+        # A prefix of the name may make it hidden.
+        name = header[345:500].partition(b"\0")[0] + b"/" * any(header[345:500]) + header[:100].partition(b"\0")[0]
         content = data[at + BLOCK : at + BLOCK + size]
         if len(content) < size:
             return members, False

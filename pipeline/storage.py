@@ -309,7 +309,11 @@ def _create_remote(folder: Folder, name: str, data: bytes) -> bool:
             open_filesystem(folder.url).pipe_file(folder.path(name), data, mode="create")
             return True
         except OSError as error:
-            if folder.exists(name):
+            try:
+                is_there = folder.exists(name)
+            except StoreError:
+                raise error from error.__cause__  # What was refused first says more.
+            if is_there:
                 return False
             # S3 answers 409 while another writer's conditional put is under way.
             if error.errno != errno.EBUSY or attempt == BUSY_RETRIES - 1:

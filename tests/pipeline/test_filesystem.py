@@ -54,6 +54,7 @@ def test_unknown_protocols_are_named() -> None:
 class Refusing(BaseHTTPRequestHandler):
     """An S3 endpoint that gives every request the same answer."""
 
+    protocol_version = "HTTP/1.1"  # Else clients would wait for its word to send what they write.
     status, code = 403, "AccessDenied"
 
     def answer(self) -> None:
@@ -103,6 +104,11 @@ def stream(folder: Folder) -> None:
         file.read()
 
 
+def write_stream(folder: Folder) -> None:
+    with folder.writing("a") as file:
+        file.write(b"x")
+
+
 DOORS: dict[str, Callable[[Folder], object]] = {
     "reached": Folder.exists,
     "listed": lambda folder: list(folder.walk()),
@@ -112,6 +118,9 @@ DOORS: dict[str, Callable[[Folder], object]] = {
     "removed": lambda folder: folder.remove("a"),
     "copied": lambda folder: local_copy(folder.url),
     "checked": Folder.check_writable,
+    "written": lambda folder: folder.write("a", b"x"),
+    "created": lambda folder: folder.create("a", b"x"),
+    "written as a stream": write_stream,
 }
 
 

@@ -2,11 +2,8 @@
 
 import logging
 import os
-import platform
 import secrets
-import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,15 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-import psutil
-
-from bar_model.errors import BadInput
+from bar_model.errors import BadInput, WorkFailed, one_line
 from bar_model.ranges import Range, check_ranges
+from pipeline.machine import check_gpus, check_socket_folder, num_cpus, object_store_bytes, processor
+from pipeline.ray_address import answers, check_address
 from pipeline.ray_internals import cluster_processes, running_cluster
 
-GB = 10**9
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Ray reads these when it is imported; the workers of a local cluster inherit them.
 QUIET = {
@@ -65,7 +60,8 @@ def connect(config: ClusterConfig) -> Iterator[None]:
     machine; else starts one here and ends it afterwards. A process that is connected already stays as it is.
 
     Raises:
-        BadInput: no cluster can be joined at the address.
+        BadInput: no cluster can be joined at the address, or this machine lacks what its own would take.
+        WorkFailed: Ray can't be started here.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -109,7 +105,7 @@ def hardware(num_gpus: float) -> str:
     if num_gpus:
         kinds = sorted(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
         return f"{num_gpus:g} × {' or '.join(kinds) or 'GPU'}"
-    return f"{resources.get('CPU', 0):g} CPUs ({_processor()})"
+    return f"{resources.get('CPU', 0):g} CPUs ({processor()})"
 
 
 def is_fixed() -> bool:
@@ -123,30 +119,14 @@ def _address(config: ClusterConfig) -> str | None:
     if named == "local":
         return None
     if named != "auto":
-        _check(named)
+        check_address(named)
         return named
     started = running_cluster()
-    if started is not None and _answers(started):  # A crashed cluster leaves its address behind.
+    if started is not None and answers(started):  # A crashed cluster leaves its address behind.
         return started
     if config.address == "auto":
         raise BadInput("cluster.address is `auto`, but no cluster runs here: `ray start --head` starts one")
     return None
-
-
-def _check(address: str) -> None:
-    if urlsplit(address).scheme in ("http", "https"):
-        raise BadInput(f"{address} is a dashboard's address: give the cluster's, host:6379, or use `ray job submit`")
-    if not _answers(address):
-        raise BadInput(f"no Ray cluster answers at {address}: correct RAY_ADDRESS or --cluster.address, or unset it")
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.split("://")[-1].rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _join(address: str) -> None:
@@ -160,11 +140,12 @@ def _join(address: str) -> None:
         ray.init(
             address=address, runtime_env=None if submitted else {"py_modules": modules}, logging_level=logging.ERROR
         )
-    except (AuthenticationError, ConnectionError) as error:
-        token = "if it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its head node"
-        raise BadInput(
-            f"the Ray cluster at {address} can't be joined ({str(error).splitlines()[0]}); {token}"
-        ) from error
+    except Exception as error:  # Ray has no class for clusters that can't be joined, nor has its client.
+        ray.shutdown()
+        remedy = "it has to run the same Ray and Python as this process"
+        if isinstance(error, AuthenticationError | ConnectionError):
+            remedy = "if it needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its head node"
+        raise BadInput(f"the Ray cluster at {address} can't be joined ({one_line(error)[:300]}); {remedy}") from error
 
 
 def _start_here(config: ClusterConfig) -> None:
@@ -180,14 +161,24 @@ def _start_here(config: ClusterConfig) -> None:
     # By Ray's default niceness of 15 a worker gets a thirtieth of a CPU that anything else uses: a browser would stop a
     # training.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(
-        address="local",
-        num_cpus=config.num_cpus or len(os.sched_getaffinity(0)),
-        num_gpus=config.num_gpus,
-        object_store_memory=_object_store_bytes(config),
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-    )
+    check_socket_folder()
+    check_gpus(config.num_gpus)
+    memory = object_store_bytes(config.object_store_gb)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=config.num_cpus or num_cpus(),
+            num_gpus=config.num_gpus,
+            object_store_memory=memory,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Whatever fails there, no work has begun, and the reason is one of this machine's.
+        ray.shutdown()
+        raise WorkFailed(
+            f"Ray can't be started on this machine ({one_line(error)[:300]}): its logs lie in ray/session_latest/logs "
+            "below RAY_TMPDIR, TMPDIR or the system's temporary folder"
+        ) from error
 
 
 @contextmanager
@@ -197,21 +188,3 @@ def _sigterm_as_it_is() -> Iterator[None]:
     yield
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
-
-
-def _object_store_bytes(config: ClusterConfig) -> int:
-    if config.object_store_gb is not None:
-        return int(config.object_store_gb * GB)
-    memory = min(psutil.virtual_memory().total // 20, 4 * GB)
-    shared = Path("/dev/shm")  # Often small in a container; Ray would fall back to the disk.
-    return max(GB // 10, min(memory, shutil.disk_usage(shared).free * 9 // 10 if shared.exists() else memory))
-
-
-def _processor() -> str:
-    """This machine's processor, as Linux calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

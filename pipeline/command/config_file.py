@@ -60,8 +60,8 @@ def overlaid(configuration: Configuration, url: str) -> Configuration:
         text = read_url(url)
     except FileNotFoundError as error:
         raise BadInput(f"--config {url} is not there: name a file such as --print-config prints") from error
-    except BadInput:
-        raise
+    except BadInput as error:
+        raise BadInput(f"--config {url} can't be read ({error})") from error
     except Exception as error:  # Every store's library has errors of its own.
         raise BadInput(f"--config {url} can't be read ({one_line(error)}): name a file") from error
     with interpreting(f"--config {url} is no YAML", "name a file such as --print-config prints"):

@@ -44,7 +44,7 @@ def choose_workers(device: Device, num: int | None) -> tuple[str, Workers]:
     resources: dict[str, Any] = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if device == "cuda" or (device == "auto" and gpus):
-        return "cuda", Workers(num=num or max(gpus, 1), gpus=1)
+        return "cuda", Workers(num=num or max(gpus, 1), gpus=1, cpus=1 if _largest_machine() >= 2 else 0.5)
     return "cpu", Workers(num=num or max(cpus, 1), cpus=0.5)
 
 
@@ -68,7 +68,7 @@ def execute(folder: Folder, work: Work, units: Sequence[Unit], workers: Workers)
             [{"unit": unit.to_json()} for unit in units], override_num_blocks=min(len(units), PLAN_BLOCKS)
         )
         # Ray Data fuses steps that reserve the same: this also keeps reading and working apart, side by side.
-        .map(functools.partial(_read, folder, work), num_cpus=1, memory=work.read_memory)
+        .map(functools.partial(_read, folder, work), num_cpus=_reading_cpus(), memory=work.read_memory)
         .map(
             _Worker,  # pyright: ignore[reportArgumentType]  (Ray's signature knows functions alone)
             fn_constructor_args=(work,),
@@ -118,14 +118,27 @@ def _write(folder: Folder, work: Work, row: Row) -> Row:
     return {"unit": row["unit"], "receipt": finish_unit(folder, work, Unit.from_json(row["unit"]), row).to_json()}
 
 
+def _largest_machine() -> float:
+    """The CPUs of the machine that has the most of them."""
+    import ray
+
+    return max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+
+
+def _reading_cpus() -> float:
+    """What a task that reads a unit reserves: a CPU, or half of one where a worker needs the other half."""
+    return 1 if _largest_machine() >= 2 else 0.5
+
+
 def _check_workers_fit(workers: Workers, resources: Mapping[str, float], read_memory: int) -> None:
     """Workers hold what they reserve to the end: units could never be read if workers took every CPU."""
     cpus, gpus, memory = (resources.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
-    if workers.num * workers.cpus + 1 > cpus or workers.num * workers.gpus > gpus:
+    reading = _reading_cpus()
+    if workers.num * workers.cpus + reading > cpus or workers.num * workers.gpus > gpus:
         raise BadInput(
             f"workers: {workers.num} with {workers.cpus:g} CPUs and {workers.gpus:g} GPUs each do not fit into the "
-            f"cluster's {cpus:g} CPUs (of which 1 must remain for reading) and {gpus:g} GPUs: choose fewer workers, "
-            "or a larger cluster"
+            f"cluster's {cpus:g} CPUs (of which {reading:g} must remain for reading) and {gpus:g} GPUs: choose fewer "
+            "workers, or a larger cluster"
         )
     if memory < read_memory:
         raise BadInput(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def head(home: Path) -> Iterator[Head]:
         start_new_session=True,
     )
     wait_for_port(int(dashboard))
+    wait_until((home / "ray" / "ray_current_cluster").exists)  # By which others find it; written last.
     yield Head(f"http://127.0.0.1:{dashboard}", environment)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -78,6 +79,14 @@ def wait_for_port(port: int) -> None:
                 return
         time.sleep(0.1)
     raise TimeoutError(port)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if is_so():
+            return
+        time.sleep(0.1)
+    raise TimeoutError
 
 
 def output_of(command: list[str], environment: dict[str, str]) -> str:
@@ -132,9 +141,32 @@ def test_a_driver_joins_a_running_cluster_and_brings_its_code(head: Head) -> Non
     assert f"worker {REPOSITORY / 'pipeline'} 2\n" in said  # Where this folder is not, the two packages are.
 
 
+@pytest.mark.ray
+def test_a_cluster_of_another_ray_is_refused_in_one_line(head: Head) -> None:
+    script = (
+        "import ray; ray.__version__ = '1.0.0'\n"
+        "from pipeline.command import job; from jobs.quickstart import QUICKSTART, main\n"
+        "job.run(main, QUICKSTART, ['digits', '--out', sys.argv[1], '--cluster.address', 'auto'])"
+    )
+    environment = {**head.environment, "PYTHONPATH": "."}
+    out = str(Path(head.environment["RAY_TMPDIR"]) / "out")
+    command = [sys.executable, "-c", f"import sys; {script}", out]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: the Ray cluster at ")
+    assert "can't be joined (Version mismatch: The cluster was started with: Ray: " in line
+    assert "it has to run the same Ray and Python as this process" in line
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("address", "answer"),
-    [("127.0.0.1:9", "no Ray cluster answers"), ("http://127.0.0.1:8265", "dashboard"), ("nonsense", "no Ray cluster")],
+    [
+        ("127.0.0.1:9", "no Ray cluster answers"),
+        ("http://127.0.0.1:8265", "dashboard"),
+        ("nonsense", "no Ray cluster can be"),
+    ],
 )
 def test_a_useless_address_is_refused(address: str, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match=answer), cluster.connect(ClusterConfig(address=address)):
@@ -144,10 +176,28 @@ def test_a_useless_address_is_refused(address: str, answer: str, monkeypatch: py
         raise AssertionError("connected")
 
 
-def test_sizes_are_checked_and_bounded() -> None:
-    with pytest.raises(BadInput, match="num_cpus"):
-        ClusterConfig(num_cpus=0)
-    with pytest.raises(BadInput, match="object_store_gb"):
-        ClusterConfig(object_store_gb=0.01)
-    assert cluster._object_store_bytes(ClusterConfig(object_store_gb=0.5)) == 5 * 10**8
-    assert 10**8 <= cluster._object_store_bytes(ClusterConfig()) <= 4 * 10**9
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_cpus", 0), ("num_gpus", -1), ("object_store_gb", 0.01), ("object_store_gb", float("nan"))],
+)
+def test_sizes_are_checked(field: str, value: float) -> None:
+    with pytest.raises(BadInput, match=field):
+        ClusterConfig(**{field: value})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (ClusterConfig(address="local", object_store_gb=1e5), "this machine has .* of memory altogether"),
+        (ClusterConfig(address="local", num_gpus=99), "num_gpus 99: this machine has"),
+    ],
+)
+def test_what_this_machine_lacks_is_said_before_ray_starts(config: ClusterConfig, told: str) -> None:
+    with pytest.raises(BadInput, match=told), cluster.connect(config):
+        raise AssertionError("connected")
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_said_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/" + "a" * 77)
+    with pytest.raises(BadInput, match=r"RAY_TMPDIR /a+ has 78 bytes"), cluster.connect(ClusterConfig(address="local")):
+        raise AssertionError("connected")

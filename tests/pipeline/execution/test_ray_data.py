@@ -1,6 +1,9 @@
 """Units on a cluster: any number of workers, reading a little ahead, room for both."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -16,8 +19,34 @@ from pipeline.execution.ray_data import Workers, execute
 from pipeline.execution.unit import Row, Unit
 from pipeline.storage import Folder
 from tests.harness.doubling import NUMBERS, Count, Double, by_hand, contents, count, plan
+from tests.harness.repository import REPOSITORY
 
 pytest_plugins = ["tests.harness.fixtures_s3", "tests.harness.fixtures_ray"]
+
+
+ONE_CPU = """
+import sys
+from pipeline import cluster
+from pipeline.cluster import ClusterConfig
+from pipeline.execution.ray_data import Workers, choose_workers
+from pipeline.storage import Folder
+from tests.harness.doubling import NUMBERS, Count, count, plan
+
+with cluster.connect(ClusterConfig(address="local", num_cpus=1, object_store_gb=0.2)):
+    device, workers = choose_workers("auto", None)
+    print(device, workers.num, count(Folder(sys.argv[1]), Count().work(), plan(NUMBERS), workers=workers).rows)
+    count(Folder(sys.argv[1] + "-2"), Count().work(), plan(NUMBERS), workers=Workers(num=2, cpus=0.5))
+"""
+
+
+@pytest.mark.ray
+def test_a_machine_with_one_cpu_reads_and_works(tmp_path: Path) -> None:
+    """In a process of its own: Ray keeps the token of the first cluster that a process starts."""
+    command = [sys.executable, "-c", ONE_CPU, str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert "cpu 1 12\n" in done.stdout, done.stderr
+    assert "cluster's 1 CPUs (of which 0.5 must remain for reading)" in done.stderr
 
 
 @pytest.mark.ray

@@ -16,7 +16,7 @@ from bar_model.errors import BadInput
 from pipeline.digits.reader import DESCRIPTION, DigitsReader, features_8x8
 from pipeline.metrics.frechet import frechet_distance, moments
 from pipeline.metrics.nearest import nearest
-from pipeline.metrics.pixels import psnr
+from pipeline.metrics.pixels import mean_psnr, psnr
 from pipeline.reports.panel import Panel
 from pipeline.reports.report import Figure, Goal, Report, Result
 from pipeline.samples.shard import Drawing, Samples
@@ -108,8 +108,13 @@ def digits_report(evidence: Evidence, protocol: DigitsProtocol) -> Report:
         BadInput: there are fewer samples than held-out scans.
     """
     measured = measure_digits(evidence)
-    results = tuple(Result(figure, measured[figure.name]) for figure in DIGITS_FIGURES)
-    return Report(protocol=protocol, results=results, notes=_notes(evidence, measured[READER.name]))
+    results = [Result(figure, measured[figure.name]) for figure in DIGITS_FIGURES]
+    _, exact = mean_psnr(psnr(evidence.held_out.images, evidence.reconstructions))
+    return Report(
+        protocol=protocol,
+        results=tuple(result for result in results if not np.isnan(result.value)),
+        notes=(*_notes(evidence, measured[READER.name]), *exact),
+    )
 
 
 def measure_digits(evidence: Evidence) -> dict[str, float]:
@@ -131,7 +136,7 @@ def measure_digits(evidence: Evidence) -> dict[str, float]:
     return {
         "reader_accuracy": reader.accuracy(others, held_out.labels),
         "reconstruction_accuracy": reader.accuracy(features_8x8(reconstructions), held_out.labels),
-        "reconstruction_psnr": float(psnr(held_out.images, reconstructions).mean()),
+        "reconstruction_psnr": mean_psnr(psnr(held_out.images, reconstructions))[0],
         "class_accuracy_guided": reader.accuracy(drawn, guided.labels),
         "class_accuracy_unguided": reader.accuracy(drawn_freely, unguided.labels),
         "frechet_distance_8x8_held_out": distances[0],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from bar_model import checkpoint
@@ -22,7 +22,7 @@ from pipeline.features.networks import Extractor, FeatureNetworksConfig
 from pipeline.images.codec import CROP_RULE, from_model, to_model
 from pipeline.images.source_config import SourceConfig
 from pipeline.metrics.frechet import frechet_distance
-from pipeline.metrics.pixels import psnr, ssim
+from pipeline.metrics.pixels import mean_psnr, psnr, ssim
 from pipeline.paths import InputUrl, OutputFolder, SourceUrl
 from pipeline.pretrained.inception import RESIZE
 from pipeline.pretrained.tokenizer_losses import load_lpips, load_vgg
@@ -194,16 +194,6 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, run: Run | None = None) 
     report = report_once(title, out, {"protocol": plain(protocol)}, inputs, find, run, judged=judged)
     show(results_table(f"Results by {protocol.name}", report.results), *report.notes)
     return report
-
-
-def mean_psnr(values: Float32[np.ndarray, "images 1"]) -> tuple[float, tuple[str, ...]]:
-    """The mean PSNR of the pictures that have one, NaN for none, and a sentence on those that were made exactly."""
-    has_errors = np.isfinite(values)
-    num_exact = int((~has_errors).sum())
-    mean = float(np.mean(values[has_errors], dtype=np.float64)) if has_errors.any() else float("nan")
-    if not num_exact:
-        return mean, ()
-    return mean, (f"{num_exact:,} of {values.size:,} pictures are made again exactly: the mean PSNR is without them.",)
 
 
 def reconstructions_shown(image_set: ImageSet, tokenizer: Tokenizer) -> Illustration:

@@ -18,6 +18,16 @@ def psnr(
         return 10 * np.log10(255**2 / errors)
 
 
+def mean_psnr(values: Float[np.ndarray, "..."]) -> tuple[float, tuple[str, ...]]:
+    """The mean PSNR of the pictures that have one, NaN for none, and a sentence on those that were made exactly."""
+    has_errors = np.isfinite(values)
+    num_exact = int((~has_errors).sum())
+    mean = float(np.mean(values[has_errors], dtype=np.float64)) if has_errors.any() else float("nan")
+    if not num_exact:
+        return mean, ()
+    return mean, (f"{num_exact:,} of {values.size:,} pictures are made again exactly: the mean PSNR is without them.",)
+
+
 def ssim(
     first: UInt8[Tensor, "batch 3 height width"], second: UInt8[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, " batch"]:

@@ -15,7 +15,6 @@ from pipeline.evaluation.evaluate_tokenizer import (
     EvaluateTokenizerConfig,
     Reconstructions,
     evaluate_tokenizer,
-    mean_psnr,
     reconstructions_shown,
 )
 from pipeline.evaluation.extract import ExtractConfig
@@ -106,20 +105,3 @@ def test_a_tokenizer_is_judged_on_a_folder(
     document = json.loads((tmp_path / "report" / "report.json").read_bytes())
     assert "none of samples" in document["results"]["rfid"]["title"]
     assert "<h2>Reconstructions</h2>" in (tmp_path / "report" / "report.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("values", "mean", "notes"),
-    [
-        ([20.0, 30.0], 25.0, []),
-        ([20.0, 30.0, np.inf, 25.0, 25.0, 25.0], 25.0, ["1 of 6 pictures are made again exactly: the mean PSNR is"]),
-        ([np.inf, np.inf], np.nan, ["2 of 2 pictures are made again exactly"]),
-    ],
-)
-def test_pictures_that_are_made_again_exactly_are_counted_apart(
-    values: list[float], mean: float, notes: list[str]
-) -> None:
-    found, told = mean_psnr(np.array(values, np.float32)[:, None])
-    assert found == pytest.approx(mean, nan_ok=True)
-    assert len(told) == len(notes)
-    assert all(one.startswith(other) for one, other in zip(told, notes, strict=True))

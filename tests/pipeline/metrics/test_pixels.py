@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from pipeline.metrics.pixels import psnr, ssim
+from pipeline.metrics.pixels import mean_psnr, psnr, ssim
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -35,3 +35,20 @@ def test_ssim_is_as_it_was_defined() -> None:
     tensors = [torch.from_numpy(each).permute(0, 3, 1, 2) for each in (pictures, made)]
     np.testing.assert_allclose(ssim(*tensors), expected, atol=1e-5)
     assert ssim(*(each[..., :8, :8] for each in tensors)).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "notes"),
+    [
+        ([20.0, 30.0], 25.0, []),
+        ([20.0, 30.0, np.inf, 25.0, 25.0, 25.0], 25.0, ["1 of 6 pictures are made again exactly: the mean PSNR is"]),
+        ([np.inf, np.inf], np.nan, ["2 of 2 pictures are made again exactly"]),
+    ],
+)
+def test_pictures_that_are_made_again_exactly_are_counted_apart(
+    values: list[float], mean: float, notes: list[str]
+) -> None:
+    found, told = mean_psnr(np.array(values, np.float32)[:, None])
+    assert found == pytest.approx(mean, nan_ok=True)
+    assert len(told) == len(notes)
+    assert all(one.startswith(other) for one, other in zip(told, notes, strict=True))

@@ -271,7 +271,11 @@ def open_image_set(
     Raises:
         BadInput: there is no such set, or its images have another size.
     """
-    if url.endswith(".npz"):
+    if url.lower().endswith(".npy"):
+        raise BadInput(
+            f"{url} is a single array: store it as np.savez(FILE, {IMAGES_ARRAY}=images), and name that npz file"
+        )
+    if url.lower().endswith(".npz"):
         image_set: ImageSet = NpzImageSet(absolute(url))
     elif Folder(url).list("manifest-*.json"):
         image_set = SampleImageSet(SampleFolder.open(url, absolute(tokenizer)))

@@ -84,7 +84,7 @@ def open_reference(
     Raises:
         BadInput: it is neither, or its images have another size.
     """
-    if not url.endswith(".npz"):
+    if not url.lower().endswith(".npz"):
         image_set = open_image_set(url, image_size, sources=sources)
         return Reference(identity=image_set_fingerprint(image_set), moments={}, image_set=image_set, needed=needed)
     file = NpzImageSet(url)

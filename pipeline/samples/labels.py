@@ -79,7 +79,7 @@ def make_schedule(
 
 
 def _read(url: str, classes: Mapping[str, int] | None) -> Int64[np.ndarray, " period"]:
-    read = {".json": _from_json, ".txt": _from_text, ".npy": _from_array}.get(PurePath(url).suffix)
+    read = {".json": _from_json, ".txt": _from_text, ".npy": _from_array}.get(PurePath(url).suffix.lower())
     if read is None:
         raise BadInput(f"labels_file {url}: of no kind that is read; {_EXPECTED}")
     try:
@@ -106,7 +106,7 @@ def _numbers(listed: ClassList, unit: str, classes: Mapping[str, int] | None) ->
             labels.append(int(known))
         except ValueError:
             remedy = "none of that name is in the map" if classes else "a map of names makes numbers of them: --classes"
-            raise ValueError(f"{unit} {place:,}, {given!r}, is no integer ({remedy})") from None
+            raise ValueError(f"{unit} {place:,}, {str(given)[:50]!r}, is no integer ({remedy})") from None
     return np.array(labels, np.int64)
 
 
@@ -121,7 +121,7 @@ def _from_json(data: bytes, classes: Mapping[str, int] | None) -> np.ndarray:
 
 
 def _from_text(data: bytes, classes: Mapping[str, int] | None) -> np.ndarray:
-    return _numbers([line.strip() for line in data.decode().rstrip().splitlines()], "line", classes)
+    return _numbers([line.strip() for line in data.decode("utf-8-sig").rstrip().splitlines()], "line", classes)
 
 
 def _from_array(data: bytes, classes: object) -> np.ndarray:

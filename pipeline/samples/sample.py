@@ -135,6 +135,9 @@ def sample(config: SampleConfig, run: Run | None = None) -> Manifest:
     if run is not None:
         run.input("generator", config.generator, drawing.generator)
         run.input("tokenizer", config.tokenizer, drawing.tokenizer)
+    num_drawn = config.first_index + config.num_images
+    if len(labels.values) > num_drawn and (config.labels or config.labels_file):
+        show(f"Of {len(labels.values):,} labels, those of the first {num_drawn:,} images are drawn (--num-images).")
     models = absolute(config.generator), absolute(config.tokenizer)
     configuration = {
         "drawing": plain(drawing),

@@ -90,6 +90,13 @@ def test_an_npz_that_can_not_be_used_is_refused_and_never_unpickled(tmp_path: Pa
         open_image_set(path, 8)
 
 
+def test_a_single_array_is_told_how_to_be_given(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", IMAGES)
+    for size in (None, 8):
+        with pytest.raises(BadInput, match=r"a\.npy is a single array: store it as np\.savez\(FILE, arr_0=images\)"):
+            open_image_set(str(tmp_path / "a.npy"), size)
+
+
 def flipped(data: bytes) -> bytes:
     """One bit of the pixels is another."""
     place = len(data) // 2

@@ -19,7 +19,9 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("4\n0\r\n2\n\n")
     np.save(tmp_path / "a.npy", np.array([4, 0, 2], np.uint16))
     schedule = make_schedule((4, 0, 2), None, 5).schedule
-    for name in ("a.json", "a.txt", "a.npy"):
+    (tmp_path / "marked.TXT").write_text("\ufeff4\n0\n2\n")
+    (tmp_path / "marked.json").write_text("\ufeff[4, 0, 2]")
+    for name in ("a.json", "a.txt", "a.npy", "marked.TXT", "marked.json"):
         assert make_schedule(None, str(tmp_path / name), 5).schedule == schedule
     assert schedule.startswith("a list of 3 in turn, SHA-256 ")
     assert make_schedule((4, 2, 0), None, 5).schedule != schedule

@@ -17,6 +17,7 @@ from pipeline.command.ray_failures import is_of_ray, work_failed
 from pipeline.filesystem import StoreError, StoreForbidden
 from pipeline.paths import check_paths
 from pipeline.redacted_output import hide_secrets
+from pipeline.terminal import accept_any_text
 
 Configuration = TypeVar("Configuration")
 Job = Callable[[Configuration], object]
@@ -61,6 +62,7 @@ def _run(
     arguments: Sequence[str] | None,
 ) -> NoReturn:
     hide_secrets()
+    accept_any_text()
     parsed = None
     given = list(sys.argv[1:] if arguments is None else arguments)
     about = first_line(job.__doc__ or sys.modules[job.__module__].__doc__)

@@ -151,6 +151,9 @@ class Manifest:
             raise BadInput(f"{folder.url} holds no manifest: the stage that makes it has not finished; run it again")
         if stage not in (None, manifest.stage):
             raise BadInput(f"{folder.url} was made by the stage {manifest.stage!r}: give a folder of {what}")
+        for file in manifest.files if stage is not None else ():
+            if file.rows > file.bytes:  # Readers take memory for the rows before they read.
+                raise _damaged(folder.path(manifest.name), f"{file.rows:,} rows in {file.bytes:,} bytes")
         return manifest
 
     def commit(self, folder: Folder) -> "Manifest":

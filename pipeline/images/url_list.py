@@ -2,10 +2,10 @@
 
 import codecs
 import functools
-import io
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from csv import Error as CsvError
 from csv import reader
 from dataclasses import dataclass
 from typing import Any
@@ -200,7 +200,11 @@ def _wrong_header(start: bytes, columns: list[str]) -> str | None:
     """What is wrong with the first line of a CSV file, if anything."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "it is UTF-16: write it as UTF-8"
-    names = next(reader(io.StringIO(start.decode("utf-8-sig", errors="replace"))), [])
+    try:
+        # By lines however they end, as Arrow reads them.
+        names = next(reader(start.decode("utf-8-sig", errors="replace").splitlines(keepends=True)), [])
+    except CsvError as error:
+        return one_line(error)
     for column in columns:
         if names.count(column) > 1:
             return f"it has several columns {column!r}: name each once"

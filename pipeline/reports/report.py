@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bar_model.configuration import json_file, plain
-from bar_model.errors import BadInput, one_line
+from bar_model.errors import BadInput, interpreting
 from pipeline.execution.manifest import FileEntry, Inputs, Manifest
 from pipeline.redaction import redact_text, redacted_values
 from pipeline.storage import Folder
@@ -123,17 +123,12 @@ class Report:
         Raises:
             BadInput: the file, `where`, holds none, or one of another format.
         """
-        try:
+        with interpreting(f"{where} is no report, or damaged", "evaluate again"):
             fields = json.loads(document)
             if fields["format"] != FORMAT:
                 raise BadInput(f"{where} has report format {fields['format']!r}, but this version reads {FORMAT}")
             results = tuple(_result(name, each) for name, each in fields["results"].items())
-            protocol, notes = dict(fields["protocol"]), tuple(map(str, fields["notes"]))
-        except BadInput:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadInput(f"{where} is no report, or damaged ({one_line(error)}): evaluate again") from error
-        return cls(protocol=protocol, results=results, notes=notes)
+            return cls(protocol=dict(fields["protocol"]), results=results, notes=tuple(map(str, fields["notes"])))
 
 
 class TableRow(NamedTuple):

@@ -42,6 +42,8 @@ class SampleFolder:
         """
         folder = Folder(url)
         manifest = Manifest.read(folder, stage=STAGE, what="samples")
+        if not manifest.files:
+            raise BadInput(f"{folder.path(manifest.name)} names no samples: restore it, or draw them anew")
         return cls(folder, manifest, tokenizer)
 
     @cached_property

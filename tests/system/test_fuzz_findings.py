@@ -155,7 +155,8 @@ CASES: list[tuple[str, Edit, str]] = [
     ("labels in .npy", replaced(b"(3,), ", b"(9999999999999,), "), "shape .9999999999999,. in 164 bytes"),
     ("labels in .npy", replaced(b"'shape'", b"('shape"), r"labels.npy: \("),
     ("reports", with_value("results.fid.value", "x"), "is no report, or damaged"),
-    ("reports", with_value("results.fid.title", KeyError), "is no report, or damaged .'title'."),
+    ("reports", with_value("results.fid.value", 10**400), "is no report, or damaged"),
+    ("reports", with_value("results.fid.title", KeyError), "'title' is missing"),
     ("reports", with_value("protocol", []), "is a report of another kind"),
     ("results of trainings", with_value("metrics", {"loss": None}), "is damaged"),
     ("generators, config", with_value("config.transformer", "x"), "should be an object"),
@@ -190,6 +191,8 @@ CASES: list[tuple[str, Edit, str]] = [
     ("references", in_npz(becomes(npy(np.array(["x"]))), "mu.npy"), "holds no numbers"),
     ("references", in_npz(becomes(npy(np.array([1j]))), "mu.npy"), "holds no numbers"),
     ("references", in_npz(becomes(b"\x93NUMPY"), "sigma.npy"), "mu or sigma holds no numbers"),
+    ("csv list", replaced(b"label\n", b"label\rx,\n"), "has no label for ''"),
+    ("csv list", replaced(b"url", b"u" * 200_000), "is no CSV file"),
     ("tar", global_size, "a member of 99,?999,?999,?999 bytes"),
 ]
 

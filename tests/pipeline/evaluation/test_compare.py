@@ -85,7 +85,7 @@ def changed(**fields: object) -> bytes:
     [
         (b"", "is no report, or damaged"),
         (b"[1]", "is no report, or damaged"),
-        (b"{}", "is no report, or damaged ('format')"),
+        (b"{}", "is no report, or damaged ('format' is missing)"),
         (b"\xff\xfe", "is no report, or damaged"),
         (report(2.0).to_json()[:-40], "is no report, or damaged"),
         (changed(format=7), "has report format 7, but this version reads 1"),

@@ -21,7 +21,7 @@ LIMIT_S = 20.0
 READY_S = 300.0
 ADDRESS_BYTES = 8 << 30
 """Memory that may be asked for beside what the process has, used or not."""
-PART = 500
+PART = 2000
 GIVEN_UP_AFTER = 5
 """Hangs and crashes of one door, each of which costs a process."""
 
@@ -78,13 +78,16 @@ class Fuzz:
 
     def run(self, inputs: Mapping[str, int]) -> None:
         """Reads so many files through each door."""
-        parts = list(_parts(inputs))
+        with tempfile.TemporaryDirectory(prefix="fuzz") as place:
+            self._run(list(_parts(inputs)), Path(place))
+
+    def _run(self, parts: list[Part], place: Path) -> None:
         workers: list[_Worker] = []
         while parts or workers:
             while parts and len(workers) < self._num:
                 part = parts.pop(0)
                 if self.tallies[part.door].deaths < GIVEN_UP_AFTER:
-                    workers.append(_Worker(self._context, self._doors[part.door], self._seed, part))
+                    workers.append(_Worker(self._context, self._doors[part.door], self._seed, part, place))
             wait([each.receiver for each in workers], timeout=0.2)
             for worker in list(workers):
                 if (rest := self._heard(worker)) is not None:
@@ -124,11 +127,11 @@ class Fuzz:
 class _Worker:
     """A process that works on a part, and what it has sent."""
 
-    def __init__(self, context: ForkContext, make: MakeDoor, seed: str, part: Part) -> None:
+    def __init__(self, context: ForkContext, make: MakeDoor, seed: str, part: Part, place: Path) -> None:
         self.part, self.since = part, time.monotonic()
         self.next = part.start - 1  # The door itself comes first.
         self.receiver, sender = context.Pipe(duplex=False)
-        self._process: ForkProcess = context.Process(target=_work, args=(make, seed, part, sender))
+        self._process: ForkProcess = context.Process(target=_work, args=(make, seed, part, place, sender))
         self._process.start()
         sender.close()
 
@@ -142,17 +145,16 @@ class _Worker:
         self.receiver.close()
 
 
-def _work(make: MakeDoor, seed: str, part: Part, sender: Connection) -> None:
+def _work(make: MakeDoor, seed: str, part: Part, place: Path, sender: Connection) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    with tempfile.TemporaryDirectory(prefix="fuzz") as place:
-        door = make(Path(place))
-        limit = _address_bytes() + ADDRESS_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        sender.send((part.start - 1, None))
-        for number in range(part.start, part.stop):
-            sender.send((number, attempt(door, damaged_file(door, seed, part.door, number))))
+    door = make(Path(tempfile.mkdtemp(dir=place)))
+    limit = _address_bytes() + ADDRESS_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    sender.send((part.start - 1, None))
+    for number in range(part.start, part.stop):
+        sender.send((number, attempt(door, damaged_file(door, seed, part.door, number))))
     sender.close()
 
 

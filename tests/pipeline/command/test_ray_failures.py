@@ -59,7 +59,9 @@ def test_a_fault_of_the_cluster_is_one_line_and_a_defect_is_none(ray_here: str, 
 
     def trained(task: Callable[[], None]) -> None:
         run = RunConfig(storage_path=str(tmp_path), name=task.__name__, failure_config=FailureConfig(max_failures=0))
-        DataParallelTrainer(task, scaling_config=ScalingConfig(num_workers=1), run_config=run).fit()
+        # A training whose worker has died keeps its place until its driver ends, which here has other tests to run.
+        no_cpu = ScalingConfig(num_workers=1, resources_per_worker={"memory": 1})
+        DataParallelTrainer(task, scaling_config=no_cpu, run_config=run).fit()
 
     actor: Any = ray.remote(Dies).remote()
     faults: dict[str, tuple[Callable[[], object], str]] = {

@@ -8,6 +8,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from bar_model.engine.fast_decoder import FastDecoder
+from bar_model.errors import BadInput
 from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 
 
@@ -27,7 +28,7 @@ def decode_all(decoder: FastDecoder, drawn: Iterable[Bool[Tensor, "batch tokens 
     that two batches are in progress at once. On other devices each batch is decoded when its bits come.
 
     Raises:
-        ValueError: the images hold NaN, which a byte would turn into a colour.
+        BadInput: the images hold NaN, which a byte would turn into a colour.
     """
     stream = torch.cuda.Stream(decoder.device) if decoder.device.type == "cuda" else None
     sent = None
@@ -68,7 +69,7 @@ class _Sending:
             self._done.synchronize()
         bits, images, broken = self._arriving
         if broken.item():
-            raise ValueError(BROKEN_IMAGES)
+            raise BadInput(BROKEN_IMAGES)
         return DecodedImages(bits, images)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from bar_model.errors import one_line
+from bar_model.errors import BadInput, one_line
 from bar_model.tokenizer.tokenizer import BROKEN_IMAGES, to_uint8
 
 GRID_GAP = 2
@@ -107,10 +107,10 @@ def from_model(images: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarra
     """Images as a model gives them, as bytes on the host: [-1, 1] -> 0 … 255, by `to_uint8`.
 
     Raises:
-        ValueError: there are NaNs, which would become a colour.
+        BadInput: there are NaNs, which would become a colour.
     """
     if bool(images.isnan().any()):
-        raise ValueError(BROKEN_IMAGES)
+        raise BadInput(BROKEN_IMAGES)
     return to_uint8(images).cpu().numpy()
 
 

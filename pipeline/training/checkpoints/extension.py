@@ -29,7 +29,7 @@ def with_more_steps(
     """
     out = Folder(config.out)
     before = claimed_configuration(out, stage)
-    if before is None or not _differ_in_steps(before, recipe):
+    if before is None or type(before.get("steps")) is not int or not _differ_in_steps(before, recipe):
         return config, recipe
     shares_of = before.get("schedule_steps") or before["steps"]
     if before["steps"] > config.steps or config.schedule_steps not in (None, shares_of):

@@ -36,7 +36,7 @@ def content_digest(data: bytes | BadImage) -> bytes:
 def reader_memory(num_images: int, size: int, max_pixels: int = MAX_PIXELS) -> int:
     """The bytes that reading a unit of so many images takes at most: one image is decoded at a time.
 
-    2.5 GB for units of 512 images of 256 px, of which 1.5 GB are for an image of `MAX_PIXELS`.
+    2.6 GB for units of 512 images of 256 px, of which 1.5 GB are for an image of `MAX_PIXELS`.
     """
     unit = COPIES * num_images * 3 * size**2
     return LIBRARIES_BYTES + unit + READ_AHEAD_BYTES + MAX_FILE_BYTES + DECODE_BYTES_A_PIXEL * max_pixels

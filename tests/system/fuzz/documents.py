@@ -11,12 +11,10 @@ from random import Random
 
 import numpy as np
 
-from pipeline.codes.plan_files import Plan, PlanWriter, write_aside
 from pipeline.command.options import parse_preset
 from pipeline.evaluation.compare import CompareConfig, compare_reports
 from pipeline.execution.manifest import Manifest, claimed_configuration, open_stage
 from pipeline.images.class_map import read_classes
-from pipeline.images.source import ListedImage
 from pipeline.presets.tokenizing import TOKENIZING
 from pipeline.presets.training import TRAINING
 from pipeline.reports.report import REPORT
@@ -34,6 +32,7 @@ from tests.system.fuzz.shards import (
     enter_plans,
     enter_samples,
     small_samples,
+    write_plan,
     write_small_codes,
     write_small_features,
 )
@@ -87,12 +86,7 @@ def _file(name: str, originals: Sequence[bytes], enter: Callable[[Path], int], d
 def _plans(place: Path) -> Door:
     """The JSON of a plan; its tables are sound."""
     folder = Folder(str(place / "folder"))
-    writer = PlanWriter(folder, 3)
-    images = [ListedImage(f"class/{row:03d}.jpg", row, 1000 + row, "v", at=row) for row in range(7)]
-    for image in images:
-        writer.add(image)
-    gone = write_aside(folder, images[:2])
-    plan = Plan(number=1, unit_size=3, first_unit=0, parts=writer.close(), left_out=None, gone=gone)
+    plan = write_plan(folder)
 
     def enter(data: bytes, original: bytes) -> int:
         folder.write(plan.name, data)

@@ -182,14 +182,7 @@ def _enter_quarantine(url: str, is_sound: bool) -> int:
 def _plan_parts(place: Path) -> Door:
     """A part of a plan, with units and a table of what is gone."""
     folder = Folder(str(place / "folder"))
-    writer = PlanWriter(folder, 3)
-    images = [ListedImage(f"class/{row:03d}.jpg", row, 1000 + row, "v", at=row) for row in range(7)]
-    for image in images:
-        writer.add(image)
-    plan = Plan(
-        number=1, unit_size=3, first_unit=0, parts=writer.close(), left_out=None, gone=write_aside(folder, images[:2])
-    )
-    folder.write(plan.name, plan.encode())
+    plan = write_plan(folder)
     name = plan.parts[0].name
 
     def enter(data: bytes, original: bytes) -> int:
@@ -199,6 +192,18 @@ def _plan_parts(place: Path) -> Door:
         return enter_plans(folder)
 
     return Door([folder.read(name)], _TABLES, enter)
+
+
+def write_plan(folder: Folder) -> Plan:
+    """A sound plan with its tables: three units, and two pictures that are gone."""
+    writer = PlanWriter(folder, 3)
+    images = [ListedImage(f"class/{row:03d}.jpg", row, 1000 + row, "v", at=row) for row in range(7)]
+    for image in images:
+        writer.add(image)
+    gone = write_aside(folder, images[:2])
+    plan = Plan(number=1, unit_size=3, first_unit=0, parts=writer.close(), left_out=None, gone=gone)
+    folder.write(plan.name, plan.encode())
+    return plan
 
 
 def enter_plans(folder: Folder) -> int:

@@ -93,8 +93,13 @@ def test_other_errors_are_none_of_a_cluster(error: Exception) -> None:
 
 
 def test_the_reason_is_found_below_other_errors() -> None:
-    from ray.exceptions import ObjectStoreFullError, OutOfMemoryError
+    from ray.exceptions import ActorDiedError, ObjectStoreFullError, OutOfMemoryError
+    from ray.train import ControllerError, WorkerGroupError
 
+    died = "a worker process has died, as from lack of memory or a kill: the same command goes on"
+    for error in (ControllerError(ActorDiedError()), WorkerGroupError("of one worker", {0: ActorDiedError()})):
+        assert str(work_failed(error)).startswith(died)
+    assert work_failed(WorkerGroupError("of one worker", {0: KeyError("width")})) is None
     for inner, told in [
         (OutOfMemoryError("Task was killed due to the node running low on memory.\nMemory: 3 GB"), "a machine had too"),
         (
